@@ -1,0 +1,1 @@
+"""The command line: one module per verb group, imported when its verb is asked for."""

@@ -1,0 +1,1 @@
+"""The log stream: from a dyno's pipe to whoever reads."""

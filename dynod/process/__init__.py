@@ -1,0 +1,1 @@
+"""One dyno's life, the set of them, their sockets and processes."""
