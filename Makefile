@@ -1,0 +1,84 @@
+# What a clone needs, from nothing but Python 3.11 (with venv) and make. `make help` lists it.
+#
+# Each step leaves a stamp, so that a second run does only what has changed. Everything made lies in the clone
+# (.venv, config/examples/*/.venv, node_modules); only the tests' Node.js may come from apt, and only as root.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+EXAMPLE := config/examples/django
+UP_ARGS ?=
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo install test test-unit lint types imports node-tools clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \t\2/p' Makefile | expand -t 20
+
+demo: .venv/.installed $(EXAMPLE)/.venv/.installed ## run the Django example: http://127.0.0.1:5000/
+	$(BIN)/dynod up --release -C $(EXAMPLE) $(UP_ARGS)
+
+install: .venv/.installed ## make .venv and install dynod into it
+
+test: .venv/.installed-dev $(EXAMPLE)/.venv/.installed node-tools lint types imports ## every check and every test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-unit: .venv/.installed-dev ## the tests that start nothing
+	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
+
+lint: .venv/.installed-dev ## ruff: rules and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.installed-dev ## mypy, strict
+	$(BIN)/mypy
+
+imports: .venv/.installed-dev ## who may import whom
+	$(BIN)/lint-imports
+
+clean: ## remove all that the other targets made
+	rm -rf .venv config/examples/*/.venv config/examples/*/node_modules tests/toys/node/node_modules
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -f config/examples/django/db.sqlite3*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A virtual environment that is there but was cut short has no stamp, and is completed.
+.venv/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "dynod needs Python 3.11 or newer, and $(PYTHON) is: $$($(PYTHON) --version 2>&1)"; \
+	  echo "Name another one: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make virtual environments. On Debian: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.installed: .venv/.made pyproject.toml
+	$(PIP) --editable .
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed
+	$(PIP) --editable '.[dev]'
+	@touch $@
+
+$(EXAMPLE)/.venv/.installed: .venv/.made $(EXAMPLE)/requirements.txt
+	$(BIN)/python -m venv $(EXAMPLE)/.venv
+	$(EXAMPLE)/.venv/bin/python -m pip --disable-pip-version-check install --quiet -r $(EXAMPLE)/requirements.txt
+	@touch $@
+
+# Node.js is for the tests of Node stacks alone. Without it they say that they are skipped; in CI they fail.
+node-tools:
+	@command -v npm >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "The tests of Node stacks need npm: installing Debian's nodejs and npm."; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nodejs npm; \
+	  else \
+	    echo "Missing: npm (Debian: nodejs and npm). The tests of Node stacks will be skipped."; \
+	  fi; }
+	@if command -v npm >/dev/null; then \
+	  $(MAKE) --no-print-directory tests/toys/node/node_modules/.installed config/examples/express/node_modules/.installed; fi
+
+%/node_modules/.installed: %/package.json %/package-lock.json
+	cd $* && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error
+	@touch $@
