@@ -1,0 +1,302 @@
+"""The core's end of the keeper protocol, on the core's event loop: requests as coroutines, events as callbacks.
+
+Standard library only, as all of this folder.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from dynod.keeper.protocol import (
+    VERSION,
+    Beat,
+    Channel,
+    Exited,
+    Forget,
+    Gone,
+    Goodbye,
+    Held,
+    Hello,
+    Hold,
+    Instance,
+    Killed,
+    Message,
+    Notify,
+    ProtocolError,
+    Put,
+    Ready,
+    Received,
+    Release,
+    SetState,
+    Signalled,
+    SnapshotEnd,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    Stop,
+    Stored,
+    Welcome,
+)
+
+GOODBYE_S = 5.0  # the keeper reads at once, or is stopped
+BEAT_S = 1.0  # the keeper's patience is CORE_WATCHDOG_S
+
+
+class KeeperLostError(Exception):
+    """The keeper is dead: nothing holds the dynos together any more."""
+
+
+class LaunchError(Exception):
+    """An instance could not be started; `errno` and `during` say what the operating system refused."""
+
+    def __init__(self, number: int, during: str) -> None:
+        super().__init__(f"{during}: {os.strerror(number)}")
+        self.errno = number
+        self.during = during
+
+
+class Launched(NamedTuple):
+    """A started instance; the caller owns `output`, the read end of its pipe."""
+
+    id: str
+    pid: int
+    started_at: float
+    output: int
+
+
+class Adopted(NamedTuple):
+    """An instance that an earlier core started; the caller owns `output`."""
+
+    instance: Instance
+    output: int
+
+
+class Snapshot(NamedTuple):
+    """Everything the keeper held when this core said hello. The caller owns the descriptors."""
+
+    generation: int
+    signals: list[int]
+    adopted: list[Adopted]
+    held: dict[str, list[int]]
+    stored: dict[str, str]
+
+
+class Events(NamedTuple):
+    """What the core wants to be told; called from the event loop, must not block."""
+
+    exited: Callable[[str, int, float], None]  # instance id, exit code (negative: signal), epoch seconds
+    killed: Callable[[str, int], None]  # instance id, how many processes were left
+    gone: Callable[[str], None]
+    signalled: Callable[[int], None]
+    lost: Callable[[], None]  # the keeper died
+
+
+class KeeperClient:
+    """Owns the socket. `connect` first; then `listen` hands events to their callbacks and starts the beat."""
+
+    def __init__(self, fd: int, loop: asyncio.AbstractEventLoop) -> None:
+        os.set_inheritable(fd, False)
+        self._channel = Channel(socket.socket(fileno=fd))
+        self._loop = loop
+        self._events: Events | None = None
+        self._backlog: list[Received] = []
+        self._launches: dict[str, asyncio.Future[Launched]] = {}
+        self._beat: asyncio.TimerHandle | None = None
+        self._writing = False
+        self._lost = False
+
+    async def connect(self) -> Snapshot:
+        """Say hello and take over what there is. Raises KeeperLostError or ProtocolError."""
+        snapshot: asyncio.Future[Snapshot] = self._loop.create_future()
+        generation, signals = 0, [0]
+        adopted: list[Adopted] = []
+        held: dict[str, list[int]] = {}
+        stored: dict[str, str] = {}
+
+        def take() -> None:
+            nonlocal generation, signals
+            try:
+                received = self._channel.receive()
+            except EOFError:
+                snapshot.set_exception(KeeperLostError())
+                return
+            for index, (message, fds) in enumerate(received):
+                match message:
+                    case Welcome(version, generation, signals):
+                        if version != VERSION:
+                            snapshot.set_exception(ProtocolError(f"keeper speaks {version}, core speaks {VERSION}"))
+                    case Instance():
+                        adopted.append(Adopted(message, fds[0]))
+                    case Held(name):
+                        held[name] = fds
+                    case Stored(key, value):
+                        stored[key] = value
+                    case SnapshotEnd():
+                        snapshot.set_result(Snapshot(generation, signals, adopted, held, stored))
+                        self._backlog = received[index + 1 :]  # events that came right behind
+                        return
+                    case _:
+                        self._backlog.append(received[index])
+
+        self._loop.add_reader(self._channel.fileno(), take)
+        self._send(Hello(VERSION, os.getpid()))
+        try:
+            return await snapshot
+        finally:
+            self._loop.remove_reader(self._channel.fileno())
+
+    def listen(self, events: Events) -> None:
+        """From now on events reach their callbacks, and the keeper hears that this core lives."""
+        self._events = events
+        self._loop.add_reader(self._channel.fileno(), self._receive)
+        backlog, self._backlog = self._backlog, []
+        for received in backlog:
+            self._dispatch(received, events)
+        self._tick()
+
+    async def launch(
+        self,
+        *,
+        instance_id: str,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: str,
+        marks: Sequence[str],
+        stop_signal: int,
+        grace_s: float,
+        state: str,
+    ) -> Launched:
+        """Start an instance. Raises LaunchError when the operating system refuses, KeeperLostError without a keeper."""
+        future: asyncio.Future[Launched] = self._loop.create_future()
+        self._launches[instance_id] = future
+        try:
+            self._send(
+                Spawn(instance_id, list(argv), dict(env), cwd, list(marks), stop_signal, grace_s, state),
+            )
+            return await future
+        finally:
+            self._launches.pop(instance_id, None)
+
+    def stop(self, instance_id: str, *, number: int, grace_s: float) -> None:
+        """Signal every process of the instance; what is left after `grace_s` seconds is killed. 0 kills at once."""
+        self._send(Stop(instance_id, number, grace_s))
+
+    def set_state(self, instance_id: str, state: str) -> None:
+        self._send(SetState(instance_id, state))
+
+    def forget(self, instance_id: str) -> None:
+        """The instance is gone and its output handed on."""
+        self._send(Forget(instance_id))
+
+    def put(self, key: str, value: str | None) -> None:
+        """Keep a value for the next core."""
+        self._send(Put(key, value))
+
+    def hold(self, name: str, fds: Sequence[int]) -> None:
+        """Have the keeper keep duplicates of the descriptors, replacing those it had under the name."""
+        self._send(Hold(name), fds)
+
+    def release(self, name: str) -> None:
+        self._send(Release(name))
+
+    def ready(self) -> None:
+        self._send(Ready())
+
+    def notify(self, text: str) -> None:
+        self._send(Notify(text))
+
+    def goodbye(self, status: int) -> None:
+        """End dynod with this status. The last message: it waits for the keeper to take it."""
+        if self._beat is not None:
+            self._beat.cancel()
+            self._beat = None
+        self._send(Goodbye(status))
+        with contextlib.suppress(ConnectionError):
+            self._channel.drain(GOODBYE_S)
+
+    def close(self) -> None:
+        if self._beat is not None:
+            self._beat.cancel()
+        if self._channel.fileno() >= 0:
+            self._loop.remove_reader(self._channel.fileno())
+            self._loop.remove_writer(self._channel.fileno())
+        self._channel.close()
+
+    def _send(self, message: Message, fds: Sequence[int] = ()) -> None:
+        if self._lost:
+            return
+        try:
+            self._channel.send(message, fds)
+        except ConnectionError:
+            return  # the reader meets the end of the stream and says so
+        self._watch_writable()
+
+    def _watch_writable(self) -> None:
+        pending = self._channel.pending
+        if pending and not self._writing:
+            self._loop.add_writer(self._channel.fileno(), self._flush)
+        elif self._writing and not pending:
+            self._loop.remove_writer(self._channel.fileno())
+        self._writing = pending
+
+    def _flush(self) -> None:
+        try:
+            self._channel.flush()
+        except ConnectionError:
+            self._loop.remove_writer(self._channel.fileno())
+            self._writing = False
+            return
+        self._watch_writable()
+
+    def _tick(self) -> None:
+        self._send(Beat())
+        self._beat = self._loop.call_later(BEAT_S, self._tick)
+
+    def _receive(self) -> None:
+        assert self._events is not None  # noqa: S101 (the reader is added by listen)
+        try:
+            received = self._channel.receive()
+        except EOFError:
+            self._lose(self._events)
+            return
+        for each in received:
+            self._dispatch(each, self._events)
+
+    def _lose(self, events: Events) -> None:
+        self._lost = True
+        self._loop.remove_reader(self._channel.fileno())
+        if self._writing:
+            self._loop.remove_writer(self._channel.fileno())
+        if self._beat is not None:
+            self._beat.cancel()
+            self._beat = None
+        for future in self._launches.values():
+            if not future.done():
+                future.set_exception(KeeperLostError())
+        events.lost()
+
+    def _dispatch(self, received: Received, events: Events) -> None:
+        match received.message:
+            case Spawned(id_, pid, started_at):
+                future = self._launches.get(id_)
+                if future is not None and not future.done():
+                    future.set_result(Launched(id_, pid, started_at, received.fds[0]))
+                else:
+                    os.close(received.fds[0])  # whoever asked was cancelled
+            case SpawnFailed(id_, number, during):
+                future = self._launches.get(id_)
+                if future is not None and not future.done():
+                    future.set_exception(LaunchError(number, during))
+            case Exited(id_, exit_code, exited_at):
+                events.exited(id_, exit_code, exited_at)
+            case Killed(id_, processes):
+                events.killed(id_, processes)
+            case Gone(id_):
+                events.gone(id_)
+            case Signalled(number):
+                events.signalled(number)
+            case other:
+                raise ProtocolError(f"a keeper does not send {type(other).__name__} here")

@@ -1,0 +1,64 @@
+"""Which of the operating system's abilities are used: Linux's where they are, POSIX's everywhere.
+
+`DYNOD_WITHOUT=subreaper,proc` switches abilities off, so that the fallbacks of other systems are tested on Linux.
+"""
+
+import ctypes
+import os
+import sys
+from collections.abc import Mapping
+from typing import NamedTuple
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_PR_SET_CHILD_SUBREAPER = 36
+
+NAMES = ("subreaper", "pdeathsig", "proc", "waitid", "tee", "epoll", "netlink")
+WITHOUT = "DYNOD_WITHOUT"
+
+
+class Features(NamedTuple):
+    """What may be used."""
+
+    subreaper: bool  # orphans of dynos become the keeper's children
+    pdeathsig: bool  # the kernel ends a dyno's main process when the keeper dies
+    proc: bool  # /proc lists processes with parent, group, session and environment
+    waitid: bool  # a status can be looked at without taking it
+    tee: bool  # a pipe can be read without being emptied
+    epoll: bool  # descriptors can be watched edge-triggered
+    netlink: bool  # listening sockets can be asked of the kernel
+
+
+def detect(environ: Mapping[str, str]) -> Features:
+    """What this machine has, less what `DYNOD_WITHOUT` names. Unknown names are refused by SystemExit."""
+    without = {name for name in environ.get(WITHOUT, "").split(",") if name}
+    if unknown := without.difference(NAMES):
+        raise SystemExit(f"dynod: {WITHOUT} names {', '.join(sorted(unknown))}; known are {', '.join(NAMES)}")
+    linux = sys.platform == "linux"
+    return Features(
+        subreaper=linux and "subreaper" not in without,
+        pdeathsig=linux and "pdeathsig" not in without,
+        proc=os.path.exists("/proc/self/stat") and "proc" not in without,  # noqa: PTH110 (pathlib is heavy here)
+        waitid=hasattr(os, "waitid") and "waitid" not in without,
+        tee=linux and "tee" not in without,
+        epoll=linux and "epoll" not in without,
+        netlink=linux and "netlink" not in without,
+    )
+
+
+def become_subreaper() -> None:
+    """Orphans among this process's descendants become its children from now on. Raises OSError."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_with_parent(signal: int) -> None:
+    """Have the kernel send `signal` to this process when the thread that forked it ends. Raises OSError."""
+    _prctl(_PR_SET_PDEATHSIG, signal)
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc.prctl(option, value, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

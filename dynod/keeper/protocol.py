@@ -1,0 +1,352 @@
+"""What keeper and core say to each other: one class a message, framed with a length, descriptors riding along.
+
+A frame is four bytes of length (big endian) and that many bytes of ASCII JSON, `{"op": NAME, "seq": N, "fds": N, …}`.
+Descriptors travel by SCM_RIGHTS with the frame's first byte and are matched by count, in order.
+Every request is idempotent: a core that died between asking and hearing the answer may ask again.
+
+Standard library only. No policy in here, and no event loop: both ends drive a `Channel` from their own.
+"""
+
+import array
+import json
+import os
+import select
+import socket
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+VERSION = 1
+MAX_FDS = 253  # SCM_MAX_FD of Linux, the descriptors one message may carry
+RECEIVE_BYTES = 65_536
+_FD_SIZE = array.array("i").itemsize
+_CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # not on macOS: there descriptors are marked after arrival
+
+
+class ProtocolError(Exception):
+    """The other end speaks another language, or the stream is torn."""
+
+
+# --- the core asks ---------------------------------------------------------------------------------------------------
+
+
+class Hello(NamedTuple):
+    """First message of a core. Answered by `Welcome`, then the whole state, then `SnapshotEnd`."""
+
+    version: int
+    pid: int
+
+
+class Ready(NamedTuple):
+    """The core is in control. Relayed to systemd as READY=1."""
+
+
+class Beat(NamedTuple):
+    """The core's event loop turns. Sent every second; missed for `core_watchdog_s`, the core is replaced."""
+
+
+class Notify(NamedTuple):
+    """A line for systemd's notify socket, such as `STATUS=…`; only the keeper may write to it."""
+
+    text: str
+
+
+class Spawn(NamedTuple):
+    """Start an instance. Answered by `Spawned` (with its output pipe) or `SpawnFailed`. A known id starts nothing."""
+
+    id: str
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str
+    marks: list[str]  # NAME=value pairs of env that no other instance has: how a process that fled is recognised
+    stop_signal: int  # what the keeper uses when it must stop the instance without a core
+    grace_s: float
+    state: str  # opaque to the keeper; the next core rebuilds from it
+
+
+class Stop(NamedTuple):
+    """Signal every process of the instance, SIGKILL what is left after `grace_s`. Again: only tightens the deadline."""
+
+    id: str
+    signal: int
+    grace_s: float
+
+
+class SetState(NamedTuple):
+    """Replace the opaque state of an instance."""
+
+    id: str
+    state: str
+
+
+class Forget(NamedTuple):
+    """The end of an instance is written down everywhere: the keeper may drop its status and its pipe."""
+
+    id: str
+
+
+class Put(NamedTuple):
+    """Keep a value for the next core; `None` removes it."""
+
+    key: str
+    value: str | None
+
+
+class Hold(NamedTuple):
+    """Keep the descriptors that come with this message (listening sockets, locks) for the next core."""
+
+    name: str
+
+
+class Release(NamedTuple):
+    """Close what `Hold` kept."""
+
+    name: str
+
+
+class Goodbye(NamedTuple):
+    """dynod ends with this exit status; instances that are left are killed."""
+
+    status: int
+
+
+# --- the keeper tells ------------------------------------------------------------------------------------------------
+
+
+class Welcome(NamedTuple):
+    """Answer to `Hello`."""
+
+    version: int
+    generation: int  # 1 for the first core, one more for each that follows
+    signals: list[int]  # signals taken so far, in order: a stop asked for while no core lived is not lost
+
+
+class Instance(NamedTuple):
+    """An instance as the keeper knows it; comes with the read end of its output pipe."""
+
+    id: str
+    pid: int
+    started_at: float  # seconds since the epoch
+    state: str
+    exit_code: int | None  # as subprocess: negative for a signal
+    exited_at: float | None
+    gone: bool  # no process of it is left
+    killed: bool  # its grace ran out and SIGKILL was sent
+    stopping: bool
+
+
+class Held(NamedTuple):
+    """Descriptors kept under a name."""
+
+    name: str
+
+
+class Stored(NamedTuple):
+    """A value kept by `Put`."""
+
+    key: str
+    value: str
+
+
+class SnapshotEnd(NamedTuple):
+    """The state is complete; what follows are events."""
+
+
+class Spawned(NamedTuple):
+    """Answer to `Spawn`; comes with the read end of the output pipe."""
+
+    id: str
+    pid: int
+    started_at: float
+
+
+class SpawnFailed(NamedTuple):
+    """Answer to `Spawn`: the operating system refused, in the words of errno."""
+
+    id: str
+    errno: int
+    during: str  # "fork", "chdir", "exec" …
+
+
+class Exited(NamedTuple):
+    """The main process of an instance ended. Repeated to each new core until `Forget`."""
+
+    id: str
+    exit_code: int
+    exited_at: float
+
+
+class Killed(NamedTuple):
+    """The grace ran out: SIGKILL went to `processes` processes (Heroku's R12)."""
+
+    id: str
+    processes: int
+
+
+class Gone(NamedTuple):
+    """No process of the instance is left."""
+
+    id: str
+
+
+class Signalled(NamedTuple):
+    """dynod was sent a signal."""
+
+    signal: int
+
+
+Message = (
+    Hello
+    | Ready
+    | Beat
+    | Notify
+    | Spawn
+    | Stop
+    | SetState
+    | Forget
+    | Put
+    | Hold
+    | Release
+    | Goodbye
+    | Welcome
+    | Instance
+    | Held
+    | Stored
+    | SnapshotEnd
+    | Spawned
+    | SpawnFailed
+    | Exited
+    | Killed
+    | Gone
+    | Signalled
+)
+
+_BY_NAME: dict[str, type[Message]] = {
+    kind.__name__: kind
+    for kind in (
+        *(Hello, Ready, Beat, Notify, Spawn, Stop, SetState, Forget, Put, Hold, Release, Goodbye),
+        *(Welcome, Instance, Held, Stored, SnapshotEnd, Spawned, SpawnFailed, Exited, Killed, Gone, Signalled),
+    )
+}
+
+
+class Received(NamedTuple):
+    """A message with the descriptors that came along; the receiver owns them."""
+
+    message: Message
+    fds: list[int]
+
+
+def encode(message: Message, fds: int = 0) -> bytes:
+    """One frame. Strings that are no UTF-8 (surrogate escapes of environments) survive the trip."""
+    body = json.dumps({"op": type(message).__name__, "fds": fds, "fields": message}).encode("ascii")
+    return len(body).to_bytes(4, "big") + body
+
+
+def decode(body: bytes) -> tuple[Message, int]:
+    """The message of a frame's body, and how many descriptors belong to it. Raises ProtocolError."""
+    try:
+        frame = json.loads(body)
+        return _BY_NAME[frame["op"]](*frame["fields"]), int(frame["fds"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ProtocolError(f"not a message of keeper protocol {VERSION}: {body[:80]!r}") from error
+
+
+class Channel:
+    """One end of the socket pair, non-blocking: messages out through a queue, messages in from whatever has arrived."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._socket = sock
+        self._out: deque[tuple[memoryview, list[int]]] = deque()
+        self._in = bytearray()
+        self._fds: deque[int] = deque()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def send(self, message: Message, fds: Sequence[int] = ()) -> None:
+        """Queue a message and write what the socket takes. The descriptors are duplicated: the caller keeps its own."""
+        if len(fds) > MAX_FDS:
+            raise ValueError(f"{len(fds)} descriptors in one message; the kernel takes {MAX_FDS}")
+        self._out.append((memoryview(encode(message, len(fds))), [os.dup(fd) for fd in fds]))
+        self.flush()
+
+    def flush(self) -> bool:
+        """Write what the socket takes; True when nothing is left. Raises ConnectionError when the other end is gone."""
+        while self._out:
+            data, fds = self._out[0]
+            ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+            try:
+                sent = self._socket.sendmsg([data], ancillary)
+            except BlockingIOError:
+                return False
+            for fd in fds:
+                os.close(fd)
+            if sent == len(data):
+                self._out.popleft()
+            else:
+                self._out[0] = (data[sent:], [])
+        return True
+
+    def drain(self, timeout_s: float) -> None:
+        """Block until everything is written, or for `timeout_s` without progress: for a last message."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLOUT)
+        while not self.flush() and poll.poll(timeout_s * 1000):
+            pass
+
+    @property
+    def pending(self) -> bool:
+        """Whether something waits for the socket to become writable."""
+        return bool(self._out)
+
+    def receive(self) -> list[Received]:
+        """Every complete message that has arrived. Raises EOFError when the other end is gone."""
+        while True:
+            try:
+                data, ancillary, _flags, _address = self._socket.recvmsg(
+                    RECEIVE_BYTES, socket.CMSG_SPACE(MAX_FDS * _FD_SIZE), _CLOEXEC
+                )
+            except BlockingIOError:
+                return self._complete()
+            except ConnectionError as error:
+                raise EOFError from error
+            for level, kind, payload in ancillary:
+                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                    fds = array.array("i")
+                    fds.frombytes(payload[: len(payload) - len(payload) % _FD_SIZE])
+                    for fd in fds:
+                        os.set_inheritable(fd, False)
+                    self._fds.extend(fds)
+            if not data:
+                if messages := self._complete():
+                    return messages  # the end is met again at the next call
+                raise EOFError
+            self._in += data
+            if len(data) < RECEIVE_BYTES and not ancillary:
+                return self._complete()
+
+    def _complete(self) -> list[Received]:
+        messages = []
+        while len(self._in) >= 4:  # noqa: PLR2004 (the length of a length)
+            end = 4 + int.from_bytes(self._in[:4], "big")
+            if len(self._in) < end:
+                break
+            message, count = decode(bytes(self._in[4:end]))
+            if count > len(self._fds):
+                raise ProtocolError(f"{type(message).__name__} came without its {count} descriptors")
+            messages.append(Received(message, [self._fds.popleft() for _ in range(count)]))
+            del self._in[:end]
+        return messages
+
+    def close(self) -> None:
+        """Close the socket, and every descriptor still waiting to be sent or claimed."""
+        for _data, fds in self._out:
+            for fd in fds:
+                os.close(fd)
+        self._out.clear()
+        for fd in self._fds:
+            os.close(fd)
+        self._fds.clear()
+        self._socket.close()
