@@ -1,0 +1,110 @@
+"""The command line: a table of verbs, each in a module that is imported only when it is asked for.
+
+It turns arguments into a call and errors into a message and an exit status (contracts, "Streams and exit statuses");
+what a verb does is in its own module. `up` and `serve` are in the table for their help: `__main__` runs them.
+"""
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import click
+
+from dynod.core.suggest import did_you_mean
+from dynod.errors import DynodError, ExitStatus
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verb:
+    """Where the click command of a verb is, and its line in `dynod --help` (so that help imports no verb)."""
+
+    module: str
+    line: str
+    attribute: str = "command"
+
+
+VERBS: Final[Mapping[str, Verb]] = {
+    "up": Verb(module="dynod.cli.up", line="Run the app of this folder: its dynos, a router, one log stream."),
+    "check": Verb(module="dynod.cli.check", line="Check Procfile, app.json and .env; show every problem at once."),
+}
+
+
+class VerbTable(click.Group):
+    """A click group whose commands are the verbs of the table."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        verb = VERBS.get(cmd_name)
+        if verb is None:
+            return None
+        command = getattr(importlib.import_module(verb.module), verb.attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{verb.module}.{verb.attribute} is no click command")
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            raise click.UsageError(f'no such command "{args[0]}"{did_you_mean(args[0], VERBS)}', ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, verb.line) for name, verb in VERBS.items()])
+
+
+@click.group(cls=VerbTable, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(None, "-V", "--version", package_name="dynod", message="dynod %(version)s")
+def dynod() -> None:
+    """The Heroku contract on your own machine: supervised dynos, an HTTP router, one log stream."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit status. A message of an error is one or more lines on stderr."""
+    try:
+        status = dynod.main(args=list(arguments), prog_name="dynod", standalone_mode=False)
+        sys.stdout.flush()
+    except DynodError as error:
+        return refuse(str(error), error.exit_status)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return ExitStatus.USAGE
+    except click.UsageError as error:
+        hint = f"try 'dynod {error.ctx.info_name} --help'" if error.ctx and error.ctx.parent else "try 'dynod --help'"
+        return refuse(f"{_sentence(error.format_message())}; {hint}", ExitStatus.USAGE)
+    except click.ClickException as error:
+        return refuse(_sentence(error.format_message()), ExitStatus.REFUSED)
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has left, as `head` does: nothing is wrong, and nothing more can be said. Python
+        # would try once more to flush at exit, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitStatus.DONE
+    except Exception:  # noqa: BLE001 - the outermost boundary: a bug shows as one, with its own exit status
+        traceback.print_exc()
+        return refuse("this is a bug in dynod; please report the lines above", ExitStatus.SOFTWARE)
+    return status if isinstance(status, int) else ExitStatus.DONE
+
+
+def refuse(message: str, status: ExitStatus) -> int:
+    """Say why on stderr, each line under dynod's name, and give the exit status back."""
+    for line in message.splitlines():
+        click.echo(f"dynod: {line}", err=True)
+    return status
+
+
+def _sentence(message: str) -> str:
+    return (message[:1].lower() + message[1:]).rstrip(".")
