@@ -1,0 +1,64 @@
+"""The one place where everything that an app, the router, the dyno manager and the API say comes together.
+
+Flow: pump, routing, supervisor → **stream** → sink (in `up`: stdout), history. Stamps the time of arrival, keeps the
+newest lines, hands every batch to the sink in the order of arrival. When a batch counts as handed on is the sink's to
+say (contracts 3). Formats nothing; tails and drains will be further readers of the same batches.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from dynod.core.log_history import LogHistory
+from dynod.core.log_line import API_PS, ROUTER_PS, LogBatch, Source, platform_batch
+
+
+class Sink(Protocol):
+    """Where the stream's word is kept."""
+
+    def accept(self, batch: LogBatch, on_handed_on: Callable[[], None] | None, /) -> bool:
+        """Take the batch, call `on_handed_on` when it is written, or dropped and counted. False: no more for now.
+
+        A batch without `on_handed_on` comes from somebody who cannot wait.
+        """
+        ...
+
+
+class LogStream:
+    """One app's stream. Owned by the loop; everything is synchronous."""
+
+    def __init__(self, sink: Sink, *, clock: Callable[[], float], history: LogHistory | None = None) -> None:
+        """`clock` gives seconds since the epoch."""
+        self._sink = sink
+        self._clock = clock
+        self._history = history or LogHistory()
+
+    def publish_app(self, ps: str, lines: bytes, on_handed_on: Callable[[], None]) -> bool:
+        """A dyno's own output, framed. The pump's `publish`."""
+        batch = LogBatch(time=self._clock(), source="app", ps=ps, text=lines)
+        self._history.add(batch)
+        return self._sink.accept(batch, on_handed_on)
+
+    def platform(self, ps: str, *messages: str) -> None:
+        """What the dyno manager says about a dyno: `heroku[web.1]: State changed from starting to up`."""
+        self._say("heroku", ps, messages)
+
+    def api(self, *messages: str) -> None:
+        """What an operator did: `app[api]: Release v5 created by user …`."""
+        self._say("app", API_PS, messages)
+
+    def router_lines(self, lines: Sequence[tuple[float, str]]) -> None:
+        """Requests as `heroku[router]` lines, each with the time (epoch seconds) at which it ended."""
+        for time, text in lines:
+            self._add(platform_batch(time=time, source="heroku", ps=ROUTER_PS, messages=(text,)))
+
+    def newest(self, count: int | None = None) -> tuple[LogBatch, ...]:
+        """The newest `count` lines that are kept (None: all), oldest first."""
+        return self._history.newest(count)
+
+    def _say(self, source: Source, ps: str, messages: Sequence[str]) -> None:
+        if messages:
+            self._add(platform_batch(time=self._clock(), source=source, ps=ps, messages=messages))
+
+    def _add(self, batch: LogBatch) -> None:
+        self._history.add(batch)
+        self._sink.accept(batch, None)
