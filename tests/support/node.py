@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parent.parent.parent
+from support.source_tree import REPOSITORY
 
 
 def node_folder(path: str) -> Path:

@@ -1,0 +1,107 @@
+"""Who may import whom: what import-linter's contracts (pyproject.toml) cannot say, or can only say of source text."""
+
+import ast
+import json
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from support.source_tree import PACKAGES, REPOSITORY, Module, modules
+
+VAGUE = frozenset({"utils", "util", "helpers", "helper", "common", "manager", "misc", "options", "base"})
+STANDARD_LIBRARY = sys.stdlib_module_names
+
+every_module = pytest.mark.parametrize("module", modules(), ids=str)
+
+
+def loaded_by(code: str, *, path: Path = REPOSITORY) -> set[str]:
+    """The modules that a fresh interpreter holds after `code`, run with `path` first on its path and no site added."""
+    report = "import sys, json; print(json.dumps(sorted(sys.modules)))"
+    answer = subprocess.run(
+        [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(path)!r})\n{code}\n{report}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+    return set(json.loads(answer.stdout))
+
+
+def test_router_can_be_imported_where_there_is_no_dynod(tmp_path: Path) -> None:
+    """All of it, from a folder that holds nothing else; what is blocked cannot come from the installed dynod either."""
+    shutil.copytree(REPOSITORY / "router", tmp_path / "router", ignore=shutil.ignore_patterns("__pycache__"))
+    names = [m.name for m in modules() if m.name.split(".")[0] == "router"]
+    block = "import sys; sys.modules['dynod'] = None"
+    loaded = loaded_by(f"{block}\n" + "\n".join(f"import {name}" for name in names), path=tmp_path)
+    assert set(names) <= loaded
+    assert not {name for name in loaded if name.startswith("dynod.")}
+
+
+def test_the_keeper_loads_the_standard_library_and_itself_alone() -> None:
+    """What a keeper's process holds: no asyncio either, which it does not need and would carry for months."""
+    before = loaded_by("pass")
+    loaded = loaded_by("import dynod.keeper.main") - before
+    foreign = {name for name in loaded if name.split(".")[0] not in STANDARD_LIBRARY}
+    assert {name for name in foreign if name != "dynod" and not name.startswith("dynod.keeper")} == set()
+    assert "asyncio" not in loaded
+
+
+@pytest.mark.parametrize("module", [m for m in modules() if m.name.startswith("dynod.keeper")], ids=str)
+def test_a_keeper_module_names_only_the_standard_library_and_the_keeper(module: Module) -> None:
+    """As written, imports inside functions included, which no fresh interpreter shows."""
+    allowed = ("dynod.keeper.", "dynod.__version__")
+    foreign = [name for name in module.imports if name.split(".")[0] not in STANDARD_LIBRARY]
+    assert [name for name in foreign if not name.startswith(allowed)] == []
+
+
+def test_looking_at_argv_loads_neither_keeper_nor_command_line() -> None:
+    loaded = loaded_by("import dynod.__main__")
+    assert not {name for name in loaded if name.startswith(("dynod.keeper", "dynod.cli", "click", "asyncio"))}
+
+
+@every_module
+def test_nobody_imports_the_daemon(module: Module) -> None:
+    """It is the composition root: it knows everything, and is exec'ed by the keeper, not imported."""
+    assert not [name for name in module.imports if name.startswith("dynod.daemon")]
+
+
+@every_module
+def test_only_routing_and_the_daemon_import_router(module: Module) -> None:
+    if module.name.startswith("dynod") and module.name not in {"dynod.routing", "dynod.daemon"}:
+        assert not [name for name in module.imports if name.split(".")[0] == "router"]
+
+
+@every_module
+def test_imports_are_absolute(module: Module) -> None:
+    assert not [name for name in module.imports if name.startswith(".")]
+
+
+@every_module
+def test_a_module_is_named_for_one_idea(module: Module) -> None:
+    last = module.name.rpartition(".")[2]
+    assert last not in VAGUE, "name the idea, or put the function beside its one caller"
+    assert last not in STANDARD_LIBRARY - {"__main__"}, "a module of the standard library has this name"
+
+
+@every_module
+def test_every_module_says_what_it_is(module: Module) -> None:
+    if module.tree.body:  # an empty __init__.py says nothing, and does nothing
+        assert ast.get_docstring(module.tree), "a module docstring: what it is, where in the flow, what it leaves out"
+
+
+def test_every_package_in_the_tree_is_listed_in_pyproject() -> None:
+    """Packages are listed one by one, so that nothing gets into the wheel by accident; nor out of it."""
+    listed = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    inits = [path for package in PACKAGES for path in (REPOSITORY / package).rglob("__init__.py")]
+    assert sorted(listed) == sorted(".".join(path.relative_to(REPOSITORY).parent.parts) for path in inits)
+    homeless = [m.name for m in modules() if not (m.path.parent / "__init__.py").is_file()]
+    assert homeless == [], "folders with modules and no __init__.py"
+
+
+@pytest.mark.parametrize("folder", ["config", "systemd"])
+def test_data_folders_hold_no_package_of_ours(folder: str) -> None:
+    assert not (REPOSITORY / folder / "__init__.py").exists()
