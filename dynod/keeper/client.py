@@ -49,12 +49,11 @@ class KeeperLostError(Exception):
     """The keeper is dead: nothing holds the dynos together any more."""
 
 
-class LaunchError(Exception):
-    """An instance could not be started; `errno` and `during` say what the operating system refused."""
+class LaunchError(OSError):
+    """An instance could not be started; `during` names the step that the operating system refused."""
 
     def __init__(self, number: int, during: str) -> None:
-        super().__init__(f"{during}: {os.strerror(number)}")
-        self.errno = number
+        super().__init__(number, os.strerror(number))
         self.during = during
 
 

@@ -1,0 +1,133 @@
+"""Watches booting web dynos until each listens on its PORT, or something else must be said.
+
+One task for all of them, looking at the kernel's listening sockets a few times a second while any dyno boots and not at
+all otherwise: nothing announces a listen(2) to others, so this is a stated exception to "nothing polls".
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from dynod.core.boot import Address, Listening, PortTaken, Verdict, Waiting, judge
+from dynod.process import sockets
+from dynod.process.placement import Sighting
+
+LOOK_EVERY_S = 0.05
+LOOK_CLOSER_EVERY_S = 1.0  # who listens elsewhere needs a walk over the processes: not at every look
+TAKEN_LOOKS = 2  # a socket handed from one process to another between two readings is nobody's for a moment
+
+Members = Callable[[Collection[str]], Mapping[str, Collection[int]]]  # instance ids → the processes of each
+
+
+class Seen(NamedTuple):
+    """A `Sighting`."""
+
+    own: Collection[Address]
+    strangers: Collection[Address]
+
+
+class SocketTable:
+    """Whose the listening sockets are: by netlink and /proc, or by asking psutil for each process."""
+
+    def __init__(self, members: Members, *, by_netlink: bool) -> None:
+        self._members = members
+        self._by_netlink = by_netlink
+
+    def anyone_on(self, ports: Collection[int]) -> bool:
+        """Cheap first look: whether anything at all listens on one of the ports."""
+        if not self._by_netlink:
+            return True
+        return any(listener.address.port in ports for listener in sockets.listeners())
+
+    def look(self, instances: Mapping[str, int]) -> Mapping[str, Sighting]:
+        """For each instance id, with the PORT it was given: where its processes and, on that port, strangers listen."""
+        if not self._by_netlink:
+            members = self._members(instances)
+            return {id_: Seen(sockets.listening_by_psutil(members[id_]), ()) for id_ in instances}
+        # Sockets first: whoever holds one that is in the list already lived when the processes are listed.
+        listeners = sockets.listeners()
+        members = self._members(instances)
+        seen = {}
+        for id_, port in instances.items():
+            inodes = sockets.socket_inodes(members[id_])
+            seen[id_] = Seen(
+                [listener.address for listener in listeners if listener.inode in inodes],
+                [
+                    listener.address
+                    for listener in listeners
+                    if listener.address.port == port and listener.inode not in inodes
+                ],
+            )
+        return seen
+
+
+@dataclass(slots=True)
+class _Booting:
+    port: int
+    launched: float  # the loop's time
+    timeout_s: float
+    tell: Callable[[Verdict], None]
+    taken_looks: int = 0
+    said: set[type[Verdict]] = field(default_factory=set)
+
+
+class BootWatch:
+    """`run` is the task; `watch` registers a dyno and names who is told."""
+
+    def __init__(self, table: SocketTable) -> None:
+        self._table = table
+        self._booting: dict[str, _Booting] = {}
+        self._some = asyncio.Event()
+
+    def watch(
+        self, instance_id: str, *, port: int, launched: float, timeout_s: float, tell: Callable[[Verdict], None]
+    ) -> None:
+        """Look out for the instance, `launched` on the loop's clock.
+
+        `tell` hears each kind of verdict but Waiting once; Listening and PortTaken end the watch.
+        """
+        self._booting[instance_id] = _Booting(port, launched, timeout_s, tell)
+        self._some.set()
+
+    def forget(self, instance_id: str) -> None:
+        """No longer of interest."""
+        self._booting.pop(instance_id, None)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        loop = asyncio.get_running_loop()
+        closer_at = loop.time()
+        while True:
+            if not self._booting:
+                self._some.clear()
+                await self._some.wait()
+            closer = loop.time() >= closer_at
+            if closer or self._table.anyone_on({booting.port for booting in self._booting.values()}):
+                self._look(loop.time())
+            if closer:
+                closer_at = loop.time() + LOOK_CLOSER_EVERY_S
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    def _look(self, now: float) -> None:
+        seen = self._table.look({id_: booting.port for id_, booting in self._booting.items()})
+        for id_, booting in list(self._booting.items()):
+            verdict = judge(
+                port=booting.port,
+                own=seen[id_].own,
+                strangers=seen[id_].strangers,
+                elapsed_s=now - booting.launched,
+                timeout_s=booting.timeout_s,
+            )
+            self._tell(id_, booting, verdict)
+
+    def _tell(self, id_: str, booting: _Booting, verdict: Verdict) -> None:
+        booting.taken_looks = booting.taken_looks + 1 if isinstance(verdict, PortTaken) else 0
+        if isinstance(verdict, Waiting) or type(verdict) in booting.said:
+            return
+        if isinstance(verdict, PortTaken) and booting.taken_looks < TAKEN_LOOKS:
+            return
+        booting.said.add(type(verdict))
+        if isinstance(verdict, (Listening, PortTaken)):
+            self.forget(id_)
+        booting.tell(verdict)

@@ -1,0 +1,61 @@
+"""One run of a dyno, as this core knows it, and the note by which the next core rebuilds it."""
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+
+from dynod.core.boot import Address
+from dynod.core.dyno import InstanceEvent, InstanceState, advance_instance
+
+
+@dataclass(slots=True, kw_only=True)
+class Instance:
+    """Owned by the supervisor; the slot's task acts on it, the keeper's events change it."""
+
+    id: str
+    name: str  # of its slot, "web.1"
+    port: int | None
+    pid: int = 0
+    started_at: float = 0.0  # seconds since the epoch
+    launched: float = 0.0  # the loop's clock
+    state: InstanceState = InstanceState.LAUNCHING
+    address: Address | None = None  # where the router reaches it
+    exit_code: int | None = None  # of the main process; negative for a signal
+    stop_asked: bool = False  # by a signal and a grace, which may run out (R12)
+    hastened: bool = False  # a person cut the grace short
+    silence_said: bool = False
+    vanished: asyncio.Event = field(default_factory=asyncio.Event)  # no process is left
+    finished: bool = False  # and its output is handed on
+    accounted: bool = False  # its slot has drawn the consequences; with `finished`, the keeper may forget it
+    grace_s: float = 30.0
+
+    def advance(self, event: InstanceEvent) -> None:
+        """Follow the table of `core.dyno`."""
+        self.state = advance_instance(self.state, event)
+
+    def note(self) -> str:
+        """What the next core needs, kept by the keeper."""
+        return json.dumps(
+            {
+                "name": self.name,
+                "port": self.port,
+                "state": self.state,
+                "address": [self.address.host, self.address.port] if self.address is not None else None,
+                "stop_asked": self.stop_asked,
+                "silence_said": self.silence_said,
+            }
+        )
+
+    @classmethod
+    def from_note(cls, instance_id: str, note: str) -> "Instance":
+        """Rebuild what an earlier core noted; process id, times and exit are the keeper's to tell."""
+        noted = json.loads(note)
+        return cls(
+            id=instance_id,
+            name=noted["name"],
+            port=noted["port"],
+            state=InstanceState(noted["state"]),
+            address=Address(*noted["address"]) if noted["address"] is not None else None,
+            stop_asked=noted["stop_asked"],
+            silence_said=noted["silence_said"],
+        )

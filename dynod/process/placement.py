@@ -1,0 +1,89 @@
+"""The seams of the supervisor, declared where they are consumed: where dynos run, where they write, who sends traffic.
+
+`daemon` passes the real ones in: the keeper's client, the output pump, the router. More than one machine (design 8)
+would be another `Placement`.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+
+from dynod.core.boot import Address
+from dynod.core.serving import WebCondition
+
+
+class Launched(Protocol):
+    """A started instance; whoever launched it owns `output`, the read end of its pipe."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def started_at(self) -> float: ...  # seconds since the epoch
+    @property
+    def output(self) -> int: ...
+
+
+class Placement(Protocol):
+    """Starts and ends instances somewhere, and remembers for the next core."""
+
+    async def launch(
+        self,
+        *,
+        instance_id: str,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: str,
+        marks: Sequence[str],
+        stop_signal: int,
+        grace_s: float,
+        state: str,
+    ) -> Launched:
+        """Start it; raises OSError when the operating system refuses."""
+        ...
+
+    def stop(self, instance_id: str, *, number: int, grace_s: float) -> None:
+        """Signal every process; SIGKILL what is left after `grace_s` seconds. Again: only tightens the deadline."""
+        ...
+
+    def set_state(self, instance_id: str, state: str) -> None: ...
+    def forget(self, instance_id: str) -> None: ...
+    def put(self, key: str, value: str | None) -> None: ...
+
+
+class Output(Protocol):
+    """What dynos write."""
+
+    def add(self, instance_id: str, ps: str, fd: int) -> None: ...  # takes the descriptor over
+    def has_written(self, instance_id: str) -> bool: ...
+    async def finish(self, instance_id: str) -> None: ...  # its processes are gone: hand on what is left
+
+
+class Journal(Protocol):
+    """The platform's own lines in the app's log stream."""
+
+    def platform(self, ps: str, message: str) -> None: ...
+
+
+class Traffic(Protocol):
+    """The router, as far as web dynos are concerned."""
+
+    def join(self, instance_id: str, name: str, address: Address) -> None: ...
+    async def drain(self, instance_id: str) -> None: ...  # no new requests; returns when those in flight are answered
+    def leave(self, instance_id: str) -> None: ...
+    def condition(self, condition: WebCondition) -> None: ...
+
+
+class Listening(Protocol):
+    """Who listens where."""
+
+    def look(self, instances: Mapping[str, int]) -> "Mapping[str, Sighting]":
+        """For each instance id (with the PORT it was given): what its processes and strangers listen on."""
+        ...
+
+
+class Sighting(Protocol):
+    """Listening sockets, as `core.boot.judge` wants them."""
+
+    @property
+    def own(self) -> Collection[Address]: ...
+    @property
+    def strangers(self) -> Collection[Address]: ...
