@@ -211,7 +211,7 @@ def _is_text(line: bytes) -> bool:
 
 
 def _statements(text: str) -> Iterator[Statement]:
-    for binding in parse_stream(io.StringIO(text.removeprefix("\ufeff"))):
+    for binding in parse_stream(io.StringIO(text)):
         before = binding.original.string[: len(binding.original.string) - len(binding.original.string.lstrip())]
         yield Statement(
             name=binding.key,
