@@ -12,7 +12,7 @@ PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo install test test-unit lint types imports node-tools clean
+.PHONY: help demo install test test-unit lint types imports test-tools clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \t\2/p' Makefile | expand -t 20
@@ -22,7 +22,7 @@ demo: .venv/.installed $(EXAMPLE)/.venv/.installed ## run the Django example: ht
 
 install: .venv/.installed ## make .venv and install dynod into it
 
-test: .venv/.installed-dev $(EXAMPLE)/.venv/.installed node-tools lint types imports ## every check and every test
+test: .venv/.installed-dev $(EXAMPLE)/.venv/.installed test-tools lint types imports ## every check and every test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 test-unit: .venv/.installed-dev ## the tests that start nothing
@@ -67,15 +67,17 @@ $(EXAMPLE)/.venv/.installed: .venv/.made $(EXAMPLE)/requirements.txt
 	$(EXAMPLE)/.venv/bin/python -m pip --disable-pip-version-check install --quiet -r $(EXAMPLE)/requirements.txt
 	@touch $@
 
-# Node.js is for the tests of Node stacks alone. Without it they say that they are skipped; in CI they fail.
-node-tools:
-	@command -v npm >/dev/null || { \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    echo "The tests of Node stacks need npm: installing Debian's nodejs and npm."; \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nodejs npm; \
-	  else \
-	    echo "Missing: npm (Debian: nodejs and npm). The tests of Node stacks will be skipped."; \
-	  fi; }
+# Only tests need these: npm for the Node stacks, curl for README's tour. As root on Debian, what is missing is
+# installed; otherwise the tests that need it say that they are skipped (in CI they fail).
+test-tools:
+	@missing=; for tool in npm curl; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing what tests need and this machine lacks:$$missing (with apt-get, as you are root)"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+	else \
+	  echo "Missing:$$missing. The tests that need it will be skipped; on Debian: apt-get install$$missing"; \
+	fi
 	@if command -v npm >/dev/null; then \
 	  $(MAKE) --no-print-directory tests/toys/node/node_modules/.installed config/examples/express/node_modules/.installed; fi
 
