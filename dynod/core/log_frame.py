@@ -48,9 +48,9 @@ def last_line(rest: bytes) -> bytes:
 
 def _whole_lines(block: bytes, limit: int) -> bytes:
     """`block` ends in LF or is empty."""
-    # Whole-block operations, no Python per line: splitting into lines and joining again cost 9 times as much here
-    # (64 KiB of 60-byte lines: 7 µs this way, 63 µs with split, strip, join; loadtests/log_pipeline.py --micro).
-    text = block.replace(b"\r\n", b"\n")
+    # Whole-block operations, no Python per line (loadtests/log_pipeline.py --micro, 64 KiB of 63-byte lines, 3.11):
+    # 4 µs; 57 µs without asking for a CR first, as replace stops at every LF; 105 µs with split, strip and join.
+    text = block.replace(b"\r\n", b"\n") if b"\r" in block else block
     start = 0
     # Hop from the last LF within the limit to the next: a line that is too long is one hop that finds no LF.
     while len(text) - start > limit + 1:

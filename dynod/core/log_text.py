@@ -108,8 +108,8 @@ LogText = FullText | TerminalText
 
 
 def _prefixed(prefix: bytes, text: bytes) -> bytes:
-    # One replace for the whole batch: 64 KiB of 60-byte lines take 16 µs, an f-string and a join per line 105 µs
-    # (loadtests/log_pipeline.py --micro). The slice leaves the last LF without a prefix after it.
+    # One replace for the whole batch (loadtests/log_pipeline.py --micro, 64 KiB of 63-byte lines, 3.11): 19 µs; a list
+    # of prefixed lines, joined, takes 120 µs. The slice leaves the last LF without a prefix after it.
     return prefix + text[:-1].replace(b"\n", b"\n" + prefix) + b"\n"
 
 

@@ -64,7 +64,7 @@ class StdoutSink:
         return await self._writer.flush_and_close(timeout_s)
 
     def _announcement(self, lines: int, since: float) -> bytes:
-        # Heroku's words for a tail whose reader is too slow (heroku-semantics 4.3); logplex's own times have no fraction.
+        # Heroku's words for a tail whose reader is too slow (heroku-semantics 4.3); its times have no fraction.
         stamp = datetime.fromtimestamp(int(since), UTC).isoformat()
         message = f"Error L11 (Tail buffer overflow) -> This tail session dropped {lines} messages since {stamp}."
         gap = platform_batch(time=time.time(), source="heroku", ps=LOGPLEX_PS, messages=(message,))

@@ -83,8 +83,8 @@ class StdoutWriter:
     def write(self, data: bytes, ps: str, on_handed_on: Receipt | None = None, *, patient: bool = True) -> bool:
         """Queue whole lines of process `ps`. False: queued, but bring no more until `on_room`.
 
-        `on_handed_on` is called when they have been written, or dropped and counted, or nobody is left to read. Not `patient`: lines
-        whose maker cannot wait, see log_buffer.
+        `on_handed_on` is called when they have been written, or dropped and counted, or nobody is left to read.
+        Not `patient`: lines whose maker cannot wait, see log_buffer.
         """
         if self._is_shut:
             if self._reader_is_gone and on_handed_on is not None:

@@ -1,0 +1,181 @@
+"""Lines per second from a dyno's stdout to dynod's stdout, beside honcho's, in one run.
+
+    python loadtests/log_pipeline.py [--honcho PATH] [--lines 2000000] [--rounds 3]      the pipeline, as a ratio
+    python loadtests/log_pipeline.py --micro                                              framing and formatting alone
+
+A child (this file with --child) writes numbered lines of 60 bytes in large writes, as fast as it can; the pipeline's
+process (--pipeline) reads them from a pipe and writes Heroku's full form to its stdout, a file or a pipe. Rate: lines
+divided by the time that N lines take beyond the time that one line takes, so that starting up does not count; CPU per
+line of all processes but the child and the reader is given too, the child's included for honcho, which starts it.
+The output is checked: every line there, in order.
+"""
+
+import argparse
+import asyncio
+import os
+import platform
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import timeit
+from importlib.metadata import version
+from pathlib import Path
+
+import uvloop
+
+from dynod.core.log_frame import frame
+from dynod.core.log_line import LogBatch
+from dynod.core.log_text import FullText
+from dynod.logs.pump import OutputPump
+from dynod.logs.stdout_sink import StdoutSink
+from dynod.logs.stream import LogStream
+
+LINE = b"line %09d of a dyno that has rather a lot to say just now\n"
+PER_WRITE = 1000
+PS = "web.1"
+NUMBER = re.compile(rb"^.*[:|] line (\d{9}) of a dyno that has rather a lot to say just now$", re.MULTILINE)
+
+
+def child(lines: int) -> None:
+    """Writes numbered lines; the numbers are patched in by one formatting operation per write."""
+    block = LINE * PER_WRITE
+    for start in range(0, lines, PER_WRITE):
+        count = min(PER_WRITE, lines - start)
+        data = (block if count == PER_WRITE else LINE * count) % tuple(range(start, start + count))
+        view = memoryview(data)
+        while view:
+            view = view[os.write(1, view) :]
+
+
+async def pipeline(lines: int) -> None:
+    """The smallest composition of pump, stream and stdout around one child."""
+    loop = asyncio.get_running_loop()
+    sink = StdoutSink(loop, on_room=lambda: pump.resume(), on_closed=lambda _: None)  # noqa: PLW0108 - pump comes later
+    stream = LogStream(sink, clock=time.time)
+    pump = OutputPump(loop, publish=stream.publish_app)
+    sink.start()
+    out_end, in_end = os.pipe()
+    process = subprocess.Popen(  # noqa: ASYNC220 - blocks before there is anything to wait for
+        [sys.executable, __file__, "--child", "--lines", str(lines)], stdin=subprocess.DEVNULL, stdout=in_end
+    )
+    os.close(in_end)
+    pump.add("instance", PS, out_end)
+    await asyncio.to_thread(process.wait)
+    await pump.finish("instance")
+    await sink.flush_and_close(60.0)
+    await pump.close()
+
+
+def command(tool: str, lines: int, folder: Path) -> list[str]:
+    """The command line that carries `lines` lines through `tool`; honcho's is a path."""
+    if tool == "dynod":
+        return [sys.executable, __file__, "--pipeline", "--lines", str(lines)]
+    procfile = folder / "Procfile"
+    procfile.write_text(f"web: exec {sys.executable} {Path(__file__).resolve()} --child --lines {lines}\n")
+    return [tool, "-f", str(procfile), "start"]
+
+
+def run(tool: str, lines: int, target: str) -> tuple[float, float]:
+    """Wall and CPU seconds of one run into a file or a pipe, its output checked."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        start = time.perf_counter()
+        if target == "file":
+            with (folder / "out").open("wb") as out:
+                subprocess.run(command(tool, lines, folder), stdout=out, stderr=subprocess.DEVNULL, check=True)
+            wall = time.perf_counter() - start
+            check((folder / "out").read_bytes(), lines)
+        else:
+            with subprocess.Popen(
+                command(tool, lines, folder), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            ) as process:
+                assert process.stdout is not None
+                chunks = []
+                while chunk := os.read(process.stdout.fileno(), 1 << 20):
+                    chunks.append(chunk)
+            wall = time.perf_counter() - start
+            check(b"".join(chunks), lines)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def check(output: bytes, lines: int) -> None:
+    found = (
+        [int(line.split(b": line ", 1)[1][:9]) for line in output.split(b"\n") if b": line " in line] if lines else []
+    )
+    if not found:  # honcho writes "name  | line"
+        found = [int(line.split(b"| line ", 1)[1][:9]) for line in output.split(b"\n") if b"| line " in line]
+    if found != list(range(lines)):
+        raise SystemExit(f"output is not whole: {len(found)} of {lines} lines")
+
+
+def compare(honcho: str | None, lines: int, rounds: int) -> None:
+    print(
+        f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}, uvloop {version('uvloop')}"
+    )
+    print(f"lines of {len(LINE % 0)} bytes; best of {rounds} rounds")
+    rates: dict[tuple[str, str], float] = {}
+    for target in ("file", "pipe"):
+        for tool, count in (("dynod", lines), (honcho, max(lines // 10, 1))):
+            if tool is None:
+                continue
+            one = min(run(tool, 1, target)[0] for _ in range(rounds))
+            wall, cpu = min(run(tool, count, target) for _ in range(rounds))
+            name = "dynod" if tool == "dynod" else "honcho"
+            rates[name, target] = count / (wall - one)
+            rate = rates[name, target]
+            print(
+                f"{name:7} to {target}: {rate:12,.0f} lines/s  ({count:,} lines, {cpu / count * 1e6:.2f} µs CPU a line)"
+            )
+        if honcho is not None:
+            print(f"ratio   to {target}: {rates['dynod', target] / rates['honcho', target]:.1f}")
+
+
+def micro() -> None:
+    """What whole-batch operations are worth, against a plain loop over lines."""
+    count = 64 * 1024 // len(LINE % 0)
+    data = LINE * count % tuple(range(count))
+    text = FullText()
+    batch = LogBatch(time=1_700_000_000.25, source="app", ps=PS, text=frame(data).text)
+    prefix = b"2023-11-14T22:13:20.250000+00:00 app[web.1]: "
+
+    def by_line() -> bytes:
+        return b"\n".join([line.rstrip(b"\r")[:10_000] for line in data.split(b"\n")])
+
+    def prefix_by_line() -> bytes:
+        return b"".join([prefix + line + b"\n" for line in batch.text[:-1].split(b"\n")])
+
+    for name, function in (
+        ("frame", lambda: frame(data)),
+        ("frame, a loop over lines", by_line),
+        ("format", lambda: text.format(batch)),
+        ("format, a loop over lines", prefix_by_line),
+    ):
+        best = min(timeit.repeat(function, number=200, repeat=5)) / 200
+        print(f"{name:28} {best * 1e6:8.1f} µs for {len(data):,} bytes in {batch.line_count} lines")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--honcho", help="path of honcho's executable, installed in a venv of its own")
+    parser.add_argument("--lines", type=int, default=2_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    for mode in ("child", "pipeline", "micro"):
+        parser.add_argument(f"--{mode}", action="store_true")
+    asked = parser.parse_args()
+    if asked.child:
+        child(asked.lines)
+    elif asked.pipeline:
+        uvloop.run(pipeline(asked.lines))
+    elif asked.micro:
+        micro()
+    else:
+        compare(asked.honcho, asked.lines, asked.rounds)
+
+
+if __name__ == "__main__":
+    main()
