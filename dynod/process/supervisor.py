@@ -1,9 +1,8 @@
 """The set of dynos: a task for each slot, one for each instance's way out, and the keeper's events to both."""
 
 import asyncio
-from collections.abc import Iterable
 
-from dynod.core.dyno import InstanceEvent, InstanceState, SlotState
+from dynod.core.dyno import InstanceEvent, InstanceState
 from dynod.core.serving import web_condition
 from dynod.process.instance import Instance
 from dynod.process.slot import Slot, Surroundings
@@ -23,13 +22,10 @@ class Supervisor:
         self._shared = shared
 
     @property
-    def _with(self) -> Surroundings:
+    def shared(self) -> Surroundings:
+        """What the slots share."""
         assert self._shared is not None  # noqa: S101 (surround comes first)
         return self._shared
-
-    @property
-    def slots(self) -> Iterable[Slot]:
-        return self._slots.values()
 
     @property
     def instances(self) -> dict[str, Instance]:
@@ -50,7 +46,7 @@ class Supervisor:
 
     def adopt(self, instance: Instance, output: int) -> None:
         """Take over an instance that an earlier core started."""
-        self._with.output.add(instance.id, instance.name, output)
+        self.shared.output.add(instance.id, instance.name, output)
         self.attend(instance)
 
     def attend(self, instance: Instance) -> None:
@@ -60,7 +56,7 @@ class Supervisor:
 
     def condition_changed(self) -> None:
         """Tell the router what the web dynos mean for a request that comes now."""
-        self._with.traffic.condition(web_condition([slot.state for slot in self._slots.values() if slot.web]))
+        self.shared.traffic.condition(web_condition([slot.state for slot in self._slots.values() if slot.web]))
 
     # --- the keeper's events ----------------------------------------------------------------------------------------
 
@@ -77,12 +73,12 @@ class Supervisor:
         if instance is None or not instance.stop_asked:
             return
         if not instance.hastened:
-            self._with.journal.platform(
+            self.shared.journal.platform(
                 instance.name,
                 "Error R12 (Exit timeout) -> At least one process failed to exit within "
                 f"{instance.grace_s:.0f} seconds of SIGTERM",
             )
-        self._with.journal.platform(instance.name, "Stopping remaining processes with SIGKILL")
+        self.shared.journal.platform(instance.name, "Stopping remaining processes with SIGKILL")
 
     def gone(self, instance_id: str) -> None:
         """No process of it is left."""
@@ -91,9 +87,9 @@ class Supervisor:
 
     async def _see_out(self, instance: Instance) -> None:
         await instance.vanished.wait()
-        await self._with.output.finish(instance.id)
+        await self.shared.output.finish(instance.id)
         if instance.port is not None:
-            self._with.ports.give_back(instance.port)
+            self.shared.ports.give_back(instance.port)
         if instance.state is not InstanceState.GONE:
             instance.advance(InstanceEvent.VANISHED)
         instance.finished = True
@@ -108,7 +104,7 @@ class Supervisor:
 
     def _forget(self, instance: Instance) -> None:
         if instance.finished and instance.accounted:
-            self._with.placement.forget(instance.id)
+            self.shared.placement.forget(instance.id)
 
     def _wake(self, instance: Instance) -> None:
         slot = self._slots.get(instance.name)
@@ -126,8 +122,4 @@ class Supervisor:
         """A person will not wait: what still runs is killed now."""
         for instance in self._instances.values():
             instance.hastened = True
-            self._with.placement.stop(instance.id, number=15, grace_s=0.0)
-
-    @property
-    def running(self) -> bool:
-        return any(slot.state not in {SlotState.DOWN, SlotState.COMPLETE} for slot in self._slots.values())
+            self.shared.placement.stop(instance.id, number=15, grace_s=0.0)

@@ -1,0 +1,119 @@
+"""One `dynod up` a folder: the lock, the control socket, and the mark by which other verbs find both.
+
+The socket lies in the user's runtime folder (unix paths end at 108 bytes); `.dynod/up.json` in the app's folder names
+it. The lock is a flock(2) on a file beside the socket: it ends with the last process that holds it, so a dynod that was
+killed leaves nothing that refuses the next one.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import socket
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from dynod.errors import AppFolderError
+
+MARK_FOLDER = ".dynod"
+MARK = "up.json"
+BACKLOG = 128
+
+
+def runtime_folder(environ: Mapping[str, str]) -> Path:
+    """`$XDG_RUNTIME_DIR/dynod`, else `/tmp/dynod-UID`; made if missing. Raises AppFolderError if it is another's."""
+    candidates = [Path("/tmp") / f"dynod-{os.getuid()}"]  # noqa: S108 (0700, and its owner is checked)
+    if environ.get("XDG_RUNTIME_DIR"):
+        candidates.insert(0, Path(environ["XDG_RUNTIME_DIR"]) / "dynod")
+    for folder in candidates:
+        with contextlib.suppress(OSError):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        try:
+            info = folder.lstat()
+        except OSError:
+            continue
+        if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid() or info.st_mode & 0o077:
+            raise AppFolderError(f"{folder} must be a folder that only you can enter (mode 0700): move it away")
+        if os.access(folder, os.W_OK):
+            return folder
+    raise AppFolderError(f"no folder for the control socket: {' and '.join(map(str, candidates))} cannot be made")
+
+
+class FolderClaim:
+    """Held from the start of `dynod up` to its end; `release` removes every file of it."""
+
+    def __init__(self, folder: Path, runtime: Path) -> None:
+        key = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
+        self.socket_path = runtime / f"up-{key}.sock"
+        self._lock_path = runtime / f"up-{key}.lock"
+        self._mark_folder = folder.resolve() / MARK_FOLDER
+        self._folder = folder
+        self._lock = -1
+        self.listener: socket.socket | None = None
+
+    @classmethod
+    def take(cls, folder: Path, runtime: Path, *, app: str, pid: int) -> "FolderClaim":
+        """Claim the folder for the dynod with this process id. Raises AppFolderError if another one has it."""
+        claim = cls(folder, runtime)
+        claim._lock = claim._locked()
+        os.truncate(claim._lock, 0)
+        os.write(claim._lock, f"{pid}\n".encode())
+        claim.socket_path.unlink(missing_ok=True)  # of a dynod that was killed: the lock is ours
+        claim.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        claim.listener.bind(os.fspath(claim.socket_path))
+        claim.socket_path.chmod(0o600)
+        claim.listener.listen(BACKLOG)
+        claim._write_mark({"app": app, "pid": pid, "socket": os.fspath(claim.socket_path)})
+        return claim
+
+    @classmethod
+    def resume(cls, folder: Path, runtime: Path, fds: list[int]) -> "FolderClaim":
+        """Go on with a claim whose descriptors the keeper has kept."""
+        claim = cls(folder, runtime)
+        claim._lock, listener = fds
+        claim.listener = socket.socket(fileno=listener)
+        return claim
+
+    @property
+    def fds(self) -> list[int]:
+        """What the keeper must hold for the claim to outlive the core."""
+        assert self.listener is not None  # noqa: S101 (made by take or resume)
+        return [self._lock, self.listener.fileno()]
+
+    def release(self) -> None:
+        """Remove every file, and let go of the lock last."""
+        if self.listener is not None:
+            self.listener.close()
+        for path in (self.socket_path, self._mark_folder / MARK, self._mark_folder / ".gitignore"):
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._mark_folder.rmdir()  # unless somebody else keeps something in it
+        self._lock_path.unlink(missing_ok=True)
+        os.close(self._lock)
+
+    def _locked(self) -> int:
+        while True:
+            lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                owner = os.read(lock, 20).decode().strip()
+                os.close(lock)
+                raise AppFolderError(
+                    f"another dynod up (pid {owner or 'unknown'}) runs in {self._folder}: stop it first, "
+                    "or run this one in another folder"
+                ) from None
+            # Its last owner may have unlinked the file between our open and our lock.
+            with contextlib.suppress(FileNotFoundError):
+                if os.fstat(lock).st_ino == self._lock_path.stat().st_ino:
+                    return lock
+            os.close(lock)
+
+    def _write_mark(self, mark: Mapping[str, object]) -> None:
+        """Best effort: a folder that cannot be written to still runs, its verbs then need --socket."""
+        with contextlib.suppress(OSError):
+            self._mark_folder.mkdir(exist_ok=True)
+            (self._mark_folder / ".gitignore").write_text("*\n", encoding="utf-8")
+            (self._mark_folder / MARK).write_text(json.dumps(mark) + "\n", encoding="utf-8")

@@ -1,0 +1,122 @@
+"""What `dynod up` runs: read once from the folder and the command line, then kept with the keeper.
+
+The next core goes by the plan that was kept, not by the folder: a Procfile that was edited, or deleted, while the app
+runs changes nothing until `dynod up` is started again.
+"""
+
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from dynod.app_folder import app_name, check_commands, folder_bins, inspect_app_folder
+from dynod.cli.up import UpOptions
+from dynod.core.command import analyse
+from dynod.core.dyno import StopRule
+from dynod.core.environment import manifest_values, missing_variables, up_environment
+from dynod.core.formation import RELEASE, plan_formation
+from dynod.errors import AppFolderError
+from dynod.listeners import DEFAULT_PORT
+from dynod.process.slot import Command
+
+WEB = "web"
+
+
+class UpPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything about the app that a core needs."""
+
+    app: str
+    folder: str
+    commands: dict[str, str]  # process type → command, `release` included
+    quantities: dict[str, int]
+    manifest_env: dict[str, str]
+    dotenv: list[dict[str, str]]
+    default_port: int  # of the router
+
+    @property
+    def has_web(self) -> bool:
+        return WEB in self.quantities
+
+    def command(self, process_type: str) -> Command:
+        """How the dynos of a process type are started; their environment is the caller's of now."""
+        shell = shutil.which("bash") or "/bin/sh"
+        command = self.commands[process_type]
+        bins = folder_bins(Path(self.folder))
+
+        def environment(dyno: str, port: int | None) -> Mapping[str, str]:
+            return up_environment(
+                caller=os.environ,
+                dynod_prefix=sys.prefix,
+                manifest_env=self.manifest_env,
+                dotenv=self.dotenv,
+                folder_bins=bins,
+                dyno=dyno,
+                port=port,
+            )
+
+        return Command(
+            argv=analyse(command, shell=shell).argv,
+            shown=command,
+            cwd=self.folder,
+            environment=environment,
+            stop=StopRule(),
+        )
+
+
+def make_plan(options: UpOptions) -> UpPlan:
+    """Read the folder. Raises AppFolderError with every fault there is, UsageError for the command line."""
+    app, faults = inspect_app_folder(options.folder, procfile=options.procfile, env_files=options.env_files)
+    if faults:
+        raise AppFolderError("\n".join(str(fault) for fault in faults))
+    formation = plan_formation(
+        app.types,
+        manifest_quantities=app.manifest.quantities,
+        m_option=options.m_option,
+        arguments=options.selection,
+    )
+    running = {*(name for name, quantity in formation.quantities.items() if quantity), *_release(options)}
+    elsewhere = frozenset(os.environ).union(*app.env_values)
+    plan = UpPlan(
+        app=_named(options.app) if options.app is not None else app_name(app.folder),
+        folder=str(app.folder),
+        commands={declared.name: declared.command for declared in app.types},
+        quantities=dict(formation.quantities),
+        manifest_env=manifest_values(app.manifest, elsewhere=elsewhere, secret=lambda: secrets.token_hex(32)),
+        dotenv=[dict(values) for values in app.env_values],
+        default_port=_default_port(app.env_values),
+    )
+    if not formation.dynos and not (options.release and RELEASE in plan.commands):
+        raise AppFolderError(f"nothing to run: {app.procfile} and the options give no dyno at all")
+    path = plan.command(app.types[0].name).environment("check.1", None)["PATH"]
+    selected = replace(app, types=tuple(declared for declared in app.types if declared.name in running))
+    faults = (*missing_variables(app.manifest, elsewhere=elsewhere), *check_commands(selected, path=path))
+    if faults:
+        raise AppFolderError("\n".join(str(fault) for fault in faults))
+    return plan
+
+
+def _release(options: UpOptions) -> set[str]:
+    return {RELEASE} if options.release else set()
+
+
+def _named(name: str) -> str:
+    """An app name as given by `--app`: Heroku's rule for names."""
+    if not name or len(name) > 30 or not all(c.isascii() and (c.islower() or c.isdigit() or c == "-") for c in name):  # noqa: PLR2004 (Heroku's limit)
+        raise AppFolderError(f"--app {name}: a name is 1 to 30 lower-case letters, digits and dashes")
+    return name
+
+
+def _default_port(dotenv: tuple[Mapping[str, str], ...]) -> int:
+    """`PORT` of the last `.env` that has one (contracts 4), else Heroku's 5000."""
+    for values in reversed(dotenv):
+        port = values.get("PORT", "")
+        if port:
+            if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65_535):  # noqa: PLR2004 (the last TCP port)
+                raise AppFolderError(f".env: PORT is {port!r}: expected a port from 1 to 65535")
+            return int(port)
+    return DEFAULT_PORT
