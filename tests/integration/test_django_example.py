@@ -72,7 +72,7 @@ def test_a_job_from_the_page_is_done_by_the_worker(folder: Path) -> None:
         up.wait_until_up("web.1", "worker.1")
         asyncio.run(put_in(up.router_url))
         up.wait_for_line(r"app\[worker\.1\]: INFO worker: job 1: primes up to 1,000,000: there are 78,498")
-        assert "78498" in up.get("/jobs/table").text
+        assert "78,498" in up.get("/jobs/table").text
 
 
 def test_without_a_release_the_page_says_what_is_missing(folder: Path) -> None:

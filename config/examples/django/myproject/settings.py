@@ -24,7 +24,7 @@ SECRET_KEY = _from_environment("SECRET_KEY")
 DEBUG = os.environ.get("DEBUG", "0") == "1"
 ALLOWED_HOSTS = [host.strip() for host in os.environ.get("ALLOWED_HOSTS", "").split(",") if host.strip()]
 
-INSTALLED_APPS = ["jobs"]
+INSTALLED_APPS = ["jobs", "django.contrib.humanize"]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.common.CommonMiddleware",
