@@ -7,7 +7,7 @@ its tokens is enough; it uses no recursion, since nesting is the writer's choice
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:]|[^\s\[\]{},:"]+')
 
@@ -32,6 +32,7 @@ class _Open:
     is_object: bool
     at_name: bool
     name: str = ""
+    names: set[str] = field(default_factory=set)
     index: int = 0
 
 
@@ -55,13 +56,15 @@ def places_in(text: str) -> Places:
             if inside.at_name:
                 inside.name, inside.at_name = json.loads(symbol), False
                 path = (*inside.path, inside.name)
-                if path in lines:
+                if inside.name in inside.names:
                     repeated.append((path, line))
+                inside.names.add(inside.name)
                 lines[path] = line
                 continue
             path = (*inside.path, inside.name if inside.is_object else inside.index)
             inside.index += 1
-        lines.setdefault(path, line)
+        if inside is None or not inside.is_object:
+            lines[path] = line
         if symbol in {"{", "["}:
             containers.append(_Open(path=path, is_object=symbol == "{", at_name=symbol == "{"))
     return Places(lines=lines, repeated=tuple(repeated))
