@@ -15,6 +15,18 @@ from support.source_tree import PACKAGES, REPOSITORY, Module, modules
 VAGUE = frozenset({"utils", "util", "helpers", "helper", "common", "manager", "misc", "options", "base"})
 STANDARD_LIBRARY = sys.stdlib_module_names
 
+# Of the project's own packages, what each part may import besides itself (ARCHITECTURE.md, "Who may import whom").
+MAY_IMPORT = {
+    "router": (),
+    "dynod.core": ("dynod.errors",),
+    "dynod.keeper": (),
+    "dynod.process": ("dynod.core", "dynod.errors"),
+    "dynod.logs": ("dynod.core", "dynod.errors"),
+    "dynod.app_folder": ("dynod.core", "dynod.errors"),
+    "dynod.routing": ("dynod.core", "dynod.errors", "router"),
+    "dynod.cli": ("dynod.core", "dynod.errors", "dynod.app_folder", "dynod.listeners", "dynod.__version__"),
+}
+
 every_module = pytest.mark.parametrize("module", modules(), ids=str)
 
 
@@ -63,15 +75,33 @@ def test_looking_at_argv_loads_neither_keeper_nor_command_line() -> None:
     assert not {name for name in loaded if name.startswith(("dynod.keeper", "dynod.cli", "click", "asyncio"))}
 
 
+@pytest.mark.parametrize(("part", "allowed"), MAY_IMPORT.items(), ids=MAY_IMPORT)
+def test_a_part_imports_only_what_it_may(part: str, allowed: tuple[str, ...]) -> None:
+    def is_in(name: str, packages: tuple[str, ...]) -> bool:
+        return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+    members = [module for module in modules() if is_in(module.name, (part,))]
+    assert members, f"there is no {part} any more"
+    foreign = [
+        f"{module} imports {name}"
+        for module in members
+        for name in sorted(module.imports)
+        if is_in(name, PACKAGES) and not is_in(name, (part, *allowed))
+    ]
+    assert foreign == []
+
+
 @every_module
-def test_nobody_imports_the_daemon(module: Module) -> None:
-    """It is the composition root: it knows everything, and is exec'ed by the keeper, not imported."""
+def test_nobody_imports_what_puts_everything_together(module: Module) -> None:
+    """The daemon is exec'ed by the keeper; the composition root knows all, and only the daemon knows it."""
     assert not [name for name in module.imports if name.startswith("dynod.daemon")]
+    if module.name != "dynod.daemon":
+        assert not [name for name in module.imports if name == "dynod.up" or name.startswith("dynod.up.")]
 
 
 @every_module
-def test_only_routing_and_the_daemon_import_router(module: Module) -> None:
-    if module.name.startswith("dynod") and module.name not in {"dynod.routing", "dynod.daemon"}:
+def test_only_routing_and_the_composition_root_import_router(module: Module) -> None:
+    if module.name.startswith("dynod") and module.name not in {"dynod.routing", "dynod.daemon", "dynod.up"}:
         assert not [name for name in module.imports if name.split(".")[0] == "router"]
 
 
