@@ -5,8 +5,6 @@ what a verb does is in its own module. `up` and `serve` are in the table for the
 """
 
 import importlib
-import os
-import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -72,10 +70,12 @@ def dynod() -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit status. A message of an error is one or more lines on stderr."""
+    """Run one command and return its exit status. A message of an error is one or more lines on stderr.
+
+    Where the reader of stdout has left, as `head` does, click ends the process quietly with status 1.
+    """
     try:
         status = dynod.main(args=list(arguments), prog_name="dynod", standalone_mode=False)
-        sys.stdout.flush()
     except DynodError as error:
         return refuse(str(error), error.exit_status)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -88,11 +88,6 @@ def main(arguments: Sequence[str]) -> int:
         return refuse(_sentence(error.format_message()), ExitStatus.REFUSED)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has left, as `head` does: nothing is wrong, and nothing more can be said. Python
-        # would try once more to flush at exit, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitStatus.DONE
     except Exception:  # noqa: BLE001 - the outermost boundary: a bug shows as one, with its own exit status
         traceback.print_exc()
         return refuse("this is a bug in dynod; please report the lines above", ExitStatus.SOFTWARE)
