@@ -20,8 +20,10 @@ from dynod.errors import ExitStatus
 
 @click.command("check")
 @click.option("-C", "folder", default=".", metavar="DIR", help="The app's folder (default: this one).")
-@click.option("-f", "procfile", metavar="FILE", help="A Procfile of another name.")
-@click.option("-e", "env_files", multiple=True, metavar="FILE", help="A .env file; may be repeated, later ones win.")
+@click.option("-f", "--procfile", metavar="FILE", help="A Procfile of another name, relative to the folder.")
+@click.option(
+    "-e", "--env", "env_files", multiple=True, metavar="FILE", help="A .env file; repeatable, later ones win."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(folder: str, procfile: str | None, env_files: tuple[str, ...], as_json: bool) -> int:
     """Check Procfile, app.json and .env: grammar, types, required variables, and that every program is there.
