@@ -66,7 +66,7 @@ class Routing:
 
     def _record(self, records: Sequence[RequestRecord]) -> None:
         if self._lines is not None:
-            self._lines([(record.ended_at, format_line(record)) for record in records])
+            self._lines([(record.started_at + record.total_ms / 1000, format_line(record)) for record in records])
 
 
 class NoRouting:

@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from dynod.cli.up import UpOptions
-from dynod.core.dyno import InstanceEvent, exit_status
+from dynod.core.dyno import InstanceEvent, InstanceState, exit_status
 from dynod.core.formation import RELEASE
 from dynod.core.log_text import FullText, LogText
 from dynod.core.ports import FIRST_PORT, LAST_PORT, PortAllotment
@@ -35,17 +35,18 @@ from dynod.logs.stdout_sink import StdoutSink, local_text
 from dynod.logs.stream import LogStream
 from dynod.process.boot_watch import BootWatch, SocketTable
 from dynod.process.instance import Instance
-from dynod.process.slot import Rules, Slot, Surroundings
+from dynod.process.slot import Command, Rules, Surroundings
 from dynod.process.sockets import port_is_free
+from dynod.process.start_gate import StartGate
 from dynod.process.supervisor import Supervisor
 from dynod.routing import NoRouting, Routing
-from dynod.up_plan import WEB, UpPlan, make_plan
+from dynod.up_plan import UpPlan, make_plan
 
 DRAIN_S: Final = 30.0  # requests in flight when dynod stops
 SAY_DRAIN_AFTER_S: Final = 1.0
 FLUSH_S: Final = 5.0  # the last lines, to a reader that may be slow
 SWEEP_S: Final = 0.05
-LARGEST_RELEASE_NUMBER: Final = 9999  # Heroku: release.NNNN
+BOOTING_AT_ONCE: Final = 4 * (os.cpu_count() or 1)
 
 
 class Up:
@@ -133,8 +134,7 @@ class Up:
     async def run(self) -> int:
         """Until dynod is told to end, or a dyno's exit ends it; returns dynod's exit status."""
         async with asyncio.TaskGroup() as group:
-            self._supervisor = Supervisor(group)
-            self._surround()
+            self._supervisor = Supervisor(group, self._surroundings(), self._commands())
             self._sink.start()
             boots = group.create_task(self._boots.run(), name="boot-watch")
             lost = group.create_task(self._end_without_keeper(), name="keeper-lost")
@@ -154,39 +154,39 @@ class Up:
             self._keeper.ready()
             if not self._resumes:
                 self._greet()
-            slots: list[asyncio.Task[None]] = []
             if await self._released(adopted) and not self._ending.is_set():
-                slots = self._start_slots(adopted)
+                self._start_slots(adopted)
             await self._ending.wait()
-            await self._shut_down(slots)
+            await self._shut_down()
             boots.cancel()
             lost.cancel()
         return self._status
 
-    def _surround(self) -> None:
-        taken = [port for instance in self._snapshot.adopted if (port := _note_of(instance).port) is not None]
+    def _commands(self) -> dict[str, Command]:
+        return {process_type: self._plan.command(process_type) for process_type in self._plan.commands}
+
+    def _surroundings(self) -> Surroundings:
+        taken = [port for adopted in self._snapshot.adopted if (port := _note_of(adopted).port) is not None]
         span = LAST_PORT - FIRST_PORT + 1
-        self._supervisor.surround(
-            Surroundings(
-                placement=self._keeper,
-                output=self._pump,
-                journal=self._stream,
-                traffic=self._routing,
-                boots=self._boots,
-                # Two dynods on one machine begin apart.
-                ports=PortAllotment(start=FIRST_PORT + os.getppid() * 97 % span, taken=taken),
-                port_is_free=port_is_free,
-                rules=Rules(restart=POLICIES["ladder"], enforce_boot_timeout=self._options.strict),
-                attend=self._supervisor.attend,
-                account=self._supervisor.account,
-                state_changed=self._supervisor.condition_changed,
-                exited=self._exited,
-            )
+        return Surroundings(
+            placement=self._keeper,
+            output=self._pump,
+            journal=self._stream,
+            traffic=self._routing,
+            boots=self._boots,
+            # Two dynods on one machine begin apart.
+            ports=PortAllotment(start=FIRST_PORT + os.getppid() * 97 % span, taken=taken),
+            port_is_free=port_is_free,
+            rules=Rules(restart=POLICIES["ladder"], enforce_boot_timeout=self._options.strict),
+            exited=self._exited,
+            gate=StartGate(BOOTING_AT_ONCE),
+            clock=time.time,
+            random=random.random,
         )
 
-    def _adopt(self) -> dict[str, Instance]:
-        """Take over what the keeper has; for each slot the newest instance is the slot's."""
-        newest: dict[str, Instance] = {}
+    def _adopt(self) -> dict[str, list[Instance]]:
+        """Take over what the keeper has: each slot's instances, oldest first."""
+        found: dict[str, list[Instance]] = {}
         for adopted in sorted(self._snapshot.adopted, key=lambda each: each.instance.started_at):
             instance = _note_of(adopted)
             kept = adopted.instance
@@ -198,10 +198,8 @@ class Up:
             if kept.gone:
                 instance.vanished.set()
             self._supervisor.adopt(instance, adopted.output)
-            if (older := newest.get(instance.name)) is not None:
-                self._supervisor.account(older)
-            newest[instance.name] = instance
-        return newest
+            found.setdefault(instance.name, []).append(instance)
+        return found
 
     def _greet(self) -> None:
         if self._listeners:
@@ -209,51 +207,44 @@ class Up:
         if RELEASE in self._plan.commands and not self._options.release:
             _say(f"release is not run, --release runs it first: {self._plan.commands[RELEASE]}")
 
-    async def _released(self, adopted: Mapping[str, Instance]) -> bool:
+    async def _released(self, adopted: Mapping[str, list[Instance]]) -> bool:
         """Run the release process first, if asked to. False: it failed, and `up` ends with its status."""
         noted = self._snapshot.stored.get("release")
         if not self._options.release or RELEASE not in self._plan.commands or noted == "done":
             return True
-        name = noted or f"{RELEASE}.{random.randint(1, LARGEST_RELEASE_NUMBER)}"  # noqa: S311 (a name)
+        name = noted or self._supervisor.one_off_name(RELEASE)
         self._keeper.put("release", name)
-        slot = self._slot(name, RELEASE)
-        if (instance := adopted.get(name)) is not None:
-            slot.restore(self._snapshot.stored[f"slot:{name}"], instance)
-        run = asyncio.ensure_future(slot.run_once())
-        stop = asyncio.ensure_future(self._ending.wait())
-        try:
-            await asyncio.wait({run, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if not run.done():
-                slot.stop()
-                if self._hurry.is_set():
-                    self._supervisor.hasten()
-            status = exit_status(await run)
-        finally:
-            run.cancel()
-            stop.cancel()
-        self._supervisor.remove(slot)
-        if status == 0:
-            self._keeper.put("release", "done")
-        elif not self._ending.is_set():
+        instances = adopted.get(name, [])
+        status = exit_status(
+            await self._supervisor.run_once(
+                name,
+                self._plan.command(RELEASE),
+                self._snapshot.stored.get(f"slot:{name}"),
+                instances[-1] if instances else None,
+            )
+        )
+        if self._ending.is_set():
+            return False
+        if status != 0:
             _say(f"the release process failed with status {status}: nothing was started")
             self._end(status)
-        return status == 0
+            return False
+        self._keeper.put("release", "done")
+        return True
 
-    def _start_slots(self, adopted: Mapping[str, Instance]) -> list[asyncio.Task[None]]:
-        slots = []
-        for process_type, quantity in self._plan.quantities.items():
-            for number in range(1, quantity + 1):
-                slot = self._slot(f"{process_type}.{number}", process_type)
-                if (note := self._snapshot.stored.get(f"slot:{slot.name}")) is not None:
-                    slot.restore(note, adopted.get(slot.name))
-                slots.append(slot)
-        self._supervisor.condition_changed()
-        return [self._supervisor.start(slot) for slot in slots]
+    def _start_slots(self, adopted: Mapping[str, list[Instance]]) -> None:
+        """Bring the formation to life, each slot where an earlier core left it."""
+        prefix = "slot:"
+        for key, note in self._snapshot.stored.items():
+            name = key.removeprefix(prefix)
+            if key.startswith(prefix) and name.partition(".")[0] in self._plan.quantities:
+                current, replacement = _sort_out(adopted.get(name, []))
+                self._supervisor.restore(name, note, current, replacement)
+        self._supervisor.scale(self._quantities(), "dynod up")
 
-    def _slot(self, name: str, process_type: str) -> Slot:
-        slot = Slot(name, self._plan.command(process_type), self._supervisor.shared, web=process_type == WEB)
-        self._supervisor.add(slot)
-        return slot
+    def _quantities(self) -> Mapping[str, int]:
+        """The formation: the plan's, unless it has been scaled since."""
+        return self._plan.quantities
 
     def _members(self, instance_ids: Collection[str]) -> Mapping[str, Collection[int]]:
         living = self._supervisor.instances
@@ -267,7 +258,6 @@ class Up:
     def _exited(self, name: str, exit_code: int) -> None:
         if self._options.stop_on_exit and not self._ending.is_set():
             _say(f"{name} exited with status {exit_status(exit_code)}: stopping (--on-exit stop)")
-            self._supervisor.stop_all()
             self._end(exit_status(exit_code))
 
     def _signalled(self, number: int) -> None:
@@ -285,15 +275,24 @@ class Up:
         if not self._ending.is_set():
             self._status = status
             self._ending.set()
+            self._supervisor.stop_one_offs("dynod ends")
 
-    async def _shut_down(self, slots: Collection[asyncio.Task[None]]) -> None:
+    async def _shut_down(self) -> None:
         """Requests in flight, then every process of every dyno, then the last lines, then every file."""
         await self._drain()
-        self._supervisor.stop_all()
-        if self._hurry.is_set():
-            self._supervisor.hasten()
-        if slots:
-            await asyncio.wait(slots)
+        stopped = asyncio.ensure_future(self._supervisor.stop_all("dynod ends"))
+        hurry = asyncio.ensure_future(self._hurry.wait())
+        try:
+            await asyncio.wait({stopped, hurry}, return_when=asyncio.FIRST_COMPLETED)
+            if not stopped.done():
+                self._supervisor.hasten()
+                for instance in list(self._supervisor.instances.values()):
+                    await instance.vanished.wait()
+                await self._pump.close()  # nobody waits for a reader that is stuck
+            await stopped
+        finally:
+            hurry.cancel()
+            stopped.cancel()
         await self._sink.flush_and_close(0.0 if self._hurry.is_set() else FLUSH_S)
         await self._pump.close()
         self._claim.release()
@@ -341,8 +340,19 @@ def _note_of(adopted: Adopted) -> Instance:
 
 
 def _owner(instance: Instance) -> processes.Owner:
-    marks = [f"DYNO={instance.name}", *([f"PORT={instance.port}"] if instance.port is not None else [])]
-    return processes.Owner(instance.pid, tuple(os.fsencode(mark) for mark in marks))
+    return processes.Owner(instance.pid, tuple(os.fsencode(mark) for mark in instance.marks))
+
+
+def _sort_out(instances: list[Instance]) -> tuple[Instance | None, Instance | None]:
+    """Which of a slot's instances, oldest first, is the slot's, and which boots to replace it."""
+    if not instances:
+        return None, None
+    newest = instances[-1]
+    by_id = {instance.id: instance for instance in instances}
+    old = by_id.get(newest.replaces or "")
+    if old is not None and old.state is InstanceState.UP and newest.state is InstanceState.LAUNCHING:
+        return old, newest
+    return newest, None
 
 
 def _say(text: str) -> None:

@@ -25,9 +25,15 @@ class Instance:
     hastened: bool = False  # a person cut the grace short
     silence_said: bool = False
     vanished: asyncio.Event = field(default_factory=asyncio.Event)  # no process is left
-    finished: bool = False  # and its output is handed on
+    finished: asyncio.Event = field(default_factory=asyncio.Event)  # and its output is handed on
     accounted: bool = False  # its slot has drawn the consequences; with `finished`, the keeper may forget it
     grace_s: float = 30.0
+    replaces: str | None = None  # the instance that serves until this one is up
+
+    @property
+    def marks(self) -> list[str]:
+        """What of its environment no other living instance has: how a process that fled is recognised."""
+        return [f"DYNO={self.name}", *([f"PORT={self.port}"] if self.port is not None else [])]
 
     def advance(self, event: InstanceEvent) -> None:
         """Follow the table of `core.dyno`."""
@@ -41,6 +47,8 @@ class Instance:
                 "port": self.port,
                 "state": self.state,
                 "address": [self.address.host, self.address.port] if self.address is not None else None,
+                "replaces": self.replaces,
+                "grace_s": self.grace_s,
                 "stop_asked": self.stop_asked,
                 "silence_said": self.silence_said,
             }
@@ -56,6 +64,8 @@ class Instance:
             port=noted["port"],
             state=InstanceState(noted["state"]),
             address=Address(*noted["address"]) if noted["address"] is not None else None,
+            replaces=noted["replaces"],
+            grace_s=noted["grace_s"],
             stop_asked=noted["stop_asked"],
             silence_said=noted["silence_said"],
         )

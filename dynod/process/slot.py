@@ -7,13 +7,13 @@ tables of `core`, and acts. Cancelling the task touches no dyno: that is how a c
 import asyncio
 import contextlib
 import json
-import random
-import time
+import signal
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from dynod.core.boot import BOOT_TIMEOUT_S, ElsewhereOnly, Listening, PortTaken, TimedOut, Verdict, Waiting
 from dynod.core.command import expand_port_for_display
@@ -26,12 +26,15 @@ from dynod.core.dyno import (
     advance_slot,
     exit_status,
 )
+from dynod.core.formation import RELEASE
 from dynod.core.ports import PortAllotment
 from dynod.core.restart import RestartPolicy
 from dynod.process.boot_watch import BootWatch
 from dynod.process.instance import Instance
 from dynod.process.placement import Journal, Output, Placement, Traffic
+from dynod.process.start_gate import StartGate
 
+HISTORY_LENGTH = 30  # entries of a slot's history
 SILENT_AFTER_S = 10.0  # up this long without a word: most often a program that buffers its output
 READ_OUT_S = 1.0  # how long the line about an exit waits for the dyno's own last lines
 
@@ -57,7 +60,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What every slot shares."""
+    """What every slot of an app shares."""
 
     placement: Placement
     output: Output
@@ -67,36 +70,59 @@ class Surroundings:
     ports: PortAllotment
     port_is_free: Callable[[int], bool]
     rules: Rules
-    attend: Callable[[Instance], None]  # see the instance out: the supervisor's task for it
-    account: Callable[[Instance], None]  # the slot has drawn the consequences of its end
-    state_changed: Callable[[], None]
     exited: Callable[[str, int], None]  # a dyno ended by itself: name, exit code
+    gate: StartGate
+    clock: Callable[[], float]  # seconds since the epoch
+    random: Callable[[], float]  # from 0 up to 1
+
+
+class Attendant(Protocol):
+    """The supervisor, as its slots see it."""
+
+    def attend(self, instance: Instance) -> None: ...  # see it out in a task of its own
+    def account(self, instance: Instance) -> None: ...  # the slot has drawn the consequences of its end
+    def in_background(self, work: Coroutine[None, None, None], name: str) -> None: ...
+    def state_changed(self) -> None: ...
 
 
 class Ending(Enum):
-    """Why an instance is no longer the slot's."""
+    """Why the slot is done with an instance."""
 
     EXITED = auto()
     STOP = auto()
+    RESTART = auto()
     PORT_TAKEN = auto()
     BOOT_TIMEOUT = auto()
+
+
+class Happening(NamedTuple):
+    """An entry of the slot's history, the causal chain that `ps --why` prints."""
+
+    at: float  # seconds since the epoch
+    what: str
 
 
 class Slot:
     """`web.1`. `run` is its task."""
 
-    def __init__(self, name: str, command: Command, shared: Surroundings, *, web: bool) -> None:
+    def __init__(self, name: str, command: Command, shared: Surroundings, attendant: Attendant, *, web: bool) -> None:
         self.name = name
         self.web = web
+        self.command = command
         self.state = SlotState.DOWN
+        self.since = shared.clock()  # of the state, seconds since the epoch
         self.instance: Instance | None = None
-        self._command = command
+        self.history: deque[Happening] = deque(maxlen=HISTORY_LENGTH)
+        self.wanted = True
         self._shared = shared
+        self._attendant = attendant
+        self._replacement: Instance | None = None  # boots beside `instance`
         self._crashes = 0
         self._retry_at = 0.0  # seconds since the epoch, so that the next core keeps to it
-        self._wanted = True
+        self._restart: asyncio.Future[bool] | None = None
         self._verdicts: list[Verdict] = []
         self._changed = asyncio.Event()
+        self._leave_gate: Callable[[], None] = lambda: None
 
     # --- what others tell it ----------------------------------------------------------------------------------------
 
@@ -104,35 +130,64 @@ class Slot:
         """Something about the slot's instance is new: look."""
         self._changed.set()
 
-    def stop(self) -> None:
+    def stop(self, why: str) -> None:
         """Stop the dyno and end the task."""
-        self._wanted = False
+        if self.wanted:
+            self.wanted = False
+            self.happened(why)
         self._changed.set()
 
-    def restore(self, note: str, instance: Instance | None) -> None:
-        """Go on where an earlier core was: its note of the slot, and the instance that is the slot's."""
+    def want(self, why: str) -> None:
+        """Wanted again, perhaps while it still stops."""
+        if not self.wanted:
+            self.wanted = True
+            self.happened(why)
+        self._changed.set()
+
+    def restart(self, why: str) -> asyncio.Future[bool]:
+        """Restart the dyno, a web dyno without a gap; the future tells whether the new one came up."""
+        if self._restart is None:
+            self._restart = asyncio.get_running_loop().create_future()
+            self.happened(why)
+        self._changed.set()
+        return self._restart
+
+    def happened(self, what: str) -> None:
+        """Add to the history."""
+        self.history.append(Happening(self._shared.clock(), what))
+
+    def restore(self, note: str, instance: Instance | None, replacement: Instance | None) -> None:
+        """Go on where an earlier core was: its note of the slot, and the instances that are the slot's."""
         noted = json.loads(note)
         self.state = SlotState(noted["state"])
+        self.since = noted["since"]
         self._crashes = noted["crashes"]
         self._retry_at = noted["retry_at"]
+        self.history.extend(Happening(*each) for each in noted["history"])
         self.instance = instance
+        self._replacement = replacement
 
     # --- its life ---------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Keep the dyno running until `stop`; returns when its last process is gone."""
+        """Keep the dyno running while it is wanted; returns when its last process is gone."""
         while True:
             if self.state is SlotState.CRASHED:
                 await self._back_off()
-            if not self._wanted:
+            if not self.wanted:
                 break
             instance = self.instance or await self._start()
             if instance is None:
                 self._crash(0.0)
                 continue
-            await self._end(instance, await self._live(instance))
+            ending = await self._live(instance)
+            if ending is Ending.RESTART and self.web and instance.state is InstanceState.UP:
+                await self._replace(instance)
+            else:
+                await self._end(instance, ending)
         if self.state is not SlotState.DOWN:
             self._advance(SlotEvent.STOP)
+        self._restarted(up=False)
 
     async def run_once(self) -> int:
         """Run a one-off dyno, never restarted; returns its exit code once everything it wrote is handed on."""
@@ -141,47 +196,55 @@ class Slot:
             self._advance(SlotEvent.COMPLETED)
             return 127
         ending = await self._live(instance)
-        if ending is Ending.STOP:
-            await self._stop_instance(instance)
-        else:
+        if ending is Ending.EXITED:
             await self._read_out(instance)
             self._say_exit(instance)
-        if self.state is not SlotState.DOWN:
-            self._advance(SlotEvent.COMPLETED)
-        self._shared.account(instance)
+        else:
+            await self._retire(instance)
+        self._advance(SlotEvent.COMPLETED)
+        self._attendant.account(instance)
         return instance.exit_code if instance.exit_code is not None else 0
 
-    async def _start(self) -> Instance | None:
-        if self.state is not SlotState.STARTING:
-            self._advance(SlotEvent.START, silently=self.state is SlotState.DOWN)
+    async def _start(self, replaces: Instance | None = None) -> Instance | None:
+        """Launch an instance; None when the operating system refuses. The first of a slot becomes the slot's."""
         shared = self._shared
-        port = shared.ports.take_first(shared.port_is_free) if self.name.partition(".")[0] != "release" else None
-        instance = Instance(id=str(uuid.uuid4()), name=self.name, port=port, grace_s=self._command.stop.grace_s)
+        if replaces is None and self.state is not SlotState.STARTING:
+            self._advance(SlotEvent.START, silently=self.state is SlotState.DOWN)
+        self._leave_gate = await shared.gate.enter()
+        port = None if self.name.startswith(f"{RELEASE}.") else shared.ports.take_first(shared.port_is_free)
+        instance = Instance(
+            id=str(uuid.uuid4()),
+            name=self.name,
+            port=port,
+            grace_s=self.command.stop.grace_s,
+            replaces=replaces.id if replaces is not None else None,
+        )
         instance.launched = asyncio.get_running_loop().time()
-        environment = self._command.environment(self.name, port)
-        shown = expand_port_for_display(self._command.shown, port)
-        shared.journal.platform(self.name, f"Starting process with command `{shown}`")
+        environment = self.command.environment(self.name, port)
+        self._say(f"Starting process with command `{expand_port_for_display(self.command.shown, port)}`")
         try:
             launched = await shared.placement.launch(
                 instance_id=instance.id,
-                argv=self._command.argv,
+                argv=self.command.argv,
                 env=environment,
-                cwd=self._command.cwd,
-                marks=[f"{name}={environment[name]}" for name in ("DYNO", "PORT") if name in environment],
-                stop_signal=self._command.stop.signal,
-                grace_s=self._command.stop.grace_s,
+                cwd=self.command.cwd,
+                marks=instance.marks,
+                stop_signal=self.command.stop.signal,
+                grace_s=self.command.stop.grace_s,
                 state=instance.note(),
             )
         except OSError as error:
+            self._leave_gate()
             instance.advance(InstanceEvent.REFUSED)
             if port is not None:
                 shared.ports.give_back(port)
-            shared.journal.platform(self.name, f"Process could not be started: {error.strerror}")
+            self._say(f"Process could not be started: {error.strerror}")
             return None
         instance.pid, instance.started_at = launched.pid, launched.started_at
         shared.output.add(instance.id, self.name, launched.output)
-        self.instance = instance
-        shared.attend(instance)
+        if replaces is None:
+            self.instance = instance
+        self._attendant.attend(instance)
         return instance
 
     async def _live(self, instance: Instance) -> Ending:
@@ -191,15 +254,23 @@ class Slot:
             if ending is not None:
                 return ending
             self._ready(instance)
-        elif self.web and instance.address is not None and instance.state is InstanceState.UP:
+        elif instance.address is not None and instance.state is InstanceState.UP:
             self._shared.traffic.join(instance.id, self.name, instance.address)
+        if self._replacement is not None:
+            return Ending.RESTART
         while True:
-            if instance.exit_code is not None:
-                return Ending.EXITED
-            if not self._wanted:
-                return Ending.STOP
+            if (ending := self._asked(instance)) is not None:
+                return ending
             await self._until(self._silence_deadline(instance))
             self._name_silence(instance)
+
+    def _asked(self, instance: Instance) -> Ending | None:
+        """What has happened to the instance, or been asked of it."""
+        if instance.exit_code is not None:
+            return Ending.EXITED
+        if not self.wanted:
+            return Ending.STOP
+        return Ending.RESTART if self._restart is not None else None
 
     async def _boot(self, instance: Instance) -> Ending | None:
         """None when it is up; meanwhile what is wrong is said."""
@@ -234,36 +305,70 @@ class Slot:
                                 return Ending.BOOT_TIMEOUT
                         case Waiting():
                             pass
-                if instance.exit_code is not None:
-                    return Ending.EXITED
-                if not self._wanted:
-                    return Ending.STOP
+                ending = self._asked(instance)
+                if ending is not None and not (ending is Ending.RESTART and instance.replaces is not None):
+                    return ending
                 await self._until(None)
         finally:
             shared.boots.forget(instance.id)
+            self._leave_gate()
 
     def _judged(self, verdict: Verdict) -> None:
         self._verdicts.append(verdict)
         self._changed.set()
 
     def _ready(self, instance: Instance) -> None:
+        self._leave_gate()
         instance.advance(InstanceEvent.READY)
         self._shared.placement.set_state(instance.id, instance.note())
         if instance.address is not None:
             self._shared.traffic.join(instance.id, self.name, instance.address)
         self._advance(SlotEvent.READY)
+        self._restarted(up=True)
+
+    async def _replace(self, old: Instance) -> None:
+        """Boot a new instance beside the old one, which serves until the new one is up, and for good if it fails."""
+        if self.state is SlotState.UP:
+            self._say("Restarting")
+            self._advance(SlotEvent.RESTART)
+        while True:
+            new = self._replacement or await self._start(replaces=old)
+            self._replacement = None
+            if new is None:
+                break
+            ending = await self._boot(new) if new.state is InstanceState.LAUNCHING else None
+            if ending is None or ending is Ending.STOP:
+                self.instance = new
+                if ending is None:
+                    self._ready(new)
+                self._attendant.in_background(self._retire(old), f"retire:{self.name}:{old.id}")
+                return
+            await self._kill(new)
+            self._say_exit(new)
+            self._attendant.account(new)
+            if ending is not Ending.PORT_TAKEN:
+                break
+        self._say(f"{self.name} goes on with its old process: the new one did not come up")
+        self.happened("restart failed, old process kept")
+        self._advance(SlotEvent.READY)
+        self._restarted(up=False)
 
     async def _end(self, instance: Instance, ending: Ending) -> None:
         match ending:
             case Ending.EXITED:
-                self._shared.traffic.leave(instance.id)
+                self._leave_gate()
                 await self._read_out(instance)
                 self._say_exit(instance)
-                self._crash(time.time() - instance.started_at if instance.state is not InstanceState.LAUNCHING else 0.0)
+                self._crash(self._up_s(instance))
                 self._shared.exited(self.name, instance.exit_code or 0)
             case Ending.STOP:
                 self._advance(SlotEvent.STOP)
-                await self._stop_instance(instance)
+                await self._retire(instance)
+            case Ending.RESTART:
+                self._say("Restarting")
+                self._advance(SlotEvent.RESTART)
+                self._crashes = 0
+                await self._retire(instance)
             case Ending.PORT_TAKEN:
                 self._say(f"port {instance.port} was taken by another program meanwhile; trying another port")
                 await self._kill(instance)
@@ -274,62 +379,86 @@ class Slot:
                 self._crash(0.0)
                 self._shared.exited(self.name, instance.exit_code or 0)
         self.instance = None
-        self._shared.account(instance)
+        self._attendant.account(instance)
 
-    async def _stop_instance(self, instance: Instance) -> None:
+    async def _retire(self, instance: Instance) -> None:
+        """Out of the router's pool, then the stop signal and its grace, until nothing is left of it."""
         await self._shared.traffic.drain(instance.id)
-        rule = self._command.stop
-        if not instance.stop_asked:
+        rule = self.command.stop
+        if not instance.stop_asked and instance.exit_code is None:
             instance.stop_asked = True
-            if instance.exit_code is None:
-                instance.advance(InstanceEvent.STOP)
+            instance.advance(InstanceEvent.STOP)
             self._shared.placement.set_state(instance.id, instance.note())
-            self._say("Stopping all processes with SIGTERM")
+            self._say(f"Stopping all processes with {signal.Signals(rule.signal).name}")
         self._shared.placement.stop(instance.id, number=rule.signal, grace_s=0.0 if instance.hastened else rule.grace_s)
-        while not instance.finished:
-            await self._until(None)
+        await instance.finished.wait()
         self._shared.traffic.leave(instance.id)
         self._say_exit(instance)
+        self._attendant.account(instance)
 
     async def _kill(self, instance: Instance) -> None:
         if instance.exit_code is None:
             instance.advance(InstanceEvent.STOP)
-        self._shared.placement.stop(instance.id, number=9, grace_s=0.0)
-        while not instance.finished:
-            await self._until(None)
+        self._shared.placement.stop(instance.id, number=signal.SIGKILL, grace_s=0.0)
+        await instance.finished.wait()
 
     async def _read_out(self, instance: Instance) -> None:
         """Let the dyno's own last lines go before the line about its exit, unless the reader of the log is stuck."""
-        deadline = asyncio.get_running_loop().time() + READ_OUT_S
-        while not instance.finished and asyncio.get_running_loop().time() < deadline:
-            await self._until(deadline)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(READ_OUT_S):
+                await instance.finished.wait()
 
     async def _back_off(self) -> None:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + max(0.0, self._retry_at - time.time())
-        while self._wanted and loop.time() < deadline:
+        deadline = loop.time() + max(0.0, self._retry_at - self._shared.clock())
+        while self.wanted and self._restart is None and loop.time() < deadline:
             await self._until(deadline)
+        if self._restart is not None:
+            self._crashes = 0
 
     def _crash(self, up_s: float) -> None:
         policy = self._shared.rules.restart
         self._crashes = policy.crashes_after(self._crashes, up_s)
-        delay_s = policy.delay_s(self._crashes, random.random)
-        self._retry_at = time.time() + delay_s
+        delay_s = policy.delay_s(self._crashes, self._shared.random)
+        self._retry_at = self._shared.clock() + delay_s
+        self.happened(f"crash {self._crashes} in a row, next start after {delay_s:.0f} s")
         self._advance(SlotEvent.EXITED)
-        if delay_s and self._wanted:
+        self._restarted(up=False)
+        if delay_s and self.wanted:
             self._say(f"Starting again in {delay_s:.0f} s (crash {self._crashes} in a row)")
 
     # --- small things -----------------------------------------------------------------------------------------------
 
     def _advance(self, event: SlotEvent, *, silently: bool = False) -> None:
         was, self.state = self.state, advance_slot(self.state, event)
-        if was is not self.state and not silently:
-            self._say(f"State changed from {was} to {self.state}")
+        if was is not self.state:
+            self.since = self._shared.clock()
+            if not silently:
+                self._say(f"State changed from {was} to {self.state}")
         self._shared.placement.put(
             f"slot:{self.name}",
-            json.dumps({"state": self.state, "crashes": self._crashes, "retry_at": self._retry_at}),
+            json.dumps(
+                {
+                    "state": self.state,
+                    "since": self.since,
+                    "crashes": self._crashes,
+                    "retry_at": self._retry_at,
+                    "history": list(self.history),
+                }
+            ),
         )
-        self._shared.state_changed()
+        self._attendant.state_changed()
+
+    def _restarted(self, *, up: bool) -> None:
+        """Whoever asked for a restart hears of it."""
+        if self._restart is not None:
+            if not self._restart.done():
+                self._restart.set_result(up)
+            self._restart = None
+
+    def _up_s(self, instance: Instance) -> float:
+        """For how long it was up; 0 if it never was."""
+        return self._shared.clock() - self.since if self.state is SlotState.UP and instance.started_at else 0.0
 
     def _silence_deadline(self, instance: Instance) -> float | None:
         if instance.silence_said or self._shared.output.has_written(instance.id):
@@ -348,7 +477,9 @@ class Slot:
 
     def _say_exit(self, instance: Instance) -> None:
         if instance.exit_code is not None:
-            self._say(f"Process exited with status {exit_status(instance.exit_code)}")
+            status = exit_status(instance.exit_code)
+            self.happened(f"process exited with status {status}")
+            self._say(f"Process exited with status {status}")
 
     def _say(self, message: str) -> None:
         self._shared.journal.platform(self.name, message)

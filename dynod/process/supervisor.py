@@ -1,70 +1,159 @@
-"""The set of dynos: a task for each slot, one for each instance's way out, and the keeper's events to both."""
+"""The set of an app's dynos: a task for each slot, one for each instance's way out, and the keeper's events to both."""
 
 import asyncio
+import random
+import signal
+from collections.abc import Collection, Coroutine, Iterable, Mapping
+from typing import Final
 
-from dynod.core.dyno import InstanceEvent, InstanceState
+from dynod.core.dyno import InstanceEvent, InstanceState, SlotState
 from dynod.core.serving import web_condition
 from dynod.process.instance import Instance
-from dynod.process.slot import Slot, Surroundings
+from dynod.process.slot import Command, Slot, Surroundings
+
+WEB: Final = "web"
+LARGEST_ONE_OFF_NUMBER: Final = 9999  # Heroku: run.NNNN
 
 
 class Supervisor:
-    """Owned by the daemon. `surround` is given once; slots are added before `run` and run until they are stopped."""
+    """Owned by the daemon; its tasks live in the daemon's group. Everything but `restart` is synchronous."""
 
-    def __init__(self, group: asyncio.TaskGroup) -> None:
+    def __init__(self, group: asyncio.TaskGroup, shared: Surroundings, commands: Mapping[str, Command]) -> None:
+        """`commands` by process type; types that have no dyno now are there too."""
         self._group = group
-        self._slots: dict[str, Slot] = {}
-        self._instances: dict[str, Instance] = {}
-        self._shared: Surroundings | None = None
-
-    def surround(self, shared: Surroundings) -> None:
-        """What the slots share; it refers back to this supervisor, hence apart from the constructor."""
         self._shared = shared
+        self._commands = commands
+        self._slots: dict[str, Slot] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._instances: dict[str, Instance] = {}
 
     @property
-    def shared(self) -> Surroundings:
-        """What the slots share."""
-        assert self._shared is not None  # noqa: S101 (surround comes first)
-        return self._shared
-
-    @property
-    def instances(self) -> dict[str, Instance]:
+    def instances(self) -> Mapping[str, Instance]:
         """Those that are not finished, by id."""
         return self._instances
 
-    def add(self, slot: Slot) -> None:
-        """Take a slot in; `start` or `Slot.run_once` gives it life."""
-        self._slots[slot.name] = slot
+    @property
+    def slots(self) -> Collection[Slot]:
+        """In the order in which they were made; those that still stop included."""
+        return self._slots.values()
 
-    def remove(self, slot: Slot) -> None:
-        """A one-off dyno has ended."""
-        del self._slots[slot.name]
+    # --- formation --------------------------------------------------------------------------------------------------
 
-    def start(self, slot: Slot) -> asyncio.Task[None]:
-        """Give a slot its task."""
-        return self._group.create_task(slot.run(), name=f"dyno:{slot.name}")
+    def scale(self, quantities: Mapping[str, int], why: str) -> None:
+        """Bring each named type to its number of dynos; the others, and those that already run, are left alone.
 
-    def adopt(self, instance: Instance, output: int) -> None:
-        """Take over an instance that an earlier core started."""
-        self.shared.output.add(instance.id, instance.name, output)
-        self.attend(instance)
+        Scaling down stops the highest numbers.
+        """
+        for process_type, quantity in quantities.items():
+            wanted = {f"{process_type}.{number}" for number in range(1, quantity + 1)}
+            for name in wanted.difference(self._slots):
+                self._slots[name] = self._slot(name, process_type)
+            for slot in self._of_type(process_type):
+                if slot.name in wanted:
+                    slot.want(why)
+                else:
+                    slot.stop(why)
+        self._slots = dict(sorted(self._slots.items(), key=lambda item: self._rank(item[0])))
+        for name in self._slots:
+            if name not in self._tasks and _type_of(name) in quantities:
+                self._tasks[name] = self._group.create_task(self._keep(self._slots[name]), name=f"dyno:{name}")
+        self.state_changed()
+
+    def restore(self, name: str, note: str, instance: Instance | None, replacement: Instance | None) -> None:
+        """Make a slot as an earlier core noted it; `scale` gives it life."""
+        slot = self._slots[name] = self._slot(name, _type_of(name))
+        slot.restore(note, instance, replacement)
+
+    async def restart(self, names: Iterable[str], why: str) -> bool:
+        """Restart these dynos as a release does: web dynos one after the other, the other types each on its own.
+
+        True when every one came up again.
+        """
+        by_type: dict[str, list[Slot]] = {}
+        for name in names:
+            if (slot := self._slots.get(name)) is not None and slot.wanted:
+                by_type.setdefault(_type_of(name), []).append(slot)
+
+        async def roll(slots: list[Slot]) -> bool:
+            return all([await slot.restart(why) for slot in slots])
+
+        return all(await asyncio.gather(*(roll(slots) for slots in by_type.values())))
+
+    async def run_once(self, name: str, command: Command, note: str | None, instance: Instance | None) -> int:
+        """Run a one-off dyno to its end; returns its exit code. `note` and `instance` come from an earlier core."""
+        slot = Slot(name, command, self._shared, self, web=False)
+        if note is not None:
+            slot.restore(note, instance, None)
+        self._slots[name] = slot
+        try:
+            return await slot.run_once()
+        finally:
+            del self._slots[name]
+            self._shared.placement.put(f"slot:{name}", None)
+
+    def one_off_name(self, kind: str) -> str:
+        """A free name such as `run.4217`."""
+        while True:
+            name = f"{kind}.{random.randint(1, LARGEST_ONE_OFF_NUMBER)}"  # noqa: S311 (a name)
+            if name not in self._slots:
+                return name
+
+    def _slot(self, name: str, process_type: str) -> Slot:
+        return Slot(name, self._commands[process_type], self._shared, self, web=process_type == WEB)
+
+    def _of_type(self, process_type: str) -> list[Slot]:
+        return [slot for slot in self._slots.values() if _type_of(slot.name) == process_type]
+
+    def _rank(self, name: str) -> tuple[int, int]:
+        process_type, _, number = name.rpartition(".")
+        order = list(self._commands)
+        return (order.index(process_type) if process_type in order else len(order), int(number))
+
+    async def _keep(self, slot: Slot) -> None:
+        while slot.wanted:  # it may be wanted again while it still stops
+            await slot.run()
+        del self._slots[slot.name], self._tasks[slot.name]
+        self._shared.placement.put(f"slot:{slot.name}", None)
+        self.state_changed()
+
+    # --- what slots tell (Attendant) --------------------------------------------------------------------------------
 
     def attend(self, instance: Instance) -> None:
         """See the instance out in a task of its own."""
         self._instances[instance.id] = instance
-        self._group.create_task(self._see_out(instance), name=f"instance:{instance.name}:{instance.id}")
+        self.in_background(self._see_out(instance), f"instance:{instance.name}:{instance.id}")
 
-    def condition_changed(self) -> None:
+    def account(self, instance: Instance) -> None:
+        """Its slot has drawn the consequences of its end: a core that comes after need not."""
+        instance.accounted = True
+        self._forget(instance)
+
+    def in_background(self, work: Coroutine[None, None, None], name: str) -> None:
+        """Work that the daemon's group owns."""
+        self._group.create_task(work, name=name)
+
+    def state_changed(self) -> None:
         """Tell the router what the web dynos mean for a request that comes now."""
-        self.shared.traffic.condition(web_condition([slot.state for slot in self._slots.values() if slot.web]))
+        web = self._of_type(WEB)
+        serving = any(
+            instance.address is not None and instance.state is InstanceState.UP for instance in self._instances.values()
+        )
+        states = [slot.state for slot in web]
+        self._shared.traffic.condition(web_condition([SlotState.UP] if serving else states))
 
     # --- the keeper's events ----------------------------------------------------------------------------------------
+
+    def adopt(self, instance: Instance, output: int) -> None:
+        """Take over an instance that an earlier core started."""
+        self._shared.output.add(instance.id, instance.name, output)
+        self.attend(instance)
 
     def exited(self, instance_id: str, exit_code: int) -> None:
         """Its main process ended."""
         if (instance := self._instances.get(instance_id)) is not None and instance.exit_code is None:
             instance.exit_code = exit_code
             instance.advance(InstanceEvent.EXITED)
+            self._shared.traffic.leave(instance.id)
             self._wake(instance)
 
     def killed(self, instance_id: str) -> None:
@@ -73,12 +162,12 @@ class Supervisor:
         if instance is None or not instance.stop_asked:
             return
         if not instance.hastened:
-            self.shared.journal.platform(
+            self._shared.journal.platform(
                 instance.name,
                 "Error R12 (Exit timeout) -> At least one process failed to exit within "
                 f"{instance.grace_s:.0f} seconds of SIGTERM",
             )
-        self.shared.journal.platform(instance.name, "Stopping remaining processes with SIGKILL")
+        self._shared.journal.platform(instance.name, "Stopping remaining processes with SIGKILL")
 
     def gone(self, instance_id: str) -> None:
         """No process of it is left."""
@@ -87,24 +176,19 @@ class Supervisor:
 
     async def _see_out(self, instance: Instance) -> None:
         await instance.vanished.wait()
-        await self.shared.output.finish(instance.id)
+        await self._shared.output.finish(instance.id)
         if instance.port is not None:
-            self.shared.ports.give_back(instance.port)
+            self._shared.ports.give_back(instance.port)
         if instance.state is not InstanceState.GONE:
             instance.advance(InstanceEvent.VANISHED)
-        instance.finished = True
+        instance.finished.set()
         del self._instances[instance.id]
         self._wake(instance)
         self._forget(instance)
 
-    def account(self, instance: Instance) -> None:
-        """Its slot has drawn the consequences of its end: a core that comes after need not."""
-        instance.accounted = True
-        self._forget(instance)
-
     def _forget(self, instance: Instance) -> None:
-        if instance.finished and instance.accounted:
-            self.shared.placement.forget(instance.id)
+        if instance.finished.is_set() and instance.accounted:
+            self._shared.placement.forget(instance.id)
 
     def _wake(self, instance: Instance) -> None:
         slot = self._slots.get(instance.name)
@@ -113,13 +197,27 @@ class Supervisor:
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
-    def stop_all(self) -> None:
-        """Every dyno gets its stop signal; slots' tasks end when their last process is gone."""
+    def stop_one_offs(self, why: str) -> None:
+        """One-off dynos are not waited for when the daemon ends."""
         for slot in self._slots.values():
-            slot.stop()
+            if slot.name not in self._tasks:
+                slot.stop(why)
+
+    async def stop_all(self, why: str) -> None:
+        """Every dyno gets its stop signal; returns when no process of any is left and its output is handed on."""
+        for slot in self._slots.values():
+            slot.stop(why)
+        if self._tasks:
+            await asyncio.wait(self._tasks.values())
+        for instance in list(self._instances.values()):
+            await instance.finished.wait()
 
     def hasten(self) -> None:
         """A person will not wait: what still runs is killed now."""
         for instance in self._instances.values():
             instance.hastened = True
-            self.shared.placement.stop(instance.id, number=15, grace_s=0.0)
+            self._shared.placement.stop(instance.id, number=signal.SIGKILL, grace_s=0.0)
+
+
+def _type_of(name: str) -> str:
+    return name.rpartition(".")[0]
