@@ -31,7 +31,9 @@ class Routing:
         self._app = app
         self._lines: RouterLines | None = None
         self._is_shut = False
-        self._router = Router(RouterSettings(enforce_first_byte=strict), on_records=self._record)
+        # No slow start: dynos of one folder are alike, and a reload should show the balancing from the first request.
+        settings = RouterSettings(enforce_first_byte=strict, slow_start_s=0.0)
+        self._router = Router(settings, on_records=self._record)
         self._router.set_app(app, condition=AppCondition.BOOTING)
         self._router.set_default_app(app)
 

@@ -26,6 +26,12 @@ class Supervisor:
         self._slots: dict[str, Slot] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._instances: dict[str, Instance] = {}
+        self._quantities: dict[str, int] | None = None  # None: the formation is not known yet, a release runs first
+
+    @property
+    def quantities(self) -> Mapping[str, int]:
+        """The formation: how many dynos of each type are wanted."""
+        return self._quantities or {}
 
     @property
     def instances(self) -> Mapping[str, Instance]:
@@ -44,6 +50,7 @@ class Supervisor:
 
         Scaling down stops the highest numbers.
         """
+        self._quantities = {**(self._quantities or {}), **quantities}
         for process_type, quantity in quantities.items():
             wanted = {f"{process_type}.{number}" for number in range(1, quantity + 1)}
             for name in wanted.difference(self._slots):
@@ -134,6 +141,8 @@ class Supervisor:
 
     def state_changed(self) -> None:
         """Tell the router what the web dynos mean for a request that comes now."""
+        if self._quantities is None:
+            return
         web = self._of_type(WEB)
         serving = any(
             instance.address is not None and instance.state is InstanceState.UP for instance in self._instances.values()

@@ -34,9 +34,9 @@ def test_a_bundler_that_watches_goes_on_under_a_terminal(tmp_path: Path) -> None
     folder = app_folder(tmp_path, procfile=bundler, files={"in.js": "console.log(1)\n"})
     (folder / "node_modules").symlink_to(tools / "node_modules")
     with Up(folder, "--on-exit", "stop", terminal=True) as up:
-        built = up.wait_for_line(r"app\[assets\.1\]: \[watch\] build finished")
+        built = up.wait_for_line(r"app\[assets\.1\]: +\[watch\] build finished")
         (folder / "in.js").write_text("console.log(2)\n")
-        up.wait_for_line(r"app\[assets\.1\]: \[watch\] build finished", since=built.number + 1)
+        up.wait_for_line(r"app\[assets\.1\]: +\[watch\] build finished", since=built.number + 1)
         assert "console.log(2)" in (folder / "out.js").read_text()
         up.type("\x03")
         assert up.wait() == 0

@@ -87,10 +87,10 @@ def test_a_worker_that_is_stopped_puts_its_job_back(folder: Path) -> None:
     """SIGTERM with work in hand: the job is queued again, and the next run does it."""
     large = "from jobs.models import Job; Job.objects.create(limit=500_000_000, enqueued_by='test')"
     release = f'python manage.py migrate && python manage.py shell -c "{large}"'
-    (folder / "Procfile").write_text(f"worker: python manage.py work\nrelease: {release}\n")
-    with Up(folder, "--release") as up:
+    (folder / "Procfile").write_text(f"web: true\nworker: python manage.py work\nrelease: {release}\n")
+    with Up(folder, "--release", "worker") as up:
         up.wait_for_line(r"job 1: primes up to 500,000,000: started")
         assert up.stop() == 0
         up.wait_for_line(r"job 1: .*: left for another worker")
-    with Up(folder) as up:
+    with Up(folder, "worker") as up:
         up.wait_for_line(r"job 1: .*: started")

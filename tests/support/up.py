@@ -166,7 +166,7 @@ class Up:
     def wait_until_up(self, *dynos: str) -> None:
         """Until the log has said of each of these dynos that it is up."""
         for dyno in dynos:
-            self.wait_for_line(rf"heroku\[{dyno}\]: State changed from starting to up")
+            self.wait_for_line(rf"heroku\[{dyno}\]: +State changed from starting to up")
 
     @property
     def router_url(self) -> str:
