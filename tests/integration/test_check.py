@@ -167,7 +167,7 @@ def test_help_imports_no_verb_and_nothing_heavy(tmp_path: Path) -> None:
         "from dynod.__main__ import main\n"
         "sys.argv = ['dynod', '--help']\n"
         "main()\n"
-        "heavy = {'dynod.keeper', 'dynod.cli.check', 'dynod.cli.up', 'dotenv', 'aiohttp', 'uvloop', 'asyncio', 'msgspec'}\n"
+        "heavy = {'dynod.keeper', 'dynod.cli.check', 'dynod.cli.up', 'dotenv', 'aiohttp', 'asyncio', 'msgspec'}\n"
         "print(*sorted(heavy & set(sys.modules)), end='', file=sys.stderr)"
     )
     done = subprocess.run(
