@@ -21,11 +21,6 @@ class Fault:
         return f"{place}: {self.message}"
 
 
-def in_order(faults: tuple[Fault, ...]) -> tuple[Fault, ...]:
-    """Faults of one file sorted by line; those about the whole file come first."""
-    return tuple(sorted(faults, key=lambda fault: fault.line or 0))
-
-
 LONGEST_EXCERPT = 60  # characters of the user's own text repeated in a message
 
 
