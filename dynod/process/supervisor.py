@@ -86,6 +86,14 @@ class Supervisor:
 
         return all(await asyncio.gather(*(roll(slots) for slots in by_type.values())))
 
+    def restart_in_background(self, names: Iterable[str], why: str) -> None:
+        """As `restart`, for somebody who does not wait."""
+
+        async def work(names: list[str]) -> None:
+            await self.restart(names, why)
+
+        self.in_background(work(list(names)), "restart")
+
     async def run_once(self, name: str, command: Command, note: str | None, instance: Instance | None) -> int:
         """Run a one-off dyno to its end; returns its exit code. `note` and `instance` come from an earlier core."""
         slot = Slot(name, command, self._shared, self, web=False)

@@ -1,0 +1,270 @@
+"""What every verb does: the only place where dynos, log stream, router and store meet on somebody's behalf.
+
+The Platform API and dynod's own verbs come through here; each change names who asked for it, says so in the app's log
+in Heroku's words, and is kept before it is answered.
+"""
+
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from dynod.core.dyno import SlotState
+from dynod.core.dyno_sizes import UNSIZED, DynoSize
+from dynod.core.formation import RELEASE
+from dynod.core.scaling import FormationUpdate, ScalingRefusedError, plan_scaling
+from dynod.errors import DynodError
+from dynod.process.slot import Happening, Slot
+from dynod.process.supervisor import Supervisor
+
+ONE_OFF = ("run", RELEASE, "scheduler")
+
+
+class NotFoundError(DynodError):
+    """No app, dyno or process type of that name; `resource` is Heroku's word for the kind."""
+
+    code = "not_found"
+
+    def __init__(self, message: str, resource: str) -> None:
+        super().__init__(message)
+        self.resource = resource
+
+
+class InvalidError(DynodError):
+    """A request that is understood and cannot be carried out; nothing was changed."""
+
+    code = "invalid_params"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppView:
+    """An app, as the API shows it."""
+
+    id: str
+    name: str
+    web_url: str
+    created_at: datetime
+    updated_at: datetime
+    maintenance: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FormationView:
+    """A process type and how many dynos of it are wanted."""
+
+    id: str
+    app: AppView
+    process_type: str
+    command: str
+    quantity: int
+    size: DynoSize
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DynoView:
+    """A dyno. `why` is its causal chain, oldest first."""
+
+    id: str
+    app: AppView
+    name: str
+    process_type: str
+    command: str
+    state: SlotState
+    size: DynoSize
+    release_version: int
+    created_at: datetime
+    updated_at: datetime
+    pid: int | None
+    port: int | None
+    why: tuple[Happening, ...]
+
+
+class Journal(Protocol):
+    """The app's log stream, for what an operator did."""
+
+    def api(self, message: str) -> None: ...
+
+
+@dataclass(slots=True, kw_only=True)
+class RunningApp:
+    """An app with everything of it that runs. Owned by the daemon."""
+
+    id: str
+    name: str
+    web_url: str
+    created_at: datetime
+    supervisor: Supervisor
+    journal: Journal
+    commands: Mapping[str, str]  # process type → command, as the Procfile has them
+    sizes: dict[str, DynoSize]
+    formation_updated_at: datetime
+    keep: Callable[["RunningApp"], None]  # write formation and sizes down; returns when that is done
+    release_version: int = 0  # none yet: the app runs from its folder
+    maintenance: bool = False
+
+
+class Operations:
+    """Every verb, over the apps of one daemon."""
+
+    def __init__(self, apps: Iterable[RunningApp]) -> None:
+        self._apps = {app.name: app for app in apps}
+
+    # --- apps -------------------------------------------------------------------------------------------------------
+
+    def apps(self) -> list[AppView]:
+        """All apps, by name."""
+        return [_app_view(app) for _name, app in sorted(self._apps.items())]
+
+    def app(self, ref: str) -> AppView:
+        """The app of this name or id. Raises NotFoundError."""
+        return _app_view(self._app(ref))
+
+    # --- formation --------------------------------------------------------------------------------------------------
+
+    def formation(self, ref: str) -> list[FormationView]:
+        """Every process type of the app, also those without a dyno, by name."""
+        app = self._app(ref)
+        return [_formation_view(app, process_type) for process_type in sorted(app.commands)]
+
+    def scale(self, ref: str, updates: Sequence[FormationUpdate], *, by: str) -> list[FormationView]:
+        """Change quantities and sizes, all or nothing; dynos that run are left alone, but for a change of size.
+
+        Returns the process types that were named. Raises NotFoundError, InvalidError.
+        """
+        app = self._app(ref)
+        try:
+            plan = plan_scaling(updates, types=list(app.commands), quantities=app.supervisor.quantities)
+        except ScalingRefusedError as error:
+            if error.unknown_type:
+                raise NotFoundError(str(error), "formation") from error
+            raise InvalidError(str(error)) from error
+        resized = {name for name, size in plan.sizes.items() if size is not app.sizes.get(name, UNSIZED)}
+        app.sizes.update(plan.sizes)
+        app.supervisor.scale(plan.quantities, f"scaled by {by}")
+        app.formation_updated_at = _now()
+        app.keep(app)
+        sizes = " ".join(
+            f"{view.process_type}@{view.quantity}:{view.size.name}"
+            for view in self.formation(ref)
+            if view.process_type != RELEASE
+        )
+        app.journal.api(f"Scaled to {sizes} by user {by}")
+        if resized:
+            names = [slot.name for slot in app.supervisor.slots if _type_of(slot) in resized]
+            app.supervisor.restart_in_background(names, f"resized by {by}")
+        return [_formation_view(app, name) for name in dict.fromkeys(update.process_type for update in updates)]
+
+    # --- dynos ------------------------------------------------------------------------------------------------------
+
+    def dynos(self, ref: str) -> list[DynoView]:
+        """The dynos that there are, one-off ones included, by type and number."""
+        app = self._app(ref)
+        return [_dyno_view(app, slot) for slot in app.supervisor.slots]
+
+    def dyno(self, ref: str, name: str) -> DynoView:
+        """One dyno, by its name or id. Raises NotFoundError."""
+        app = self._app(ref)
+        return _dyno_view(app, self._slot(app, name))
+
+    def restart(self, ref: str, selector: str | None, *, by: str) -> None:
+        """Restart one dyno (`web.1`), a process type (`web`) or all; one-off dynos only by name, and then they end.
+
+        Web dynos are replaced one after the other without a gap. Returns at once. Raises NotFoundError.
+        """
+        app = self._app(ref)
+        names = self._selected(app, selector)
+        app.supervisor.restart_in_background(names, f"restarted by {by}")
+
+    def stop(self, ref: str, selector: str, *, by: str) -> None:
+        """Stop a one-off dyno (`run.12`, or all by `run`). A dyno of the formation comes back at once, as on Heroku."""
+        app = self._app(ref)
+        for name in self._selected(app, selector):
+            slot = self._slot(app, name)
+            if _type_of(slot) in ONE_OFF:
+                slot.stop(f"stopped by {by}")
+            else:
+                app.supervisor.restart_in_background([name], f"stopped by {by}")
+
+    def _selected(self, app: RunningApp, selector: str | None) -> list[str]:
+        slots = app.supervisor.slots
+        if selector is None:
+            return [slot.name for slot in slots if _type_of(slot) not in ONE_OFF]
+        if "." in selector or selector not in {*app.commands, *ONE_OFF}:
+            return [self._slot(app, selector).name]
+        return [slot.name for slot in slots if _type_of(slot) == selector]
+
+    def _app(self, ref: str) -> RunningApp:
+        for app in self._apps.values():
+            if ref in {app.name, app.id}:
+                return app
+        raise NotFoundError("Couldn't find that app.", "app")
+
+    def _slot(self, app: RunningApp, ref: str) -> Slot:
+        for slot in app.supervisor.slots:
+            if ref in {slot.name, _dyno_id(app, slot)}:
+                return slot
+        raise NotFoundError("Couldn't find that dyno.", "dyno")
+
+
+def _app_view(app: RunningApp) -> AppView:
+    return AppView(
+        id=app.id,
+        name=app.name,
+        web_url=app.web_url,
+        created_at=app.created_at,
+        updated_at=max(app.created_at, app.formation_updated_at),
+        maintenance=app.maintenance,
+    )
+
+
+def _formation_view(app: RunningApp, process_type: str) -> FormationView:
+    return FormationView(
+        id=str(uuid.uuid5(uuid.UUID(app.id), process_type)),
+        app=_app_view(app),
+        process_type=process_type,
+        command=app.commands[process_type],
+        quantity=app.supervisor.quantities.get(process_type, 0),
+        size=app.sizes.get(process_type, UNSIZED),
+        created_at=app.created_at,
+        updated_at=app.formation_updated_at,
+    )
+
+
+def _dyno_view(app: RunningApp, slot: Slot) -> DynoView:
+    instance = slot.instance
+    return DynoView(
+        id=_dyno_id(app, slot),
+        app=_app_view(app),
+        name=slot.name,
+        process_type=_type_of(slot),
+        command=slot.command.shown,
+        state=slot.state,
+        size=app.sizes.get(_type_of(slot), UNSIZED),
+        release_version=app.release_version,
+        created_at=_time(instance.started_at if instance is not None and instance.started_at else slot.since),
+        updated_at=_time(slot.since),
+        pid=instance.pid or None if instance is not None else None,
+        port=instance.port if instance is not None else None,
+        why=tuple(slot.history),
+    )
+
+
+def _dyno_id(app: RunningApp, slot: Slot) -> str:
+    if slot.instance is not None:
+        return slot.instance.id
+    return str(uuid.uuid5(uuid.UUID(app.id), slot.name))
+
+
+def _type_of(slot: Slot) -> str:
+    return slot.name.rpartition(".")[0]
+
+
+def _time(epoch_s: float) -> datetime:
+    return datetime.fromtimestamp(epoch_s, UTC)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
