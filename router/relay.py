@@ -757,7 +757,7 @@ class ClientConnection(asyncio.Protocol):
             link.abandon()
         if self.reading is Reading.BODY:
             self._close_after = True
-        shown = status or CODES[code].status or 503
+        shown = 408 if code is Code.CLIENT_IDLE else status or CODES[code].status or 503  # 499 is for the log only
         settings = self._settings_of_app()
         url = (
             settings.maintenance_page_url
