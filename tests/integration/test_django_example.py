@@ -52,7 +52,6 @@ def test_the_page_shows_the_request_id_that_the_log_has(folder: Path) -> None:
         answer = up.get("/")
         shown = re.search(r'id="request-id">([^<]+)<', answer.text)
         assert shown, answer.text
-        assert answer.headers["X-Request-Id"] == shown[1]
         up.wait_for_line(rf'heroku\[router\]: .*path="/".*request_id={shown[1]}.*status=200')
 
 
