@@ -1,6 +1,6 @@
 """What keeper and core say to each other: one class a message, framed with a length, descriptors riding along.
 
-A frame is four bytes of length (big endian) and that many bytes of ASCII JSON, `{"op": NAME, "seq": N, "fds": N, …}`.
+A frame is four bytes of length (big endian) and that many bytes of ASCII JSON, `{"op": NAME, "fds": N, "fields": […]}`.
 Descriptors travel by SCM_RIGHTS with the frame's first byte and are matched by count, in order.
 Every request is idempotent: a core that died between asking and hearing the answer may ask again.
 
@@ -12,12 +12,14 @@ import json
 import os
 import select
 import socket
+import types
 from collections import deque
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, NoReturn, get_args, get_origin, get_type_hints
 
 VERSION = 1
 MAX_FDS = 253  # SCM_MAX_FD of Linux, the descriptors one message may carry
+MAX_FRAME_BYTES = 64 * 2**20  # above any environment that an exec takes (6 MiB, escaped six-fold at worst)
 RECEIVE_BYTES = 65_536
 _FD_SIZE = array.array("i").itemsize
 _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)  # not on macOS: there descriptors are marked after arrival
@@ -229,6 +231,8 @@ _BY_NAME: dict[str, type[Message]] = {
     )
 }
 
+_KINDS: dict[str, tuple[object, ...]] = {name: tuple(get_type_hints(kind).values()) for name, kind in _BY_NAME.items()}
+
 
 class Received(NamedTuple):
     """A message with the descriptors that came along; the receiver owns them."""
@@ -238,18 +242,49 @@ class Received(NamedTuple):
 
 
 def encode(message: Message, fds: int = 0) -> bytes:
-    """One frame. Strings that are no UTF-8 (surrogate escapes of environments) survive the trip."""
-    body = json.dumps({"op": type(message).__name__, "fds": fds, "fields": message}).encode("ascii")
+    """One frame. Strings that are no UTF-8 (surrogate escapes of environments) survive the trip.
+
+    Raises ValueError for what the other end would not take: a frame that is too long, a number that is not finite.
+    """
+    frame = {"op": type(message).__name__, "fds": fds, "fields": message}
+    body = json.dumps(frame, allow_nan=False).encode("ascii")
+    if len(body) > MAX_FRAME_BYTES:
+        raise ValueError(f"a message of {len(body)} bytes; {MAX_FRAME_BYTES} are the most")
     return len(body).to_bytes(4, "big") + body
 
 
 def decode(body: bytes) -> tuple[Message, int]:
-    """The message of a frame's body, and how many descriptors belong to it. Raises ProtocolError."""
+    """The message of a frame's body, and how many descriptors belong to it. Raises ProtocolError.
+
+    Every field is of its type: what the keeper does with a message must not end the keeper.
+    """
+    cause: Exception | None = None
     try:
-        frame = json.loads(body)
-        return _BY_NAME[frame["op"]](*frame["fields"]), int(frame["fds"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ProtocolError(f"not a message of keeper protocol {VERSION}: {body[:80]!r}") from error
+        frame = json.loads(body, parse_constant=_refuse)
+        op, fields, fds = frame["op"], frame["fields"], frame["fds"]
+        if _fits(fds, int) and all(map(_fits, fields, _KINDS[op])):
+            return _BY_NAME[op](*fields), fds
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        cause = error
+    raise ProtocolError(f"not a message of keeper protocol {VERSION}: {body[:80]!r}") from cause
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)  # NaN and Infinity are no deadlines
+
+
+def _fits(value: object, kind: object) -> bool:
+    """Whether a value that came as JSON is of a field's type."""
+    origin = get_origin(kind)
+    if origin is types.UnionType:
+        return any(_fits(value, each) for each in get_args(kind))
+    if origin is list:
+        return isinstance(value, list) and all(_fits(each, get_args(kind)[0]) for each in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(each, get_args(kind)[1]) for each in value.values())
+    if kind is float:
+        return type(value) in {int, float}
+    return type(value) is kind
 
 
 class Channel:
@@ -269,7 +304,14 @@ class Channel:
         """Queue a message and write what the socket takes. The descriptors are duplicated: the caller keeps its own."""
         if len(fds) > MAX_FDS:
             raise ValueError(f"{len(fds)} descriptors in one message; the kernel takes {MAX_FDS}")
-        self._out.append((memoryview(encode(message, len(fds))), [os.dup(fd) for fd in fds]))
+        frame = memoryview(encode(message, len(fds)))
+        copies: list[int] = []
+        try:
+            copies.extend(map(os.dup, fds))
+        except OSError:
+            _close(copies)
+            raise
+        self._out.append((frame, copies))
         self.flush()
 
     def flush(self) -> bool:
@@ -281,8 +323,7 @@ class Channel:
                 sent = self._socket.sendmsg([data], ancillary)
             except BlockingIOError:
                 return False
-            for fd in fds:
-                os.close(fd)
+            _close(fds)
             if sent == len(data):
                 self._out.popleft()
             else:
@@ -302,10 +343,10 @@ class Channel:
         return bool(self._out)
 
     def receive(self) -> list[Received]:
-        """Every complete message that has arrived. Raises EOFError when the other end is gone."""
+        """Every complete message that has arrived. Raises EOFError when the other end is gone, ProtocolError."""
         while True:
             try:
-                data, ancillary, _flags, _address = self._socket.recvmsg(
+                data, ancillary, flags, _address = self._socket.recvmsg(
                     RECEIVE_BYTES, socket.CMSG_SPACE(MAX_FDS * _FD_SIZE), _CLOEXEC
                 )
             except BlockingIOError:
@@ -319,6 +360,8 @@ class Channel:
                     for fd in fds:
                         os.set_inheritable(fd, False)
                     self._fds.extend(fds)
+            if flags & socket.MSG_CTRUNC:
+                raise ProtocolError("descriptors were lost on the way: this process has no room for them")
             if not data:
                 if messages := self._complete():
                     return messages  # the end is met again at the next call
@@ -328,25 +371,39 @@ class Channel:
                 return self._complete()
 
     def _complete(self) -> list[Received]:
-        messages = []
-        while len(self._in) >= 4:  # noqa: PLR2004 (the length of a length)
-            end = 4 + int.from_bytes(self._in[:4], "big")
-            if len(self._in) < end:
-                break
-            message, count = decode(bytes(self._in[4:end]))
-            if count > len(self._fds):
-                raise ProtocolError(f"{type(message).__name__} came without its {count} descriptors")
-            messages.append(Received(message, [self._fds.popleft() for _ in range(count)]))
-            del self._in[:end]
+        messages: list[Received] = []
+        try:
+            while (received := self._next()) is not None:
+                messages.append(received)
+        except ProtocolError:
+            for received in messages:
+                _close(received.fds)  # nobody will have them
+            raise
         return messages
+
+    def _next(self) -> Received | None:
+        length = int.from_bytes(self._in[:4], "big")
+        if length > MAX_FRAME_BYTES:
+            raise ProtocolError(f"a frame of {length} bytes; {MAX_FRAME_BYTES} are the most")
+        end = 4 + length
+        if len(self._in) < end:
+            return None
+        message, count = decode(bytes(self._in[4:end]))
+        if count > len(self._fds):
+            raise ProtocolError(f"{type(message).__name__} came without its {count} descriptors")
+        del self._in[:end]
+        return Received(message, [self._fds.popleft() for _ in range(count)])
 
     def close(self) -> None:
         """Close the socket, and every descriptor still waiting to be sent or claimed."""
         for _data, fds in self._out:
-            for fd in fds:
-                os.close(fd)
+            _close(fds)
         self._out.clear()
-        for fd in self._fds:
-            os.close(fd)
+        _close(self._fds)
         self._fds.clear()
         self._socket.close()
+
+
+def _close(fds: Iterable[int]) -> None:
+    for fd in fds:
+        os.close(fd)
