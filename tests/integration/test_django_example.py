@@ -4,9 +4,11 @@ Each test runs a copy of the folder, with a database of its own; the virtual env
 """
 
 import asyncio
+import os
 import re
 import shutil
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import aiohttp
@@ -44,6 +46,18 @@ def test_the_release_migrates_and_both_web_dynos_answer(folder: Path) -> None:
         answers = [up.get("/") for _ in range(40)]
         assert {answer.status for answer in answers} == {200}
         assert set(Counter(dyno_of(answer.text) for answer in answers)) == {"web.1", "web.2"}
+
+
+def test_a_request_that_comes_during_the_release_is_answered(folder: Path) -> None:
+    """Whoever opens the page at once waits for the first dyno, and sees no error."""
+    os.mkfifo(folder / "gate")
+    procfile = (folder / "Procfile").read_text().replace("release: ", "release: cat gate && ")
+    (folder / "Procfile").write_text(procfile)
+    with Up(folder, "--release") as up, ThreadPoolExecutor() as pool:
+        up.wait_for_line(r"heroku\[release\.\d+\]: State changed from starting to up")
+        early = pool.submit(up.get, "/")
+        (folder / "gate").write_text("go\n")
+        assert early.result().status == 200
 
 
 def test_the_page_shows_the_request_id_that_the_log_has(folder: Path) -> None:
