@@ -20,6 +20,8 @@ from dynod.errors import AppFolderError
 MARK_FOLDER = ".dynod"
 MARK = "up.json"
 BACKLOG = 128
+LONGEST_SOCKET_PATH = 103  # bytes: sockaddr_un of macOS; Linux has four more
+LONGEST_NAME = "up-0123456789abcdef.sock"
 
 
 def runtime_folder(environ: Mapping[str, str]) -> Path:
@@ -28,6 +30,8 @@ def runtime_folder(environ: Mapping[str, str]) -> Path:
     if environ.get("XDG_RUNTIME_DIR"):
         candidates.insert(0, Path(environ["XDG_RUNTIME_DIR"]) / "dynod")
     for folder in candidates:
+        if len(os.fsencode(folder / LONGEST_NAME)) > LONGEST_SOCKET_PATH:
+            continue
         with contextlib.suppress(OSError):
             folder.mkdir(mode=0o700, exist_ok=True)
         try:

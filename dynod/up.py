@@ -8,9 +8,9 @@ import asyncio
 import contextlib
 import os
 import random
+import select
 import signal
 import socket
-import sys
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from dynod.cli.up import UpOptions
-from dynod.core.dyno import InstanceEvent, InstanceState, exit_status
+from dynod.core.dyno import InstanceEvent, exit_status
 from dynod.core.formation import RELEASE
 from dynod.core.log_text import FullText, LogText
 from dynod.core.ports import FIRST_PORT, LAST_PORT, PortAllotment
@@ -83,12 +83,18 @@ class Up:
         )
         self._stream = LogStream(self._sink, clock=time.time)
         self._pump = OutputPump(
-            self._loop, publish=self._stream.publish_app, peek=None if self._features.tee else False
+            self._loop,
+            publish=self._stream.publish_app,
+            on_first_output=self._wrote,
+            peek=None if self._features.tee else False,
         )
         self._boots = BootWatch(SocketTable(self._members, by_netlink=self._features.netlink and self._features.proc))
 
     def _resume_pump(self) -> None:
         self._pump.resume()
+
+    def _wrote(self, instance_id: str) -> None:
+        self._supervisor.wrote(instance_id)
 
     def _begin(self) -> None:
         self._plan = make_plan(self._options)
@@ -154,7 +160,7 @@ class Up:
             self._keeper.ready()
             if not self._resumes:
                 self._greet()
-            if await self._released(adopted) and not self._ending.is_set():
+            if await self._released(adopted):
                 self._start_slots(adopted)
             await self._ending.wait()
             await self._shut_down()
@@ -191,13 +197,14 @@ class Up:
             instance = _note_of(adopted)
             kept = adopted.instance
             instance.pid, instance.started_at = kept.pid, kept.started_at
-            instance.launched = self._loop.time() - (time.time() - kept.started_at)
             if kept.exit_code is not None:
                 instance.exit_code = kept.exit_code
                 instance.advance(InstanceEvent.EXITED)
             if kept.gone:
                 instance.vanished.set()
             self._supervisor.adopt(instance, adopted.output)
+            if kept.killed:
+                self._supervisor.killed(instance.id)
             found.setdefault(instance.name, []).append(instance)
         return found
 
@@ -214,23 +221,22 @@ class Up:
             return True
         name = noted or self._supervisor.one_off_name(RELEASE)
         self._keeper.put("release", name)
-        instances = adopted.get(name, [])
-        status = exit_status(
-            await self._supervisor.run_once(
-                name,
-                self._plan.command(RELEASE),
-                self._snapshot.stored.get(f"slot:{name}"),
-                instances[-1] if instances else None,
-            )
+
+        def done(code: int) -> None:
+            if code == 0:
+                self._keeper.put("release", "done")
+
+        code = await self._supervisor.run_once(
+            name,
+            self._plan.command(RELEASE),
+            done=done,
+            note=self._snapshot.stored.get(f"slot:{name}"),
+            instances=adopted.get(name, []),
         )
-        if self._ending.is_set():
-            return False
-        if status != 0:
-            _say(f"the release process failed with status {status}: nothing was started")
-            self._end(status)
-            return False
-        self._keeper.put("release", "done")
-        return True
+        if code != 0 and not self._ending.is_set():
+            _say(f"the release process failed with status {exit_status(code)}: nothing was started")
+            self._end(exit_status(code))
+        return code == 0
 
     def _start_slots(self, adopted: Mapping[str, list[Instance]]) -> None:
         """Bring the formation to life, each slot where an earlier core left it."""
@@ -238,9 +244,11 @@ class Up:
         for key, note in self._snapshot.stored.items():
             name = key.removeprefix(prefix)
             if key.startswith(prefix) and name.partition(".")[0] in self._plan.quantities:
-                current, replacement = _sort_out(adopted.get(name, []))
-                self._supervisor.restore(name, note, current, replacement)
-        self._supervisor.scale(self._quantities(), "dynod up")
+                self._supervisor.restore(name, note, adopted.get(name, []))
+        if self._resumes or not self._ending.is_set():
+            self._supervisor.scale(self._quantities(), "dynod up")
+        if self._ending.is_set():
+            self._supervisor.stop_slots("dynod ends")  # a stop that was asked for while no core lived
 
     def _quantities(self) -> Mapping[str, int]:
         """The formation: the plan's, unless it has been scaled since."""
@@ -319,13 +327,14 @@ class Up:
                 await shutdown
 
     async def _end_without_keeper(self) -> None:
-        """The keeper was killed: no dyno outlives it (contracts 1). Orphans are anywhere now, so all are looked at."""
+        """The keeper was killed: no dyno outlives it (contracts 1)."""
         await self._lost.wait()
         _say("the keeper was killed: ending every dyno")
         owners = {id_: _owner(instance) for id_, instance in self._supervisor.instances.items()}
         while True:
             table = processes.table(self._features)
-            members = processes.members(owners, table, adopter=None, features=self._features)
+            # Orphans fall to whoever this core has fallen to.
+            members = processes.members(owners, table, adopter=os.getppid(), features=self._features)
             if not any(members.values()):
                 break
             for id_, pids in members.items():
@@ -343,18 +352,10 @@ def _owner(instance: Instance) -> processes.Owner:
     return processes.Owner(instance.pid, tuple(os.fsencode(mark) for mark in instance.marks))
 
 
-def _sort_out(instances: list[Instance]) -> tuple[Instance | None, Instance | None]:
-    """Which of a slot's instances, oldest first, is the slot's, and which boots to replace it."""
-    if not instances:
-        return None, None
-    newest = instances[-1]
-    by_id = {instance.id: instance for instance in instances}
-    old = by_id.get(newest.replaces or "")
-    if old is not None and old.state is InstanceState.UP and newest.state is InstanceState.LAUNCHING:
-        return old, newest
-    return newest, None
-
-
 def _say(text: str) -> None:
+    """Short text on stderr (contracts 6); left out rather than waited for when nobody reads it."""
     with contextlib.suppress(OSError):
-        print(f"dynod: {text}", file=sys.stderr, flush=True)  # noqa: T201 (short text on stderr: contracts 6)
+        writable = select.poll()
+        writable.register(2, select.POLLOUT)
+        if writable.poll(0):
+            os.write(2, f"dynod: {text}\n".encode())

@@ -17,13 +17,16 @@ class Instance:
     port: int | None
     pid: int = 0
     started_at: float = 0.0  # seconds since the epoch
-    launched: float = 0.0  # the loop's clock
+    launched: float = 0.0  # the loop's clock, which is one for all cores of a boot: CLOCK_MONOTONIC
+    up_since: float | None = None  # the loop's clock
     state: InstanceState = InstanceState.LAUNCHING
     address: Address | None = None  # where the router reaches it
     exit_code: int | None = None  # of the main process; negative for a signal
     stop_asked: bool = False  # by a signal and a grace, which may run out (R12)
     hastened: bool = False  # a person cut the grace short
+    has_written: bool = False
     silence_said: bool = False
+    kill_said: bool = False  # that its grace ran out
     vanished: asyncio.Event = field(default_factory=asyncio.Event)  # no process is left
     finished: asyncio.Event = field(default_factory=asyncio.Event)  # and its output is handed on
     accounted: bool = False  # its slot has drawn the consequences; with `finished`, the keeper may forget it
@@ -46,11 +49,15 @@ class Instance:
                 "name": self.name,
                 "port": self.port,
                 "state": self.state,
+                "launched": self.launched,
+                "up_since": self.up_since,
                 "address": [self.address.host, self.address.port] if self.address is not None else None,
                 "replaces": self.replaces,
                 "grace_s": self.grace_s,
                 "stop_asked": self.stop_asked,
+                "has_written": self.has_written,
                 "silence_said": self.silence_said,
+                "kill_said": self.kill_said,
             }
         )
 
@@ -67,5 +74,9 @@ class Instance:
             replaces=noted["replaces"],
             grace_s=noted["grace_s"],
             stop_asked=noted["stop_asked"],
+            launched=noted["launched"],
+            up_since=noted["up_since"],
+            has_written=noted["has_written"],
             silence_said=noted["silence_said"],
+            kill_said=noted["kill_said"],
         )

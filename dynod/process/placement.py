@@ -52,8 +52,7 @@ class Placement(Protocol):
 class Output(Protocol):
     """What dynos write."""
 
-    def add(self, instance_id: str, ps: str, fd: int) -> None: ...  # takes the descriptor over
-    def has_written(self, instance_id: str) -> bool: ...
+    def add(self, instance_id: str, ps: str, fd: int, *, has_written: bool = False) -> None: ...  # takes `fd` over
     async def finish(self, instance_id: str) -> None: ...  # its processes are gone: hand on what is left
 
 

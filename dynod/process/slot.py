@@ -6,6 +6,7 @@ tables of `core`, and acts. Cancelling the task touches no dyno: that is how a c
 
 import asyncio
 import contextlib
+import errno
 import json
 import signal
 import uuid
@@ -27,7 +28,7 @@ from dynod.core.dyno import (
     exit_status,
 )
 from dynod.core.formation import RELEASE
-from dynod.core.ports import PortAllotment
+from dynod.core.ports import FIRST_PORT, LAST_PORT, PortAllotment
 from dynod.core.restart import RestartPolicy
 from dynod.process.boot_watch import BootWatch
 from dynod.process.instance import Instance
@@ -36,6 +37,8 @@ from dynod.process.start_gate import StartGate
 
 HISTORY_LENGTH = 30  # entries of a slot's history
 SILENT_AFTER_S = 10.0  # up this long without a word: most often a program that buffers its output
+COMMAND_NOT_FOUND = 127  # as a shell says it
+COMMAND_NOT_EXECUTABLE = 126
 READ_OUT_S = 1.0  # how long the line about an exit waits for the dyno's own last lines
 
 
@@ -83,6 +86,8 @@ class Attendant(Protocol):
     def account(self, instance: Instance) -> None: ...  # the slot has drawn the consequences of its end
     def in_background(self, work: Coroutine[None, None, None], name: str) -> None: ...
     def state_changed(self) -> None: ...
+    @property
+    def hastened(self) -> bool: ...  # a person will not wait for anybody's grace
 
 
 class Ending(Enum):
@@ -118,8 +123,9 @@ class Slot:
         self._attendant = attendant
         self._replacement: Instance | None = None  # boots beside `instance`
         self._crashes = 0
-        self._retry_at = 0.0  # seconds since the epoch, so that the next core keeps to it
+        self._retry_at = 0.0  # the loop's clock, as Instance.launched
         self._restart: asyncio.Future[bool] | None = None
+        self._one_off = False
         self._verdicts: list[Verdict] = []
         self._changed = asyncio.Event()
         self._leave_gate: Callable[[], None] = lambda: None
@@ -156,16 +162,26 @@ class Slot:
         """Add to the history."""
         self.history.append(Happening(self._shared.clock(), what))
 
-    def restore(self, note: str, instance: Instance | None, replacement: Instance | None) -> None:
-        """Go on where an earlier core was: its note of the slot, and the instances that are the slot's."""
+    def restore(self, note: str, instances: Sequence[Instance]) -> None:
+        """Go on where an earlier core was: its note of the slot, and all that there is of the slot's instances.
+
+        The note names the slot's own and the one that boots to replace it; any other was on its way out.
+        """
         noted = json.loads(note)
         self.state = SlotState(noted["state"])
         self.since = noted["since"]
         self._crashes = noted["crashes"]
         self._retry_at = noted["retry_at"]
         self.history.extend(Happening(*each) for each in noted["history"])
-        self.instance = instance
-        self._replacement = replacement
+        for instance in instances:
+            if instance.id == noted["instance"]:
+                self.instance = instance
+            elif instance.id == noted["replacement"]:
+                self._replacement = instance
+            elif instance.exit_code is None:
+                self._attendant.in_background(self._retire(instance), f"retire:{self.name}:{instance.id}")
+            else:
+                self._attendant.account(instance)
 
     # --- its life ---------------------------------------------------------------------------------------------------
 
@@ -174,11 +190,10 @@ class Slot:
         while True:
             if self.state is SlotState.CRASHED:
                 await self._back_off()
-            if not self.wanted:
+            if not self.wanted and self.instance is None:
                 break
             instance = self.instance or await self._start()
             if instance is None:
-                self._crash(0.0)
                 continue
             ending = await self._live(instance)
             if ending is Ending.RESTART and self.web and instance.state is InstanceState.UP:
@@ -189,29 +204,40 @@ class Slot:
             self._advance(SlotEvent.STOP)
         self._restarted(up=False)
 
-    async def run_once(self) -> int:
-        """Run a one-off dyno, never restarted; returns its exit code once everything it wrote is handed on."""
+    async def run_once(self, done: Callable[[int], None]) -> int:
+        """Run a one-off dyno, never restarted; returns its exit code once everything it wrote is handed on.
+
+        `done` hears the code first: what it keeps is kept before the keeper forgets the instance.
+        """
+        self._one_off = True
         instance = self.instance or await self._start()
         if instance is None:
-            self._advance(SlotEvent.COMPLETED)
-            return 127
+            done(COMMAND_NOT_FOUND)
+            return COMMAND_NOT_FOUND
         ending = await self._live(instance)
         if ending is Ending.EXITED:
             await self._read_out(instance)
             self._say_exit(instance)
         else:
-            await self._retire(instance)
+            await self._retire(instance, account=False)
+        code = instance.exit_code or 0
         self._advance(SlotEvent.COMPLETED)
+        done(code)
         self._attendant.account(instance)
-        return instance.exit_code if instance.exit_code is not None else 0
+        return code
 
     async def _start(self, replaces: Instance | None = None) -> Instance | None:
-        """Launch an instance; None when the operating system refuses. The first of a slot becomes the slot's."""
+        """Launch an instance; None when it cannot be, which is a crash. The first of a slot becomes the slot's."""
         shared = self._shared
         if replaces is None and self.state is not SlotState.STARTING:
             self._advance(SlotEvent.START, silently=self.state is SlotState.DOWN)
         self._leave_gate = await shared.gate.enter()
-        port = None if self.name.startswith(f"{RELEASE}.") else shared.ports.take_first(shared.port_is_free)
+        needs_port = not self.name.startswith(f"{RELEASE}.")
+        port = shared.ports.take_first(shared.port_is_free) if needs_port else None
+        if needs_port and port is None:
+            self._say(f"no port from {FIRST_PORT} to {LAST_PORT} is free")
+            self._refused(COMMAND_NOT_EXECUTABLE, replaces)
+            return None
         instance = Instance(
             id=str(uuid.uuid4()),
             name=self.name,
@@ -221,6 +247,11 @@ class Slot:
         )
         instance.launched = asyncio.get_running_loop().time()
         environment = self.command.environment(self.name, port)
+        if replaces is None:
+            self.instance = instance
+        else:
+            self._replacement = instance
+        self._keep()
         self._say(f"Starting process with command `{expand_port_for_display(self.command.shown, port)}`")
         try:
             launched = await shared.placement.launch(
@@ -234,18 +265,30 @@ class Slot:
                 state=instance.note(),
             )
         except OSError as error:
-            self._leave_gate()
             instance.advance(InstanceEvent.REFUSED)
             if port is not None:
                 shared.ports.give_back(port)
             self._say(f"Process could not be started: {error.strerror}")
+            not_found = error.errno in {errno.ENOENT, errno.ENOTDIR}
+            self._refused(COMMAND_NOT_FOUND if not_found else COMMAND_NOT_EXECUTABLE, replaces)
             return None
         instance.pid, instance.started_at = launched.pid, launched.started_at
+        instance.hastened = self._attendant.hastened
         shared.output.add(instance.id, self.name, launched.output)
-        if replaces is None:
-            self.instance = instance
         self._attendant.attend(instance)
         return instance
+
+    def _refused(self, status: int, replaces: Instance | None) -> None:
+        self._leave_gate()
+        if replaces is not None:
+            self._replacement = None
+            return
+        self.instance = None
+        if self._one_off:
+            self._advance(SlotEvent.COMPLETED)
+        else:
+            self._crash(0.0)
+            self._shared.exited(self.name, status)
 
     async def _live(self, instance: Instance) -> Ending:
         """From launch, or wherever an earlier core was, to its end."""
@@ -254,8 +297,13 @@ class Slot:
             if ending is not None:
                 return ending
             self._ready(instance)
-        elif instance.address is not None and instance.state is InstanceState.UP:
-            self._shared.traffic.join(instance.id, self.name, instance.address)
+        elif instance.state is InstanceState.UP:
+            if instance.address is not None:
+                self._shared.traffic.join(instance.id, self.name, instance.address)
+            if self.state is SlotState.STARTING and self._replacement is None:
+                self._advance(SlotEvent.READY)  # the earlier core got as far as noting it of the instance
+        elif instance.stop_asked:
+            return Ending.STOP
         if self._replacement is not None:
             return Ending.RESTART
         while True:
@@ -320,6 +368,7 @@ class Slot:
     def _ready(self, instance: Instance) -> None:
         self._leave_gate()
         instance.advance(InstanceEvent.READY)
+        instance.up_since = asyncio.get_running_loop().time()
         self._shared.placement.set_state(instance.id, instance.note())
         if instance.address is not None:
             self._shared.traffic.join(instance.id, self.name, instance.address)
@@ -333,18 +382,21 @@ class Slot:
             self._advance(SlotEvent.RESTART)
         while True:
             new = self._replacement or await self._start(replaces=old)
-            self._replacement = None
             if new is None:
                 break
             ending = await self._boot(new) if new.state is InstanceState.LAUNCHING else None
             if ending is None or ending is Ending.STOP:
-                self.instance = new
-                if ending is None:
+                self.instance, self._replacement = new, None
+                if ending is None and new.state is InstanceState.LAUNCHING:
                     self._ready(new)
+                else:
+                    self._keep()
                 self._attendant.in_background(self._retire(old), f"retire:{self.name}:{old.id}")
                 return
             await self._kill(new)
             self._say_exit(new)
+            self._replacement = None
+            self._keep()
             self._attendant.account(new)
             if ending is not Ending.PORT_TAKEN:
                 break
@@ -359,6 +411,7 @@ class Slot:
                 self._leave_gate()
                 await self._read_out(instance)
                 self._say_exit(instance)
+                self.instance = None
                 self._crash(self._up_s(instance))
                 self._shared.exited(self.name, instance.exit_code or 0)
             case Ending.STOP:
@@ -376,12 +429,14 @@ class Slot:
                 self._say("Stopping process with SIGKILL")
                 await self._kill(instance)
                 self._say_exit(instance)
+                self.instance = None
                 self._crash(0.0)
                 self._shared.exited(self.name, instance.exit_code or 0)
         self.instance = None
+        self._keep()
         self._attendant.account(instance)
 
-    async def _retire(self, instance: Instance) -> None:
+    async def _retire(self, instance: Instance, *, account: bool = True) -> None:
         """Out of the router's pool, then the stop signal and its grace, until nothing is left of it."""
         await self._shared.traffic.drain(instance.id)
         rule = self.command.stop
@@ -394,7 +449,8 @@ class Slot:
         await instance.finished.wait()
         self._shared.traffic.leave(instance.id)
         self._say_exit(instance)
-        self._attendant.account(instance)
+        if account:
+            self._attendant.account(instance)
 
     async def _kill(self, instance: Instance) -> None:
         if instance.exit_code is None:
@@ -410,9 +466,8 @@ class Slot:
 
     async def _back_off(self) -> None:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + max(0.0, self._retry_at - self._shared.clock())
-        while self.wanted and self._restart is None and loop.time() < deadline:
-            await self._until(deadline)
+        while self.wanted and self._restart is None and loop.time() < self._retry_at:
+            await self._until(self._retry_at)
         if self._restart is not None:
             self._crashes = 0
 
@@ -420,7 +475,7 @@ class Slot:
         policy = self._shared.rules.restart
         self._crashes = policy.crashes_after(self._crashes, up_s)
         delay_s = policy.delay_s(self._crashes, self._shared.random)
-        self._retry_at = self._shared.clock() + delay_s
+        self._retry_at = asyncio.get_running_loop().time() + delay_s
         self.happened(f"crash {self._crashes} in a row, next start after {delay_s:.0f} s")
         self._advance(SlotEvent.EXITED)
         self._restarted(up=False)
@@ -435,6 +490,11 @@ class Slot:
             self.since = self._shared.clock()
             if not silently:
                 self._say(f"State changed from {was} to {self.state}")
+        self._keep()
+        self._attendant.state_changed()
+
+    def _keep(self) -> None:
+        """Note everything for the next core, in one message: no state of half a transition can be read from it."""
         self._shared.placement.put(
             f"slot:{self.name}",
             json.dumps(
@@ -443,11 +503,12 @@ class Slot:
                     "since": self.since,
                     "crashes": self._crashes,
                     "retry_at": self._retry_at,
+                    "instance": self.instance.id if self.instance is not None else None,
+                    "replacement": self._replacement.id if self._replacement is not None else None,
                     "history": list(self.history),
                 }
             ),
         )
-        self._attendant.state_changed()
 
     def _restarted(self, *, up: bool) -> None:
         """Whoever asked for a restart hears of it."""
@@ -458,12 +519,12 @@ class Slot:
 
     def _up_s(self, instance: Instance) -> float:
         """For how long it was up; 0 if it never was."""
-        return self._shared.clock() - self.since if self.state is SlotState.UP and instance.started_at else 0.0
+        return asyncio.get_running_loop().time() - instance.up_since if instance.up_since is not None else 0.0
 
     def _silence_deadline(self, instance: Instance) -> float | None:
-        if instance.silence_said or self._shared.output.has_written(instance.id):
+        if instance.silence_said or instance.has_written or instance.up_since is None:
             return None
-        return instance.launched + SILENT_AFTER_S
+        return instance.up_since + SILENT_AFTER_S
 
     def _name_silence(self, instance: Instance) -> None:
         deadline = self._silence_deadline(instance)
@@ -471,7 +532,7 @@ class Slot:
             instance.silence_said = True
             self._shared.placement.set_state(instance.id, instance.note())
             self._say(
-                f"{self.name} has run for {SILENT_AFTER_S:.0f} s and written nothing: if it logs, does it log to a "
+                f"{self.name} has been up for {SILENT_AFTER_S:.0f} s and written nothing: if it logs, does it log to a "
                 "file, or hold its output back in a buffer?"
             )
 

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import signal
-from collections.abc import Collection, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import Final
 
 from dynod.core.dyno import InstanceEvent, InstanceState, SlotState
@@ -26,6 +26,7 @@ class Supervisor:
         self._slots: dict[str, Slot] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._instances: dict[str, Instance] = {}
+        self._hastened = False
         self._quantities: dict[str, int] | None = None  # None: the formation is not known yet, a release runs first
 
     @property
@@ -66,10 +67,10 @@ class Supervisor:
                 self._tasks[name] = self._group.create_task(self._keep(self._slots[name]), name=f"dyno:{name}")
         self.state_changed()
 
-    def restore(self, name: str, note: str, instance: Instance | None, replacement: Instance | None) -> None:
+    def restore(self, name: str, note: str, instances: Sequence[Instance]) -> None:
         """Make a slot as an earlier core noted it; `scale` gives it life."""
         slot = self._slots[name] = self._slot(name, _type_of(name))
-        slot.restore(note, instance, replacement)
+        slot.restore(note, instances)
 
     async def restart(self, names: Iterable[str], why: str) -> bool:
         """Restart these dynos as a release does: web dynos one after the other, the other types each on its own.
@@ -94,17 +95,26 @@ class Supervisor:
 
         self.in_background(work(list(names)), "restart")
 
-    async def run_once(self, name: str, command: Command, note: str | None, instance: Instance | None) -> int:
-        """Run a one-off dyno to its end; returns its exit code. `note` and `instance` come from an earlier core."""
-        slot = Slot(name, command, self._shared, self, web=False)
+    async def run_once(
+        self,
+        name: str,
+        command: Command,
+        *,
+        done: Callable[[int], None] = lambda _code: None,
+        note: str | None = None,
+        instances: Sequence[Instance] = (),
+    ) -> int:
+        """Run a one-off dyno to its end; returns its exit code, which `done` hears before it is forgotten.
+
+        `note` and `instances` come from an earlier core.
+        """
+        slot = self._slots[name] = Slot(name, command, self._shared, self, web=False)
         if note is not None:
-            slot.restore(note, instance, None)
-        self._slots[name] = slot
-        try:
-            return await slot.run_once()
-        finally:
-            del self._slots[name]
-            self._shared.placement.put(f"slot:{name}", None)
+            slot.restore(note, instances)
+        code = await slot.run_once(done)
+        del self._slots[name]
+        self._shared.placement.put(f"slot:{name}", None)
+        return code
 
     def one_off_name(self, kind: str) -> str:
         """A free name such as `run.4217`."""
@@ -162,7 +172,7 @@ class Supervisor:
 
     def adopt(self, instance: Instance, output: int) -> None:
         """Take over an instance that an earlier core started."""
-        self._shared.output.add(instance.id, instance.name, output)
+        self._shared.output.add(instance.id, instance.name, output, has_written=instance.has_written)
         self.attend(instance)
 
     def exited(self, instance_id: str, exit_code: int) -> None:
@@ -176,8 +186,10 @@ class Supervisor:
     def killed(self, instance_id: str) -> None:
         """The grace ran out (R12)."""
         instance = self._instances.get(instance_id)
-        if instance is None or not instance.stop_asked:
+        if instance is None or not instance.stop_asked or instance.kill_said:
             return
+        instance.kill_said = True
+        self._shared.placement.set_state(instance.id, instance.note())
         if not instance.hastened:
             self._shared.journal.platform(
                 instance.name,
@@ -185,6 +197,12 @@ class Supervisor:
                 f"{instance.grace_s:.0f} seconds of SIGTERM",
             )
         self._shared.journal.platform(instance.name, "Stopping remaining processes with SIGKILL")
+
+    def wrote(self, instance_id: str) -> None:
+        """Its first byte of output has been seen."""
+        if (instance := self._instances.get(instance_id)) is not None and not instance.has_written:
+            instance.has_written = True
+            self._shared.placement.set_state(instance.id, instance.note())
 
     def gone(self, instance_id: str) -> None:
         """No process of it is left."""
@@ -220,17 +238,27 @@ class Supervisor:
             if slot.name not in self._tasks:
                 slot.stop(why)
 
-    async def stop_all(self, why: str) -> None:
-        """Every dyno gets its stop signal; returns when no process of any is left and its output is handed on."""
+    def stop_slots(self, why: str) -> None:
+        """As `stop_all`, without waiting."""
         for slot in self._slots.values():
             slot.stop(why)
+
+    @property
+    def hastened(self) -> bool:
+        """A person will not wait for anybody's grace."""
+        return self._hastened
+
+    async def stop_all(self, why: str) -> None:
+        """Every dyno gets its stop signal; returns when no process of any is left and its output is handed on."""
+        self.stop_slots(why)
         if self._tasks:
             await asyncio.wait(self._tasks.values())
         for instance in list(self._instances.values()):
             await instance.finished.wait()
 
     def hasten(self) -> None:
-        """A person will not wait: what still runs is killed now."""
+        """A person will not wait: what still runs, or is being started, is killed now."""
+        self._hastened = True
         for instance in self._instances.values():
             instance.hastened = True
             self._shared.placement.stop(instance.id, number=signal.SIGKILL, grace_s=0.0)
