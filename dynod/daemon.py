@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import click
 import uvloop
 
-from dynod.cli.main import refuse
+from dynod.cli.main import refuse, sentence
 from dynod.cli.up import UpOptions, parse
 from dynod.errors import DynodError, ExitStatus
 from dynod.keeper.client import KeeperClient, KeeperLostError
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     except DynodError as error:
         return refuse(str(error), error.exit_status)
     except click.UsageError as error:
-        return refuse(f"{error.format_message()}; try 'dynod up --help'", ExitStatus.USAGE)
+        return refuse(f"{sentence(error.format_message())}; try 'dynod up --help'", ExitStatus.USAGE)
     except KeeperLostError:
         return ExitStatus.SOFTWARE  # killed before it had started anything
 

@@ -31,11 +31,11 @@ class ListenAddress:
         return LOOPBACK if self.host in {None, "localhost"} else (self.host or "",)
 
 
-def parse_listen_address(text: str) -> ListenAddress:
-    """`5000`, `0.0.0.0:5000`, `[::]:5000`, `localhost:5000`. Raises UsageError."""
+def parse_listen_address(text: str, *, option: str) -> ListenAddress:
+    """`5000`, `0.0.0.0:5000`, `[::]:5000`, `localhost:5000`. Raises UsageError, which names the option."""
     match = re.fullmatch(r"(?:(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]]+):)?(?P<port>[0-9]{1,5})", text, re.ASCII)
     if match is None or not 1 <= int(match["port"]) <= 65_535:  # noqa: PLR2004 (the last TCP port)
-        raise UsageError(f"expected [HOST:]PORT with a port from 1 to 65535, found {text!r}")
+        raise UsageError(f"{option} {text}: expected [HOST:]PORT with a port from 1 to 65535")
     host = match["host"]
     return ListenAddress(host=host.strip("[]") if host is not None else None, port=int(match["port"]))
 

@@ -17,8 +17,10 @@ import msgspec
 from dynod.app_folder import app_name, check_commands, folder_bins, inspect_app_folder
 from dynod.cli.up import UpOptions
 from dynod.core.command import analyse
+from dynod.core.dotenv import Dotenv
 from dynod.core.dyno import StopRule
 from dynod.core.environment import manifest_values, missing_variables, up_environment
+from dynod.core.fault import Fault, quoted
 from dynod.core.formation import RELEASE, plan_formation
 from dynod.errors import AppFolderError
 from dynod.listeners import DEFAULT_PORT
@@ -88,7 +90,7 @@ def make_plan(options: UpOptions) -> UpPlan:
         quantities=dict(formation.quantities),
         manifest_env=manifest_values(app.manifest, elsewhere=elsewhere, secret=lambda: secrets.token_hex(32)),
         dotenv=[dict(values) for values in app.env_values],
-        default_port=_default_port(app.env_values),
+        default_port=_default_port(app.dotenv),
     )
     if not formation.dynos and not (options.release and RELEASE in plan.commands):
         raise AppFolderError(f"nothing to run: {app.procfile} and the options give no dyno at all")
@@ -111,12 +113,14 @@ def _named(name: str) -> str:
     return name
 
 
-def _default_port(dotenv: tuple[Mapping[str, str], ...]) -> int:
+def _default_port(dotenv: tuple[Dotenv, ...]) -> int:
     """`PORT` of the last `.env` that has one (contracts 4), else Heroku's 5000."""
-    for values in reversed(dotenv):
-        port = values.get("PORT", "")
-        if port:
-            if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65_535):  # noqa: PLR2004 (the last TCP port)
-                raise AppFolderError(f".env: PORT is {port!r}: expected a port from 1 to 65535")
-            return int(port)
+    for file in reversed(dotenv):
+        for variable in reversed(file.variables):
+            port = variable.value
+            if variable.name == "PORT" and port:
+                if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65_535):  # noqa: PLR2004 (the last TCP port)
+                    message = f"PORT is {quoted(port)}: expected a port from 1 to 65535"
+                    raise AppFolderError(str(Fault(file=file.file, line=variable.line, message=message)))
+                return int(port)
     return DEFAULT_PORT

@@ -83,9 +83,9 @@ def main(arguments: Sequence[str]) -> int:
         return ExitStatus.USAGE
     except click.UsageError as error:
         hint = f"try 'dynod {error.ctx.info_name} --help'" if error.ctx and error.ctx.parent else "try 'dynod --help'"
-        return refuse(f"{_sentence(error.format_message())}; {hint}", ExitStatus.USAGE)
+        return refuse(f"{sentence(error.format_message())}; {hint}", ExitStatus.USAGE)
     except click.ClickException as error:
-        return refuse(_sentence(error.format_message()), ExitStatus.REFUSED)
+        return refuse(sentence(error.format_message()), ExitStatus.REFUSED)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except Exception:  # noqa: BLE001 - the outermost boundary: a bug shows as one, with its own exit status
@@ -101,5 +101,6 @@ def refuse(message: str, status: ExitStatus) -> int:
     return status
 
 
-def _sentence(message: str) -> str:
+def sentence(message: str) -> str:
+    """Click's message as the middle of a line of ours."""
     return (message[:1].lower() + message[1:]).rstrip(".")

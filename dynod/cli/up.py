@@ -80,7 +80,7 @@ def command(  # noqa: PLR0917 (click passes by name)
         folder=folder,
         procfile=procfile,
         m_option=parse_quantities(formation) if formation is not None else {},
-        listen=parse_listen_address(port) if port is not None else None,
+        listen=parse_listen_address(port, option="-p") if port is not None else None,
         env_files=env_files or None,
         release=release,
         stop_on_exit=on_exit == "stop",
