@@ -7,7 +7,6 @@ and it is closed. A byte or an end that arrives while it is idle closes it too, 
 """
 
 import asyncio
-import os
 import re
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -16,6 +15,7 @@ from router.core.backend import PooledBackend
 from router.core.chunked import ChunkReader
 from router.errors import ChunkError, HeadError
 from router.http_head import HeadLimits, ResponseHead, allowed_trailers, parse_response
+from router.tcp import quiet, read_now
 
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 _MOST_INTERIM: Final = 64  # 1xx answers to one request; a backend that sends more never ends
@@ -319,15 +319,9 @@ class BackendLink(asyncio.Protocol):
         taker.answer_ends(self, clean=clean)
 
     def _salvage(self) -> None:
-        sock = self.transport.get_extra_info("socket")
-        if sock is None:
-            return
         read = 0
         while self.taker is not None and read < _SALVAGE:
-            try:
-                data = os.read(sock.fileno(), 65536)
-            except OSError:
-                return
+            data = read_now(self.transport)
             if not data:
                 return
             read += len(data)
@@ -374,7 +368,12 @@ class IdleLinks:
             limit = link.idle_limit_s * 0.5
         if not repeatable:
             limit = min(limit, self.reuse_unsafe_s, self._closed_at_age.get(backend_id, limit) * 0.5)
-            if age >= limit or _ended(link):
+            if age >= limit:
+                return None
+            if not quiet(link.transport):
+                # Its end has arrived and was not seen yet, or bytes that nobody asked for.
+                links.pop()
+                link.transport.abort()
                 return None
         elif age >= limit:
             return None
@@ -426,23 +425,3 @@ class IdleLinks:
         """Close all."""
         for backend_id in tuple(self._links):
             self.drop(backend_id)
-
-
-def _ended(link: BackendLink) -> bool:
-    """Whether the socket of an idle link has anything to read: its end, or bytes that nobody asked for.
-
-    Asked only before a request that cannot be repeated: 1.5 µs. Anything but "nothing there" makes the link unusable,
-    so that reading a byte does no harm.
-    """
-    sock = link.transport.get_extra_info("socket")
-    if sock is None:
-        return True
-    try:
-        os.read(sock.fileno(), 1)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    link.idle_set.forget(link)
-    link.transport.abort()
-    return True

@@ -34,3 +34,9 @@ class ChunkError(RouterError):
     """A chunked body whose framing the grammar of RFC 9112 section 7.1 does not allow."""
 
     code = "router.chunk"
+
+
+class BodyTooLargeError(RouterError):
+    """A request body beyond `max_body`."""
+
+    code = "router.body"

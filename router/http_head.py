@@ -431,6 +431,21 @@ def host_key(host: bytes) -> str:
     return text.partition(":")[0].removesuffix(".")
 
 
+def bare_line_end(part: bytes, *, first: bool) -> bool:
+    """Whether a piece of a head has an LF without CR before it, or a CR without LF after it (its last byte may get one).
+
+    Unless `first`, the piece starts with the last byte of the piece before.
+    """
+    if b"\n" not in part and b"\r" not in part:
+        return False
+    rest = part.replace(b"\r\n", b"")
+    if rest.endswith(b"\r") and part.endswith(b"\r"):
+        rest = rest[:-1]
+    if not first and part[:1] == b"\n":
+        rest = rest[1:]  # its CR was judged with the piece before
+    return b"\n" in rest or b"\r" in rest
+
+
 def _check_block(message: bytes, block: bytes, limits: HeadLimits, parser: type[httptools.HttpRequestParser]) -> None:
     if _FIELDS.fullmatch(block) is None:
         raise HeadError("bad header")

@@ -11,34 +11,33 @@ tunnels (tunnel.py), pages (local_pages.py).
 """
 
 import asyncio
-import socket
-import struct
-from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum
+from math import inf
 from time import perf_counter, time
 from typing import Final
 
-from router import local_pages
-from router.apps import AppTable, RoutedApp
-from router.backend_link import BackendLink, Date
+from router import local_pages, tcp
+from router.apps import RoutedApp
+from router.backend_link import BackendLink
 from router.core.backend import PooledBackend
-from router.core.chunked import ChunkReader
 from router.core.codes import CODES, Code
 from router.core.pool import Hold, Outcome, Refuse
+from router.core.request_body import RequestBody
 from router.core.request_record import RequestRecord
 from router.core.retry import IDEMPOTENT, Verdict, verdict
-from router.errors import ChunkError, HeadError
+from router.errors import BodyTooLargeError, ChunkError, HeadError
 from router.http_head import (
     Forwarding,
-    HeadLimits,
     RequestFields,
     ResponseHead,
     allowed_trailers,
+    bare_line_end,
     origin_form,
     parse_request_fields,
     request_line,
 )
+from router.lazy_timer import LazyTimer
+from router.relay_context import RelayContext
 from router.settings import RouterSettings
 from router.tunnel import Tunnel
 
@@ -60,26 +59,6 @@ class Reading(IntEnum):
     GONE = 4  # the connection is lost, or is a tunnel now
 
 
-@dataclass(slots=True, kw_only=True)
-class RelayContext:
-    """What client connections share. Owned and changed by the Router alone."""
-
-    loop: asyncio.AbstractEventLoop
-    settings: RouterSettings
-    limits: HeadLimits
-    apps: AppTable
-    via: bytes
-    date: Date
-    new_request_id: Callable[[], bytes]
-    trusts: Callable[[str], bool]
-    finished: Callable[[RequestRecord], None]
-    client_fault: Callable[[str], None]
-    connections: "set[ClientConnection]"
-    tunnels: set[Tunnel]
-    room_for_more: Callable[[], None]
-    closing: bool = False
-
-
 class ClientConnection(asyncio.Protocol):
     """See the module."""
 
@@ -92,23 +71,24 @@ class ClientConnection(asyncio.Protocol):
         "_block",
         "_block_minor",
         "_buffer",
-        "_chunks",
+        "_body",
         "_close_after",
         "_connect_from",
         "_context",
         "_continued",
-        "_deadline",
         "_entry",
         "_failed_at",
         "_fields",
+        "_first_byte_s",
         "_forwarding",
         "_framed",
         "_full",
         "_got_byte",
         "_half_closed",
         "_held_code",
+        "_idle_s",
+        "_last_call",
         "_last_failure",
-        "_left",
         "_lingered",
         "_link",
         "_loop",
@@ -123,7 +103,6 @@ class ClientConnection(asyncio.Protocol):
         "_settings",
         "_target",
         "_timer",
-        "_timer_at",
         "_unsent_at_look",
         "http10",
         "method",
@@ -152,15 +131,15 @@ class ClientConnection(asyncio.Protocol):
         self._entry: PooledBackend | None = None
         self._link: BackendLink | None = None
         self._attempt: object = None  # the connection attempt under way
-        self._chunks: ChunkReader | None = None
-        self._left = 0
+        self._body: RequestBody | None = None
+        self._idle_s = context.settings.idle_timeout_s
+        self._first_byte_s = context.settings.first_byte_timeout_s
+        self._last_call = inf  # when the whole request must be over
         self._pauses = 0
         self._half_closed = False
         self._close_after = False
         self._held_code: Code | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
-        self._deadline = 0.0
+        self._timer = LazyTimer(context.loop, self._time_passed)
         self._lingered = 0
         self._unsent_at_look = 0
         self._failed_at: tuple[str, ...] = ()
@@ -184,7 +163,8 @@ class ClientConnection(asyncio.Protocol):
         address = peer[0] if isinstance(peer, tuple) else ""
         self._set_peer(address, trusted=context.trusts(address) if address else True)
         context.connections.add(self)
-        self._wait_until(self._loop.time() + settings.keepalive_timeout_s)
+        context.connection_made()
+        self._timer.set(self._loop.time() + settings.keepalive_timeout_s)
 
     def _set_peer(self, address: str, *, trusted: bool) -> None:
         address = address.removeprefix("::ffff:")
@@ -226,15 +206,13 @@ class ClientConnection(asyncio.Protocol):
         self.reading = Reading.GONE
         context = self._context
         context.connections.discard(self)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.cancel()
         record = self._record
         if record is not None:
             record.fail(Code.CLIENT_INTERRUPTED)
             self._finish(record, Outcome.ABANDONED)
         self._buffer = b""
-        context.room_for_more()
+        context.connection_gone()
 
     def pause_writing(self) -> None:
         self._full = True
@@ -245,7 +223,7 @@ class ClientConnection(asyncio.Protocol):
         self._full = False
         link = self._link
         if link is not None and not link.transport.is_closing():
-            self._deadline = max(self._deadline, self._loop.time() + self._settings.idle_timeout_s)
+            self._within(self._idle_s)
             link.transport.resume_reading()
         elif self.reading is Reading.HEAD:
             self._resume(_P_ANSWER)
@@ -306,11 +284,9 @@ class ClientConnection(asyncio.Protocol):
         self._continued = not fields.expects_continue
         if fields.has_body:
             self.reading = Reading.BODY
-            self._left = fields.length
-            self._chunks = ChunkReader() if fields.chunked else None
         else:
             self.reading = Reading.AHEAD
-            self._chunks = None
+            self._body = None
         if app is None:
             self._unknown_host(record)
             return
@@ -318,6 +294,12 @@ class ClientConnection(asyncio.Protocol):
         app.open += 1
         settings = app.settings
         app.budget.deposit()
+        self._idle_s = settings.idle_timeout_s
+        self._first_byte_s = settings.first_byte_timeout_s
+        if settings.request_deadline_s:
+            self._last_call = self._loop.time() + settings.request_deadline_s
+        if fields.has_body:
+            self._body = RequestBody(length=fields.length, chunked=fields.chunked, most=settings.max_body)
         if settings.max_open and app.open > settings.max_open:
             self._fail(Code.CONNECTION_LIMIT)
         elif settings.max_body and fields.length > settings.max_body:
@@ -328,13 +310,13 @@ class ClientConnection(asyncio.Protocol):
     def _partial_head(self, data: bytes) -> None:
         """Keep what has come, and refuse at once what can no longer become a head."""
         if not self._buffer:
-            self._wait_until(self._loop.time() + self._settings.head_timeout_s)
+            self._timer.set(self._loop.time() + self._settings.head_timeout_s)
         fresh = data[self._searched - 1 if self._searched else 0 :]
         if len(data) > self._settings.max_head:
             error = HeadError("oversized head")
         elif b"\r\n" not in data and len(data) > self._settings.max_request_line:
             error = HeadError("oversized request line")
-        elif b"\0" in fresh or _bare_line_end(fresh, first=not self._searched):
+        elif b"\0" in fresh or bare_line_end(fresh, first=not self._searched):
             error = HeadError("bad header")
         else:
             self._buffer = data
@@ -376,46 +358,37 @@ class ClientConnection(asyncio.Protocol):
             link.transport.write(out)
             if link.full:
                 self._pause(_P_FULL)
-        self._deadline = self._loop.time() + (
-            self._settings.idle_timeout_s if self.reading is Reading.BODY or self._answered else self._first_byte_s()
-        )
-        if self._deadline < self._timer_at:
-            self._wait_until(self._deadline)
+        self._within(self._idle_s if self.reading is Reading.BODY or self._answered else self._first_byte_s)
 
     def _body_part(self, data: bytes) -> bytes | None:
         """What of `data` goes on, with the state moved; None if the request ended in an error."""
-        record, chunks = self._record, self._chunks
-        if record is None:
+        record, body = self._record, self._body
+        if record is None or body is None:
             return None
-        if chunks is None:
-            left = self._left
-            size = len(data)
-            record.bytes_in += min(size, left)
-            if size < left:
-                self._left = left - size
-                return data
-            self.reading = Reading.AHEAD
-            self._left = 0
-            if size == left:
-                return data
-            self._buffer = data[left:]
-            return data[:left]
         try:
-            out, surplus = chunks.feed(data)
-            if chunks.done:
-                out += b"0\r\n" + allowed_trailers(chunks.trailers, self._context.limits) + b"\r\n"
+            out = body.feed(data)
+            if body.done:
+                self.reading = Reading.AHEAD
+                self._buffer = body.surplus
+                trailers = body.trailers
+                if trailers is not None:
+                    out += b"0\r\n" + allowed_trailers(trailers, self._context.limits) + b"\r\n"
         except (ChunkError, HeadError) as error:
             self._context.client_fault(str(error))
+            self.reading = Reading.BODY
             self._fail(Code.REQUEST_ERROR, cause="bad chunk", status=400)
             return None
-        record.bytes_in = chunks.body_bytes
-        most = self._app.settings.max_body if self._app is not None else 0
-        if most and chunks.body_bytes > most:
+        except BodyTooLargeError:
             self._fail(Code.REQUEST_ERROR, cause="oversized body", status=413)
             return None
-        if chunks.done:
-            self.reading = Reading.AHEAD
-            self._buffer = surplus
+        record.bytes_in = body.size
+        least = self._settings_of_app().min_body_rate
+        if least and not body.done:
+            seconds = perf_counter() - self._request_from
+            if seconds > _RATE_GRACE_S and body.size < least * seconds:
+                self._context.client_fault("slow body")
+                self._fail(Code.CLIENT_IDLE)
+                return None
         return out
 
     # -- choosing a backend ----------------------------------------------------------------------------------------
@@ -439,7 +412,6 @@ class ClientConnection(asyncio.Protocol):
             self._pause_body()
             self._attempt = attempt = object()
             self._connect_from = perf_counter()
-            self._wait_until(now + app.settings.connect_timeout_s + 1.0)
             app.connect(self, attempt, claim)
         elif type(claim) is Hold:
             self._hold(app, claim, now)
@@ -456,7 +428,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self._held_code = hold.code
         self._pause_body()
-        self._wait_until(now + hold.limit_s - waited)
+        self._within(hold.limit_s - waited)
         app.wait(self, hold.retry_at)
 
     def room(self) -> None:
@@ -548,13 +520,7 @@ class ClientConnection(asyncio.Protocol):
                 self._loop.call_later(self._settings.continue_after_s, self._continue_ourselves, record)
             self._resume(_P_BODY)
         link.transport.write(out)
-        now = self._loop.time()
-        deadline = now + (
-            self._settings_of_app().idle_timeout_s if self.reading is Reading.BODY else self._first_byte_s()
-        )
-        self._deadline = deadline
-        if deadline < self._timer_at:
-            self._wait_until(deadline)
+        self._within(self._idle_s if self.reading is Reading.BODY else self._first_byte_s)
 
     def _continue_ourselves(self, record: RequestRecord) -> None:
         """The dyno has not said 100 for a second: say it for it (contracts.md section 8)."""
@@ -570,7 +536,7 @@ class ClientConnection(asyncio.Protocol):
     def link_ready(self) -> None:
         """The backend reads again."""
         self._resume(_P_FULL)
-        self._deadline = max(self._deadline, self._loop.time() + self._settings.idle_timeout_s)
+        self._within(self._idle_s)
 
     # -- the answer ------------------------------------------------------------------------------------------------
 
@@ -583,7 +549,7 @@ class ClientConnection(asyncio.Protocol):
 
     def interim(self, answer: ResponseHead) -> None:
         """A 1xx: 100 at most once and bare, others as they are; none to an HTTP/1.0 client."""
-        self._deadline = self._loop.time() + self._first_byte_s()
+        self._within(self._first_byte_s)
         if self.http10:
             return
         if answer.status == 100:
@@ -632,7 +598,7 @@ class ClientConnection(asyncio.Protocol):
             data = b"%x\r\n%b\r\n" % (len(data), data)
         out = head + data
         self._answer_bytes += len(out)
-        self._deadline = self._loop.time() + self._settings.idle_timeout_s
+        self._within(self._idle_s)
         self.transport.write(out)
 
     def answer_data(self, data: bytes) -> None:
@@ -640,7 +606,7 @@ class ClientConnection(asyncio.Protocol):
         if self._rechunk:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         self._answer_bytes += len(data)
-        self._deadline = self._loop.time() + self._settings.idle_timeout_s
+        self._within(self._idle_s)
         self.transport.write(data)
 
     def answer_ends(self, link: BackendLink, *, clean: bool) -> None:
@@ -706,9 +672,7 @@ class ClientConnection(asyncio.Protocol):
         self._entry = None
         self._app = None
         self.reading = Reading.GONE
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.cancel()
         context = self._context
         context.connections.discard(self)
         service_from, request_from = self._service_from, self._request_from
@@ -725,7 +689,7 @@ class ClientConnection(asyncio.Protocol):
             record.service_ms = (now - service_from) * 1000.0
             record.total_ms = (now - request_from) * 1000.0
             context.finished(record)
-            context.room_for_more()
+            context.connection_gone()
 
         context.tunnels.add(
             Tunnel(
@@ -836,13 +800,12 @@ class ClientConnection(asyncio.Protocol):
             self._say_goodbye()
             return
         self.reading = Reading.HEAD
-        self._deadline = self._loop.time() + (
+        self._last_call = inf
+        self._within(
             self._settings.trusted_keepalive_timeout_s
             if self._forwarding.trusted
             else self._settings.keepalive_timeout_s
         )
-        if self._deadline < self._timer_at or self._timer is None:
-            self._wait_until(self._deadline)
         if self._pauses:
             self._resume(_P_ALL)
         if self._full:
@@ -871,7 +834,7 @@ class ClientConnection(asyncio.Protocol):
         self._resume(_P_ALL)
         if self.transport.can_write_eof() and not self.transport.is_closing():
             self.transport.write_eof()
-        self._wait_until(self._loop.time() + self._settings.linger_s)
+        self._timer.set(self._loop.time() + self._settings.linger_s)
 
     def _cut(self) -> None:
         """End an answer that cannot be finished, so that the client sees that it is not whole."""
@@ -879,9 +842,9 @@ class ClientConnection(asyncio.Protocol):
         if self._framed or self._rechunk:
             self.transport.close()  # its framing shows what is missing; what there is still arrives
             self._unsent_at_look = 0
-            self._wait_until(self._loop.time() + self._settings.linger_s)
+            self._timer.set(self._loop.time() + self._settings.linger_s)
             return
-        reset(self.transport)
+        tcp.reset(self.transport)
 
     def _half_gone(self) -> bool:
         return self.reading is Reading.GONE
@@ -896,14 +859,9 @@ class ClientConnection(asyncio.Protocol):
             return
         if self._probes == 0:
             self.transport.write(_CONTINUE)
-        else:
-            sock = self.transport.get_extra_info("socket")
-            try:
-                if sock is not None:
-                    sock.getpeername()
-            except OSError:
-                self.transport.abort()
-                return
+        elif not tcp.connected(self.transport):
+            self.transport.abort()
+            return
         self._probes += 1
         if self._probes < 4:
             self._loop.call_later(_PROBE_S, self._probe, record)
@@ -930,57 +888,38 @@ class ClientConnection(asyncio.Protocol):
     def _settings_of_app(self) -> RouterSettings:
         return self._app.settings if self._app is not None else self._settings
 
-    def _first_byte_s(self) -> float:
-        return self._settings_of_app().first_byte_timeout_s
-
-    def _wait_until(self, deadline: float) -> None:
-        """Set the deadline, and bring the timer forward if it would fire later.
-
-        One timer a connection, left where it is when the deadline moves back: cancelling and setting one per phase cost
-        3.1 µs a request on uvloop, comparing two floats 0.05.
-        """
-        self._deadline = deadline
-        timer = self._timer
-        if timer is not None:
-            if self._timer_at <= deadline:
-                return
-            timer.cancel()
-        self._timer_at = deadline
-        self._timer = self._loop.call_at(deadline, self._time_passed)
+    def _within(self, seconds: float) -> None:
+        """Something must happen within so many seconds, and within the whole request's limit."""
+        deadline = self._loop.time() + seconds
+        self._timer.set(deadline if deadline < self._last_call else self._last_call)
 
     def _time_passed(self) -> None:
-        self._timer = None
-        now = self._loop.time()
-        if now < self._deadline:
-            self._wait_until(self._deadline)
-            return
-        record = self._record
-        if record is None:
+        """The deadline of whatever is being waited for has passed."""
+        if self._record is None:
             self._idle_too_long()
             return
-        if self._held_code is not None:
-            self._fail(self._held_code)
-            return
-        if self._attempt is not None:
-            self._wait_until(now + 1.0)  # the attempt has its own limit
-            return
         link = self._link
-        settings = self._settings_of_app()
-        if self._answered:
+        if self._loop.time() >= self._last_call:
+            self._fail(Code.REQUEST_TIMEOUT)
+        elif self._held_code is not None:
+            self._fail(self._held_code)
+        elif self._attempt is not None:
+            self._within(self._settings_of_app().connect_timeout_s)  # the attempt has a limit of its own
+        elif self._answered:
             unsent = self.transport.get_write_buffer_size()
             if unsent and unsent != self._unsent_at_look:
                 self._unsent_at_look = unsent  # a slow client, but it takes something
-                self._wait_until(now + settings.idle_timeout_s)
-                return
-            self._fail(Code.CLIENT_IDLE if unsent else Code.IDLE_CONNECTION, outcome=Outcome.ABANDONED)
+                self._within(self._idle_s)
+            else:
+                self._fail(Code.CLIENT_IDLE if unsent else Code.IDLE_CONNECTION)
         elif self.reading is Reading.BODY and not (link is not None and link.full):
             self._fail(Code.CLIENT_IDLE)
-        elif settings.enforce_first_byte:
+        elif self._settings_of_app().enforce_first_byte:
             self._fail(Code.REQUEST_TIMEOUT, outcome=Outcome.BROKEN)
         else:
-            if record.code is None:
-                record.fail(Code.REQUEST_TIMEOUT)
-            self._wait_until(now + max(settings.first_byte_timeout_s, 1.0))
+            if self._record.code is None:
+                self._record.fail(Code.REQUEST_TIMEOUT)
+            self._within(max(self._first_byte_s, 1.0))
 
     def _idle_too_long(self) -> None:
         if self.reading is Reading.HEAD and self._buffer:
@@ -994,7 +933,7 @@ class ClientConnection(asyncio.Protocol):
         if not closing:
             self.transport.close()
         self._unsent_at_look = unsent  # it may take the rest of its answer, as long as it takes something
-        self._wait_until(self._loop.time() + self._settings.idle_timeout_s)
+        self._timer.set(self._loop.time() + self._settings.idle_timeout_s)
 
     # -- shutdown --------------------------------------------------------------------------------------------------
 
@@ -1015,7 +954,7 @@ class ClientConnection(asyncio.Protocol):
             record.fail(Code.FORCED_CLOSE)
             self._finish(record, Outcome.ABANDONED)
         self.reading = Reading.GONE
-        reset(self.transport)
+        tcp.reset(self.transport)
         return record is not None
 
 
@@ -1027,26 +966,3 @@ _P_ANSWER: Final = 8  # it does not read its answers
 _P_ALL: Final = 15
 
 _NOT_IN_PATH: Final = bytes(c for c in range(256) if c <= 0x20 or c >= 0x7F or c == 0x22)
-
-
-def reset(transport: asyncio.Transport) -> None:
-    """Close with a reset instead of an end: for an answer whose end would pass for its completion."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None:
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        except OSError:
-            pass  # already closed
-    transport.abort()
-
-
-def _bare_line_end(part: bytes, *, first: bool) -> bool:
-    """Whether `part` has an LF without CR before it, or a CR without LF after it (the last byte may still get one)."""
-    if b"\n" not in part and b"\r" not in part:
-        return False
-    rest = part.replace(b"\r\n", b"")
-    if rest.endswith(b"\r") and part.endswith(b"\r"):
-        rest = rest[:-1]
-    if not first and part[:1] == b"\n":
-        rest = rest[1:]  # its CR was judged with the part before
-    return b"\n" in rest or b"\r" in rest

@@ -21,7 +21,8 @@ from router.core.pool import AppCondition
 from router.core.request_record import RequestRecord
 from router.http_head import HeadLimits
 from router.metrics import RouterMetrics
-from router.relay import ClientConnection, RelayContext
+from router.relay import ClientConnection
+from router.relay_context import RelayContext
 from router.settings import RouterSettings
 
 _RECORDS_LATE_S = 0.05
@@ -55,6 +56,7 @@ class Router:
         self._sockets: tuple[socket.socket, ...] = ()
         self._servers: list[asyncio.Server] = []
         self._accepting = False
+        self._resuming: asyncio.Task[None] | None = None
         self._date_second = 0
         self._date = b""
         self._trust: dict[str, bool] = {}
@@ -66,7 +68,7 @@ class Router:
         self.metrics = RouterMetrics(
             gauges=self._gauges,
             queued=lambda: [(app.name, len(app.waiting)) for app in self._apps],
-            connections=lambda: len(self._context.connections) if self._context else 0,
+            connections=self._connections,
         )
 
     # -- listeners -------------------------------------------------------------------------------------------------
@@ -93,6 +95,8 @@ class Router:
     async def shutdown(self, *, drain_timeout_s: float) -> int:
         """Stop accepting, finish what is under way, close. Returns how many requests were cut at the deadline."""
         self.stop_accepting()
+        if self._resuming is not None:
+            await self._resuming
         context = self._ready()
         for connection in tuple(context.connections):
             connection.end_if_idle()
@@ -212,7 +216,8 @@ class Router:
                 client_fault=self.metrics.client_fault,
                 connections=set(),
                 tunnels=set(),
-                room_for_more=self._connection_gone,
+                connection_made=self._connection_made,
+                connection_gone=self._connection_gone,
             )
         return self._context
 
@@ -241,9 +246,30 @@ class Router:
             server.close()
         self._servers.clear()
 
+    def _connection_made(self) -> None:
+        context = self._context
+        if context is not None and self._servers and self._connections() >= self._max_connections:
+            self._close_servers()  # the rest waits in the backlog; see _connections_that_fit
+
     def _connection_gone(self) -> None:
         if self._quiet is not None:
             self._look_if_quiet()
+        elif self._accepting and not self._servers and not self._resuming and self._loop is not None:
+            if self._connections() < self._max_connections:
+                self._resuming = self._loop.create_task(self._accept_again(), name="router:accept-again")
+
+    async def _accept_again(self) -> None:
+        try:
+            for sock in self._sockets:
+                await self._serve(sock)
+        finally:
+            self._resuming = None
+        if not self._accepting:
+            self._close_servers()
+
+    def _connections(self) -> int:
+        context = self._context
+        return len(context.connections) + len(context.tunnels) if context is not None else 0
 
     def _look_if_quiet(self) -> None:
         context = self._context

@@ -33,7 +33,12 @@ def is_page(answer: Answer, status: int) -> None:
     ("condition", "code", "status", "line"),
     [
         (AppCondition.CRASHED, Code.APP_CRASHED, 503, 'at=error code=H10 desc="App crashed" method=GET'),
-        (AppCondition.NO_WEB, Code.NO_WEB_PROCESSES, 503, 'at=error code=H14 desc="No web processes running" method=GET'),
+        (
+            AppCondition.NO_WEB,
+            Code.NO_WEB_PROCESSES,
+            503,
+            'at=error code=H14 desc="No web processes running" method=GET',
+        ),
         (AppCondition.MAINTENANCE, Code.MAINTENANCE, 503, 'at=info code=H80 desc="Maintenance mode" method=GET'),
         (AppCondition.BLANK, Code.BLANK_APP, 502, 'at=info code=H81 desc="Blank app" method=GET'),
     ],
@@ -64,8 +69,11 @@ async def test_the_titles_are_herokus() -> None:
 
 @on_loop
 async def test_the_operators_own_pages_are_framed_with_the_same_status() -> None:
-    pages = {"error_page_url": "https://e.test/?a=1&b=2", "maintenance_page_url": "https://m.test/"}
-    async with bench(condition=AppCondition.CRASHED, **pages) as run:
+    async with bench(
+        condition=AppCondition.CRASHED,
+        error_page_url="https://e.test/?a=1&b=2",
+        maintenance_page_url="https://m.test/",
+    ) as run:
         answer = await run.ask()
         assert answer.status == 503
         assert b'<iframe src="https://e.test/?a=1&amp;b=2">' in answer.body
@@ -92,8 +100,10 @@ async def test_h11_when_the_queue_is_full_or_too_slow() -> None:
             await answer_now.wait()
             await wire.send(OK)
 
-    limits = {"max_in_flight": 1, "max_queue": 1, "queue_timeout_s": 0.1}
-    async with ScriptedBackend(script) as backend, bench(backend, **limits) as run:
+    async with (
+        ScriptedBackend(script) as backend,
+        bench(backend, max_in_flight=1, max_queue=1, queue_timeout_s=0.1) as run,
+    ):
         working = await run.client()
         await working.send(GET)
         await backend.connections(1)
@@ -102,12 +112,12 @@ async def test_h11_when_the_queue_is_full_or_too_slow() -> None:
         is_page(await waiting.answer(), 503)  # waited its 0.1 s
         record = await run.record(1)
         assert record.code is Code.BACKLOG_TOO_DEEP
-        assert record.queue_ms >= 100
+        assert record.queue_ms > 90
         await waiting.send(GET)
         while run.router.queued(APP) < 1:
             await asyncio.sleep(0)
         is_page(await run.ask(), 503)  # no place in the queue
-        assert (await run.record(2)).queue_ms < 100
+        assert (await run.record(2)).queue_ms < 90
         answer_now.set()
         assert (await working.answer()).status == 200
         assert (await waiting.answer()).status == 200
@@ -150,7 +160,7 @@ async def test_h12_without_a_byte_in_time() -> None:
         record = await run.record()
         assert record.code is Code.REQUEST_TIMEOUT
         assert record.service_ms is not None
-        assert record.service_ms >= 99
+        assert record.service_ms > 90
         text = format_line(record)
         assert text.startswith('at=error code=H12 desc="Request timeout" method=GET path="/" host=demo.test ')
         assert " dyno=web.1 connect=" in text
@@ -168,8 +178,10 @@ async def test_h12_is_only_said_where_it_is_not_enforced() -> None:
         await answer_now.wait()
         await wire.send(OK)
 
-    quiet = {"first_byte_timeout_s": 0.05, "enforce_first_byte": False}
-    async with ScriptedBackend(script) as backend, bench(backend, **quiet) as run:
+    async with (
+        ScriptedBackend(script) as backend,
+        bench(backend, first_byte_timeout_s=0.05, enforce_first_byte=False) as run,
+    ):
         client = await run.client()
         await client.send(GET)
         asyncio.get_running_loop().call_later(0.2, answer_now.set)
@@ -301,7 +313,9 @@ async def test_h18_when_an_answer_breaks_off_and_no_page_hides_it() -> None:
         assert await client.rest() == b"half"
         record = await run.record()
         assert (record.code, record.status) == (Code.SERVER_INTERRUPTED, 503)
-        assert format_line(record).startswith('sock=backend at=error code=H18 desc="Server Request Interrupted" method=')
+        assert format_line(record).startswith(
+            'sock=backend at=error code=H18 desc="Server Request Interrupted" method='
+        )
 
 
 @on_loop
@@ -380,7 +394,7 @@ async def test_h20_when_no_dyno_comes_up(condition: AppCondition) -> None:
         is_page(await run.ask(), 503)
         record = await run.record()
         assert record.code is Code.BOOT_TIMEOUT
-        assert record.queue_ms >= 99
+        assert record.queue_ms > 90
 
 
 @on_loop
@@ -548,4 +562,6 @@ async def test_h28_when_a_client_takes_nothing_of_its_answer() -> None:
 
 def test_every_code_has_a_meaning_and_a_cause() -> None:
     assert set(CODES) == set(Code)
-    assert all(meaning.desc and meaning.trigger and meaning.at in ("info", "warning", "error") for meaning in CODES.values())
+    assert all(
+        meaning.desc and meaning.trigger and meaning.at in ("info", "warning", "error") for meaning in CODES.values()
+    )

@@ -1,0 +1,53 @@
+"""What asyncio's transports do not offer of a TCP socket."""
+
+import asyncio
+import os
+import socket
+import struct
+
+_LINGER_ZERO = struct.pack("ii", 1, 0)
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Close with a reset instead of an end: for an answer whose end would pass for its completion."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+        except OSError:
+            pass  # closed already
+    transport.abort()
+
+
+def connected(transport: asyncio.Transport) -> bool:
+    """Whether the other side has not reset the connection: it then has no peer any more."""
+    sock = transport.get_extra_info("socket")
+    try:
+        return sock is not None and sock.getpeername() is not None
+    except OSError:
+        return False
+
+
+def quiet(transport: asyncio.Transport) -> bool:
+    """Whether nothing can be read: neither bytes nor the other side's end. A byte that is there is lost."""
+    sock = transport.get_extra_info("socket")
+    if sock is None:
+        return False
+    try:
+        os.read(sock.fileno(), 1)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def read_now(transport: asyncio.Transport, limit: int = 65536) -> bytes:
+    """What has arrived and was not read yet, at most `limit` bytes; empty if nothing or at the end."""
+    sock = transport.get_extra_info("socket")
+    if sock is None:
+        return b""
+    try:
+        return os.read(sock.fileno(), limit)
+    except OSError:
+        return b""
