@@ -231,9 +231,7 @@ class BackendLink(asyncio.Protocol):
         start = data[:9]
         if len(data) > self._max_head:
             error = HeadError("oversized header", 502)
-        elif not (
-            start == b"HTTP/1.1 " or start == b"HTTP/1.0 " or (len(start) < 9 and b"HTTP/1.1 ".startswith(start[:8]))
-        ):
+        elif not (b"HTTP/1.1 ".startswith(start) or b"HTTP/1.0 ".startswith(start)):
             error = HeadError("bad status line", 503)
         elif _BARE_LF.search(data) is not None:
             error = HeadError("bad header", 503)
