@@ -1,8 +1,8 @@
 """One `dynod up` a folder: the lock, the control socket, and the mark by which other verbs find both.
 
 The socket lies in the user's runtime folder (unix paths end at 108 bytes); `.dynod/up.json` in the app's folder names
-it. The lock is a flock(2) on a file beside the socket: it ends with the last process that holds it, so a dynod that was
-killed leaves nothing that refuses the next one.
+it. The lock is a flock(2) on the app's folder itself: it ends with the last process that holds it, so a dynod that was
+killed leaves nothing that refuses the next one, and it holds between users and sessions, whose runtime folders differ.
 """
 
 import contextlib
@@ -51,7 +51,6 @@ class FolderClaim:
     def __init__(self, folder: Path, runtime: Path) -> None:
         key = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
         self.socket_path = runtime / f"up-{key}.sock"
-        self._lock_path = runtime / f"up-{key}.lock"
         self._mark_folder = folder.resolve() / MARK_FOLDER
         self._folder = folder
         self._lock = -1
@@ -62,8 +61,6 @@ class FolderClaim:
         """Claim the folder for the dynod with this process id. Raises AppFolderError if another one has it."""
         claim = cls(folder, runtime)
         claim._lock = claim._locked()
-        os.truncate(claim._lock, 0)
-        os.write(claim._lock, f"{pid}\n".encode())
         claim.socket_path.unlink(missing_ok=True)  # of a dynod that was killed: the lock is ours
         claim.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         claim.listener.bind(os.fspath(claim.socket_path))
@@ -94,26 +91,27 @@ class FolderClaim:
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self._mark_folder.rmdir()  # unless somebody else keeps something in it
-        self._lock_path.unlink(missing_ok=True)
         os.close(self._lock)
 
     def _locked(self) -> int:
-        while True:
-            lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                owner = os.read(lock, 20).decode().strip()
-                os.close(lock)
-                raise AppFolderError(
-                    f"another dynod up (pid {owner or 'unknown'}) runs in {self._folder}: stop it first, "
-                    "or run this one in another folder"
-                ) from None
-            # Its last owner may have unlinked the file between our open and our lock.
-            with contextlib.suppress(FileNotFoundError):
-                if os.fstat(lock).st_ino == self._lock_path.stat().st_ino:
-                    return lock
+        lock = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             os.close(lock)
+            raise AppFolderError(
+                f"another dynod up (pid {self._owner()}) runs in {self._folder}: stop it first, "
+                "or run this one in another folder"
+            ) from None
+        except OSError:
+            pass  # a file system without locks: better unguarded than not at all
+        return lock
+
+    def _owner(self) -> str:
+        try:
+            return str(json.loads((self._mark_folder / MARK).read_text(encoding="utf-8"))["pid"])
+        except (OSError, ValueError, LookupError, TypeError):
+            return "unknown"
 
     def _write_mark(self, mark: Mapping[str, object]) -> None:
         """Best effort: a folder that cannot be written to still runs, its verbs then need --socket."""

@@ -43,6 +43,7 @@ def parse_listen_address(text: str, *, option: str) -> ListenAddress:
 def listen(address: ListenAddress) -> list[socket.socket]:
     """Bound and listening. Raises ListenError naming what is in the way; then nothing is left open."""
     sockets: list[socket.socket] = []
+    host = ""
     try:
         for host in address.hosts:
             sockets += _listen_on(host, address.port, optional=len(address.hosts) > 1 and bool(sockets))
@@ -54,8 +55,9 @@ def listen(address: ListenAddress) -> list[socket.socket]:
         elif error.errno == errno.EACCES:
             reason = "ports below 1024 need a privilege: choose another with -p PORT"
         else:
-            reason = error.strerror or str(error)
-        raise ListenError(f"cannot listen on {address.host or LOOPBACK[0]}:{address.port}: {reason}") from error
+            reason = (error.strerror or str(error)).lower()
+        shown = f"[{host}]" if ":" in host else host
+        raise ListenError(f"cannot listen on {shown}:{address.port}: {reason}") from error
     return sockets
 
 
