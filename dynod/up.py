@@ -1,4 +1,4 @@
-"""`dynod up`: one app, from the keeper's snapshot to goodbye. Builds the parts, introduces them, owns the root tasks.
+"""`dynod up`: one app, from the keeper's snapshot to goodbye.
 
 An exception that nobody expected ends the core at once and touches no dyno: the keeper starts the next core, which
 takes over here with what the keeper kept. Dynos are stopped by one function alone, `_shut_down`.
@@ -7,46 +7,34 @@ takes over here with what the keeper kept. Dynos are stopped by one function alo
 import asyncio
 import contextlib
 import os
-import random
 import select
 import signal
 import socket
-import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from dynod.app_run import AppParts, RunningApps
 from dynod.cli.up import UpOptions
-from dynod.core.dyno import InstanceEvent, exit_status
+from dynod.core.dyno import exit_status
 from dynod.core.formation import RELEASE
 from dynod.core.log_text import FullText, LogText
-from dynod.core.ports import FIRST_PORT, LAST_PORT, PortAllotment
 from dynod.core.restart import POLICIES
 from dynod.errors import DynodError
 from dynod.folder_claim import FolderClaim, runtime_folder
-from dynod.keeper import processes
-from dynod.keeper.client import Adopted, Events, KeeperClient, Snapshot
+from dynod.keeper.client import KeeperClient, Snapshot
 from dynod.keeper.features import Features
 from dynod.listeners import listen, listen_near, url
-from dynod.logs.pump import OutputPump
 from dynod.logs.stdout_sink import StdoutSink, local_text
-from dynod.logs.stream import LogStream
-from dynod.process.boot_watch import BootWatch, SocketTable
 from dynod.process.instance import Instance
-from dynod.process.slot import Command, Rules, Surroundings
-from dynod.process.sockets import port_is_free
-from dynod.process.start_gate import StartGate
-from dynod.process.supervisor import Supervisor
+from dynod.process.slot import Rules
 from dynod.routing import NoRouting, Routing
 from dynod.up_plan import UpPlan, make_plan
 
 DRAIN_S: Final = 30.0  # requests in flight when dynod stops
 SAY_DRAIN_AFTER_S: Final = 1.0
-FLUSH_S: Final = 5.0  # the last lines, to a reader that may be slow
-SWEEP_S: Final = 0.05
-BOOTING_AT_ONCE: Final = 4 * (os.cpu_count() or 1)
 
 
 class Up:
@@ -74,27 +62,6 @@ class Up:
         else:
             self._begin()
         self._routing = Routing(self._plan.app, strict=self._options.strict) if self._listeners else NoRouting()
-        self._sink = StdoutSink(
-            self._loop,
-            text=self._text(),
-            on_room=self._resume_pump,
-            on_closed=lambda _error: self._end(0),  # nobody reads any more, as with `dynod up | head`
-            ends_broken_line=self._resumes,
-        )
-        self._stream = LogStream(self._sink, clock=time.time)
-        self._pump = OutputPump(
-            self._loop,
-            publish=self._stream.publish_app,
-            on_first_output=self._wrote,
-            peek=None if self._features.tee else False,
-        )
-        self._boots = BootWatch(SocketTable(self._members, by_netlink=self._features.netlink and self._features.proc))
-
-    def _resume_pump(self) -> None:
-        self._pump.resume()
-
-    def _wrote(self, instance_id: str) -> None:
-        self._supervisor.wrote(instance_id)
 
     def _begin(self) -> None:
         self._plan = make_plan(self._options)
@@ -122,6 +89,15 @@ class Up:
             return listen(self._options.listen)
         return listen_near(self._plan.default_port)
 
+    def _sink(self, on_room: Callable[[], None]) -> StdoutSink:
+        return StdoutSink(
+            self._loop,
+            text=self._text(),
+            on_room=on_room,
+            on_closed=lambda _error: self._end(0),  # nobody reads any more, as with `dynod up | head`
+            ends_broken_line=self._resumes,
+        )
+
     def _text(self) -> LogText:
         if not os.isatty(1) or self._options.timestamps:
             return FullText()
@@ -140,21 +116,22 @@ class Up:
     async def run(self) -> int:
         """Until dynod is told to end, or a dyno's exit ends it; returns dynod's exit status."""
         async with asyncio.TaskGroup() as group:
-            self._supervisor = Supervisor(group, self._surroundings(), self._commands())
-            self._sink.start()
-            boots = group.create_task(self._boots.run(), name="boot-watch")
-            lost = group.create_task(self._end_without_keeper(), name="keeper-lost")
-            await self._routing.start(self._listeners, self._stream.router_lines)
-            adopted = self._adopt()
-            self._keeper.listen(
-                Events(
-                    exited=lambda id_, code, _at: self._supervisor.exited(id_, code),
-                    killed=lambda id_, _count: self._supervisor.killed(id_),
-                    gone=self._supervisor.gone,
-                    signalled=self._signalled,
-                    lost=self._lost.set,
+            self._apps = RunningApps(self._keeper, self._snapshot, self._features, group)
+            self._app = self._apps.add(
+                AppParts(
+                    name=self._plan.app,
+                    commands={name: self._plan.command(name) for name in self._plan.commands},
+                    traffic=self._routing,
+                    rules=Rules(restart=POLICIES["ladder"], enforce_boot_timeout=self._options.strict),
+                    sink=self._sink,
+                    exited=self._exited,
                 )
             )
+            boots = group.create_task(self._apps.boots.run(), name="boot-watch")
+            lost = group.create_task(self._end_without_keeper(), name="keeper-lost")
+            await self._routing.start(self._listeners, self._app.stream.router_lines)
+            adopted = self._apps.adopt(self._app)
+            self._apps.listen(signalled=self._signalled, lost=self._lost.set)
             for number in self._snapshot.signals:
                 self._signalled(number)
             self._keeper.ready()
@@ -168,46 +145,6 @@ class Up:
             lost.cancel()
         return self._status
 
-    def _commands(self) -> dict[str, Command]:
-        return {process_type: self._plan.command(process_type) for process_type in self._plan.commands}
-
-    def _surroundings(self) -> Surroundings:
-        taken = [port for adopted in self._snapshot.adopted if (port := _note_of(adopted).port) is not None]
-        span = LAST_PORT - FIRST_PORT + 1
-        return Surroundings(
-            placement=self._keeper,
-            output=self._pump,
-            journal=self._stream,
-            traffic=self._routing,
-            boots=self._boots,
-            # Two dynods on one machine begin apart.
-            ports=PortAllotment(start=FIRST_PORT + os.getppid() * 97 % span, taken=taken),
-            port_is_free=port_is_free,
-            rules=Rules(restart=POLICIES["ladder"], enforce_boot_timeout=self._options.strict),
-            exited=self._exited,
-            gate=StartGate(BOOTING_AT_ONCE),
-            clock=time.time,
-            random=random.random,
-        )
-
-    def _adopt(self) -> dict[str, list[Instance]]:
-        """Take over what the keeper has: each slot's instances, oldest first."""
-        found: dict[str, list[Instance]] = {}
-        for adopted in sorted(self._snapshot.adopted, key=lambda each: each.instance.started_at):
-            instance = _note_of(adopted)
-            kept = adopted.instance
-            instance.pid, instance.started_at = kept.pid, kept.started_at
-            if kept.exit_code is not None:
-                instance.exit_code = kept.exit_code
-                instance.advance(InstanceEvent.EXITED)
-            if kept.gone:
-                instance.vanished.set()
-            self._supervisor.adopt(instance, adopted.output)
-            if kept.killed:
-                self._supervisor.killed(instance.id)
-            found.setdefault(instance.name, []).append(instance)
-        return found
-
     def _greet(self) -> None:
         if self._listeners:
             _say(f"listening on {url(self._listeners)}")
@@ -219,18 +156,18 @@ class Up:
         noted = self._snapshot.stored.get("release")
         if not self._options.release or RELEASE not in self._plan.commands or noted == "done":
             return True
-        name = noted or self._supervisor.one_off_name(RELEASE)
+        name = noted or self._app.supervisor.one_off_name(RELEASE)
         self._keeper.put("release", name)
 
         def done(code: int) -> None:
             if code == 0:
                 self._keeper.put("release", "done")
 
-        code = await self._supervisor.run_once(
+        code = await self._app.supervisor.run_once(
             name,
             self._plan.command(RELEASE),
             done=done,
-            note=self._snapshot.stored.get(f"slot:{name}"),
+            note=self._apps.slot_notes(self._app).get(name),
             instances=adopted.get(name, []),
         )
         if code != 0 and not self._ending.is_set():
@@ -240,26 +177,14 @@ class Up:
 
     def _start_slots(self, adopted: Mapping[str, list[Instance]]) -> None:
         """Bring the formation to life, each slot where an earlier core left it."""
-        prefix = "slot:"
-        for key, note in self._snapshot.stored.items():
-            name = key.removeprefix(prefix)
-            if key.startswith(prefix) and name.partition(".")[0] in self._plan.quantities:
-                self._supervisor.restore(name, note, adopted.get(name, []))
+        supervisor = self._app.supervisor
+        for name, note in self._apps.slot_notes(self._app).items():
+            if name.partition(".")[0] in self._plan.quantities:
+                supervisor.restore(name, note, adopted.get(name, []))
         if self._resumes or not self._ending.is_set():
-            self._supervisor.scale(self._quantities(), "dynod up")
+            supervisor.scale(self._plan.quantities, "dynod up")
         if self._ending.is_set():
-            self._supervisor.stop_slots("dynod ends")  # a stop that was asked for while no core lived
-
-    def _quantities(self) -> Mapping[str, int]:
-        """The formation: the plan's, unless it has been scaled since."""
-        return self._plan.quantities
-
-    def _members(self, instance_ids: Collection[str]) -> Mapping[str, Collection[int]]:
-        living = self._supervisor.instances
-        owners = {id_: _owner(living[id_]) for id_ in instance_ids if id_ in living}
-        table = processes.table(self._features)
-        found = processes.members(owners, table, adopter=os.getppid(), features=self._features)
-        return {id_: found.get(id_, []) for id_ in instance_ids}
+            supervisor.stop_slots("dynod ends")  # a stop that was asked for while no core lived
 
     # --- ending -----------------------------------------------------------------------------------------------------
 
@@ -277,32 +202,18 @@ class Up:
         elif self._signals > 1:
             self._status = 128 + number
             self._hurry.set()
-            self._supervisor.hasten()
+            self._apps.hasten()
 
     def _end(self, status: int) -> None:
         if not self._ending.is_set():
             self._status = status
             self._ending.set()
-            self._supervisor.stop_one_offs("dynod ends")
+            self._apps.stop_one_offs("dynod ends")
 
     async def _shut_down(self) -> None:
         """Requests in flight, then every process of every dyno, then the last lines, then every file."""
         await self._drain()
-        stopped = asyncio.ensure_future(self._supervisor.stop_all("dynod ends"))
-        hurry = asyncio.ensure_future(self._hurry.wait())
-        try:
-            await asyncio.wait({stopped, hurry}, return_when=asyncio.FIRST_COMPLETED)
-            if not stopped.done():
-                self._supervisor.hasten()
-                for instance in list(self._supervisor.instances.values()):
-                    await instance.vanished.wait()
-                await self._pump.close()  # nobody waits for a reader that is stuck
-            await stopped
-        finally:
-            hurry.cancel()
-            stopped.cancel()
-        await self._sink.flush_and_close(0.0 if self._hurry.is_set() else FLUSH_S)
-        await self._pump.close()
+        await self._apps.stop(self._hurry, "dynod ends")
         self._claim.release()
         for listener in self._listeners:
             listener.close()
@@ -327,29 +238,11 @@ class Up:
                 await shutdown
 
     async def _end_without_keeper(self) -> None:
-        """The keeper was killed: no dyno outlives it (contracts 1)."""
         await self._lost.wait()
         _say("the keeper was killed: ending every dyno")
-        owners = {id_: _owner(instance) for id_, instance in self._supervisor.instances.items()}
-        while True:
-            table = processes.table(self._features)
-            # Orphans fall to whoever this core has fallen to.
-            members = processes.members(owners, table, adopter=os.getppid(), features=self._features)
-            if not any(members.values()):
-                break
-            for id_, pids in members.items():
-                processes.send(pids, signal.SIGKILL, leader=owners[id_].pid)
-            await asyncio.sleep(SWEEP_S)
+        await self._apps.kill_without_keeper()
         self._claim.release()
         os._exit(128 + signal.SIGKILL)  # nobody waits for a status, and nothing else is left to put in order
-
-
-def _note_of(adopted: Adopted) -> Instance:
-    return Instance.from_note(adopted.instance.id, adopted.instance.state)
-
-
-def _owner(instance: Instance) -> processes.Owner:
-    return processes.Owner(instance.pid, tuple(os.fsencode(mark) for mark in instance.marks))
 
 
 def _say(text: str) -> None:

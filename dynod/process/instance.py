@@ -13,6 +13,7 @@ class Instance:
     """Owned by the supervisor; the slot's task acts on it, the keeper's events change it."""
 
     id: str
+    app: str
     name: str  # of its slot, "web.1"
     port: int | None
     pid: int = 0
@@ -46,6 +47,7 @@ class Instance:
         """What the next core needs, kept by the keeper."""
         return json.dumps(
             {
+                "app": self.app,
                 "name": self.name,
                 "port": self.port,
                 "state": self.state,
@@ -67,6 +69,7 @@ class Instance:
         noted = json.loads(note)
         return cls(
             id=instance_id,
+            app=noted["app"],
             name=noted["name"],
             port=noted["port"],
             state=InstanceState(noted["state"]),

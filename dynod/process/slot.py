@@ -65,6 +65,7 @@ class Rules:
 class Surroundings:
     """What every slot of an app shares."""
 
+    app: str
     placement: Placement
     output: Output
     journal: Journal
@@ -240,6 +241,7 @@ class Slot:
             return None
         instance = Instance(
             id=str(uuid.uuid4()),
+            app=shared.app,
             name=self.name,
             port=port,
             grace_s=self.command.stop.grace_s,
@@ -496,7 +498,7 @@ class Slot:
     def _keep(self) -> None:
         """Note everything for the next core, in one message: no state of half a transition can be read from it."""
         self._shared.placement.put(
-            f"slot:{self.name}",
+            f"slot:{self._shared.app}:{self.name}",
             json.dumps(
                 {
                     "state": self.state,

@@ -30,6 +30,11 @@ class Supervisor:
         self._quantities: dict[str, int] | None = None  # None: the formation is not known yet, a release runs first
 
     @property
+    def note_prefix(self) -> str:
+        """Of the keys under which the keeper keeps what slots note; the dyno's name follows."""
+        return f"slot:{self._shared.app}:"
+
+    @property
     def quantities(self) -> Mapping[str, int]:
         """The formation: how many dynos of each type are wanted."""
         return self._quantities or {}
@@ -113,7 +118,7 @@ class Supervisor:
             slot.restore(note, instances)
         code = await slot.run_once(done)
         del self._slots[name]
-        self._shared.placement.put(f"slot:{name}", None)
+        self._shared.placement.put(self.note_prefix + name, None)
         return code
 
     def one_off_name(self, kind: str) -> str:
@@ -138,7 +143,7 @@ class Supervisor:
         while slot.wanted:  # it may be wanted again while it still stops
             await slot.run()
         del self._slots[slot.name], self._tasks[slot.name]
-        self._shared.placement.put(f"slot:{slot.name}", None)
+        self._shared.placement.put(self.note_prefix + slot.name, None)
         self.state_changed()
 
     # --- what slots tell (Attendant) --------------------------------------------------------------------------------
