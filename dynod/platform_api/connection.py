@@ -1,0 +1,73 @@
+"""One connection to the API, and how many there may be: what is answered before any request exists.
+
+aiohttp parses and keeps the time limits; here malformed heads get an answer in Heroku's form and no traceback in a log
+(somebody else's garbage is no event of ours), and a connection above the limit is told so at once.
+"""
+
+import asyncio
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+
+from dynod.platform_api.errors import UNEXPECTED, error_response
+
+LONGEST_LINE: Final = 8190  # bytes: request line, and one field of a head
+MOST_FIELDS: Final = 100
+KEEP_ALIVE_S: Final = 60.0  # also how long a first head may take
+LINGER_S: Final = 2.0  # reading on, after an answer, what a client still sends
+MOST_CONNECTIONS: Final = 256
+
+
+class Connection(web.RequestHandler):
+    """aiohttp's protocol with this API's limits."""
+
+    def __init__(self, server: web.Server, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(
+            server,
+            loop=loop,
+            keepalive_timeout=KEEP_ALIVE_S,
+            tcp_keepalive=False,
+            access_log=None,  # type: ignore[arg-type]  # aiohttp takes None for "no access log", its signature does not
+            max_line_size=LONGEST_LINE,
+            max_field_size=LONGEST_LINE,
+            max_headers=MOST_FIELDS,
+            lingering_time=LINGER_S,
+            auto_decompress=False,  # a compressed body is refused: it could be any size
+        )
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer a head that could not be parsed. (What handlers raise is answered before it gets here.)"""
+        del exc, message  # aiohttp's message quotes the bytes
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer has begun already")
+        malformed = status < HTTPStatus.INTERNAL_SERVER_ERROR
+        response = error_response(status, "The request is no well-formed HTTP." if malformed else UNEXPECTED)
+        response.force_close()
+        return response
+
+
+class Refusal(asyncio.Protocol):
+    """A connection too many: one answer, whatever it asks."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)  # noqa: S101 (a stream's is)
+        body = b'{"id": "rate_limit", "message": "Too many connections to the API: close some, and try again."}'
+        transport.write(
+            b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nConnection: close\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        transport.close()
+
+
+def open_connection(server: web.Server, loop: asyncio.AbstractEventLoop) -> asyncio.BaseProtocol:
+    """The protocol of a connection that was just accepted."""
+    if len(server.connections) >= MOST_CONNECTIONS:
+        return Refusal()
+    return Connection(server, loop)

@@ -1,0 +1,86 @@
+"""What every request passes on its way in and every answer on its way out: version, ids, errors, ETag.
+
+The version rule (Heroku: no Accept header, no service, 406) is kept for a version that is named and is not 3. A request
+that names none is served: over a unix socket it is a person with curl, not a program that a next version could break.
+"""
+
+import hashlib
+import uuid
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+
+from dynod.platform_api.errors import UNEXPECTED, RefusedError, answer_to, error_response
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+OnBug = Callable[[str, Exception], None]
+
+HEROKU_JSON: Final = "application/vnd.heroku+json"
+ANY_JSON: Final = frozenset({"*/*", "application/*", "application/json", HEROKU_JSON})
+ON_BUG: Final[web.AppKey[OnBug]] = web.AppKey("on_bug")
+HEALTH: Final = "/healthz"  # for balancers, which ask for any version or type
+
+
+@web.middleware
+async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """One request, from its head to a finished answer; nothing but a cancellation and a lost client gets past it."""
+    request_id = str(uuid.uuid4())
+    try:
+        if request.path != HEALTH:
+            _check_version(request.headers.getall("Accept", []))
+        response = await handler(request)
+    except ConnectionError:
+        raise  # the client has left
+    except Exception as error:  # noqa: BLE001 - the boundary of a request: what was not foreseen is reported, not spread
+        known = answer_to(error)
+        if known is None:
+            request.app[ON_BUG](f"{request_id} {request.method} {request.path}", error)
+            known = error_response(HTTPStatus.INTERNAL_SERVER_ERROR, UNEXPECTED)
+        response = known
+        if response.status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}:
+            response.force_close()  # the rest of the body is not waited for
+    response.headers["Server"] = "dynod"
+    response.headers["Request-Id"] = request_id
+    response.headers["Cache-Control"] = "private, no-cache"
+    if request.method in {"GET", "HEAD"} and response.status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
+        return _unless_known(request, response)
+    return response
+
+
+def accepts_version_3(accept: str) -> bool:
+    """Whether this Accept header can be answered with version 3 (`version=3.sdk` and the like are variants of it)."""
+    named = False
+    for entry in accept.split(","):
+        media, *parameters = (part.strip().lower() for part in entry.split(";"))
+        if not media:
+            continue
+        named = True
+        versions = [value for name, _, value in (p.partition("=") for p in parameters) if name.strip() == "version"]
+        version = versions[0].strip().strip('"').partition(".")[0] if versions else "3"
+        if media in ANY_JSON and version == "3":
+            return True
+    return not named
+
+
+def _check_version(headers: list[str]) -> None:
+    if not accepts_version_3(",".join(headers)):
+        raise RefusedError(
+            HTTPStatus.NOT_ACCEPTABLE, f"This is version 3 of the API: ask with `Accept: {HEROKU_JSON}; version=3`."
+        )
+
+
+def _unless_known(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    """304 where the client has this very answer already."""
+    if not isinstance(response, web.Response) or not isinstance(response.body, bytes):
+        return response
+    tag = hashlib.sha256(response.body).hexdigest()[:32]
+    response.headers["ETag"] = f'"{tag}"'
+    known = [entry.strip().removeprefix("W/") for entry in request.headers.get("If-None-Match", "").split(",")]
+    if "*" not in known and f'"{tag}"' not in known:
+        return response
+    unchanged = web.Response(status=HTTPStatus.NOT_MODIFIED)
+    for name in ("ETag", "Request-Id", "Cache-Control"):
+        unchanged.headers[name] = response.headers[name]
+    return unchanged

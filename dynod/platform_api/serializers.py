@@ -1,0 +1,143 @@
+"""The API's objects, member by member as Heroku has them (Platform API Reference; heroku/typescript-api-schema 3.sdk).
+
+What dynod knows and Heroku does not is under one member of its own, `dynod`, which Heroku's clients ignore. Where
+Heroku asks for a thing of its paid platform (team, region, cost), the answer is something true and harmless.
+"""
+
+import uuid
+from datetime import UTC, datetime
+from typing import Final
+
+from dynod.core.dyno_sizes import GB, DynoSize
+from dynod.operations import AppView, DynoView, FormationView
+
+Json = dict[str, object]
+
+NAMES: Final = uuid.UUID("5a4f8a52-6d0d-4c3e-8d5a-6b3f7c0f2f10")  # under which fixed things get their ids
+STACK: Final = "host"  # the machine's own
+
+
+def time_text(at: datetime) -> str:
+    """`2015-01-01T12:00:00Z`."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def fixed_id(kind: str, name: str) -> str:
+    """The id of something that has a name and is the same everywhere."""
+    return str(uuid.uuid5(NAMES, f"{kind}:{name}"))
+
+
+def account(login: str) -> Json:
+    """The user who asks. Not a mailbox: the login name on this machine."""
+    return {
+        "id": fixed_id("account", login),
+        "email": f"{login}@localhost",
+        "name": login,
+        "allow_tracking": False,
+        "beta": False,
+        "country_of_residence": None,
+        "default_team": None,
+        "delinquent_at": None,
+        "federated": False,
+        "identity_provider": None,
+        "last_login": None,
+        "sms_number": None,
+        "suspended_at": None,
+        "two_factor_authentication": False,
+        "verified": True,
+    }
+
+
+def app(view: AppView, *, owner: str) -> Json:
+    """An app, whole."""
+    stack = {"id": fixed_id("stack", STACK), "name": STACK}
+    return {
+        "acm": False,
+        "archived_at": None,
+        "build_stack": stack,
+        "buildpack_provided_description": None,
+        "created_at": time_text(view.created_at),
+        "generation": {"id": fixed_id("generation", "cedar"), "name": "cedar"},
+        "git_url": "",
+        "id": view.id,
+        "internal_routing": None,
+        "maintenance": view.maintenance,
+        "name": view.name,
+        "organization": None,
+        "owner": {"email": f"{owner}@localhost", "id": fixed_id("account", owner)},
+        "region": {"id": fixed_id("region", "local"), "name": "local"},
+        "released_at": None,
+        "repo_size": None,
+        "slug_size": None,
+        "space": None,
+        "stack": stack,
+        "team": None,
+        "updated_at": time_text(view.updated_at),
+        "web_url": view.web_url,
+    }
+
+
+def formation(view: FormationView) -> Json:
+    """A process type of an app."""
+    return {
+        "app": _app_ref(view.app),
+        "command": view.command,
+        "created_at": time_text(view.created_at),
+        "dyno_size": {"id": fixed_id("dyno-size", view.size.name), "name": view.size.name},
+        "id": view.id,
+        "quantity": view.quantity,
+        "size": view.size.name,
+        "type": view.process_type,
+        "updated_at": time_text(view.updated_at),
+    }
+
+
+def dyno(view: DynoView) -> Json:
+    """A dyno, with its process id, port and causal chain under `dynod`."""
+    return {
+        "app": _app_ref(view.app),
+        "attach_url": None,
+        "command": view.command,
+        "created_at": time_text(view.created_at),
+        "id": view.id,
+        "name": view.name,
+        "release": {
+            "id": fixed_id("release", f"{view.app.id}:{view.release_version}"),
+            "version": view.release_version,
+        },
+        "size": view.size.name,
+        "state": view.state.value,
+        "type": view.process_type,
+        "updated_at": time_text(view.updated_at),
+        "dynod": {
+            "pid": view.pid,
+            "port": view.port,
+            "why": [
+                {"at": time_text(datetime.fromtimestamp(happening.at, UTC)), "what": happening.what}
+                for happening in view.why
+            ],
+        },
+    }
+
+
+def dyno_size(size: DynoSize) -> Json:
+    """A dyno size. Nothing costs anything, and a size without a quota has the memory 0 and says so under `dynod`."""
+    units = size.cpu_share
+    return {
+        "architecture": "local",
+        "compute": size.cpu_share,
+        "cost": {"cents": 0, "unit": "month"},
+        "dedicated": size.dedicated,
+        "dyno_units": units,
+        "generation": {"id": fixed_id("generation", "cedar"), "name": "cedar"},
+        "id": fixed_id("dyno-size", size.name),
+        "memory": size.memory / GB if size.memory is not None else 0,
+        "name": size.name,
+        "precise_dyno_units": float(units),
+        "private_space_only": False,
+        "dynod": {"memory_bytes": size.memory, "processes": size.processes},
+    }
+
+
+def _app_ref(view: AppView) -> Json:
+    return {"id": view.id, "name": view.name}

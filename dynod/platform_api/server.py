@@ -1,0 +1,82 @@
+"""The Platform API v3 on the control socket: routes to operations, and nothing decided in between.
+
+Sockets are bound and owned by the caller, who gets them back untouched; here they are only accepted from. May import
+operations, core and errors.
+"""
+
+import asyncio
+import contextlib
+import inspect
+import socket
+import sys
+import traceback
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final
+
+from aiohttp import web
+
+from dynod.operations import Operations
+from dynod.platform_api import apps, dynos, formation, sizes
+from dynod.platform_api.connection import open_connection
+from dynod.platform_api.exchange import LARGEST_BODY, OPERATIONS, answer
+from dynod.platform_api.gate import HEALTH, ON_BUG, OnBug, gate
+
+CLOSE_S: Final = 5.0  # what is answered at the end is answered at once; a body that trickles in is not waited for
+BACKLOG: Final = 128
+
+
+def report_bug(request: str, error: Exception) -> None:
+    """On stderr, as everything that is no app's output."""
+    lines = "".join(traceback.format_exception(error))
+    sys.stderr.write(f"dynod: a bug, while answering {request}\n{lines}")
+    sys.stderr.flush()
+
+
+class PlatformApi:
+    """Owned by the composition root: `start` once, then `close`."""
+
+    def __init__(self, operations: Operations, *, on_bug: OnBug = report_bug) -> None:
+        """`on_bug` is told of what nobody expected: the request's id, method and path, and the exception."""
+        application = web.Application(middlewares=[gate], client_max_size=LARGEST_BODY)
+        application[OPERATIONS] = operations
+        application[ON_BUG] = on_bug
+        application.router.add_get(HEALTH, _health)
+        for resource in (apps, formation, dynos, sizes):
+            application.add_routes(resource.routes)
+        self._runner = web.AppRunner(application, shutdown_timeout=CLOSE_S, access_log=None)
+        self._servers: list[asyncio.AbstractServer] = []
+
+    async def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Accept from these listening unix sockets."""
+        await self._runner.setup()
+        loop = asyncio.get_running_loop()
+        assert self._runner.server is not None  # noqa: S101 (made by setup)
+        for listening in sockets:
+            own = listening.dup()  # the loop closes what it is given
+            own.setblocking(False)
+            # Python 3.13 removes the socket's path when it stops accepting; another core may go on with it.
+            keep: dict[str, Any] = {"cleanup_socket": False} if _removes_paths(loop) else {}
+            factory = partial(open_connection, self._runner.server, loop)
+            self._servers.append(await loop.create_unix_server(factory, sock=own, backlog=BACKLOG, **keep))
+
+    async def close(self) -> None:
+        """Accept no more, finish what is being answered, close the connections."""
+        for server in self._servers:
+            server.close()
+        await self._runner.cleanup()
+        for server in self._servers:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_S):
+                    await server.wait_closed()
+        self._servers.clear()
+
+
+def _removes_paths(loop: asyncio.AbstractEventLoop) -> bool:
+    return "cleanup_socket" in inspect.signature(loop.create_unix_server).parameters
+
+
+async def _health(request: web.Request) -> web.Response:
+    """For balancers and monitors: this process answers."""
+    del request
+    return answer({"status": "ok"})
