@@ -5,7 +5,7 @@ in Heroku's words, and is kept before it is answered.
 """
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -77,6 +77,7 @@ class DynoView:
     release_version: int
     created_at: datetime
     updated_at: datetime
+    restarting: bool  # asked for and not finished, also while it waits its turn
     pid: int | None
     port: int | None
     why: tuple[Happening, ...]
@@ -101,7 +102,8 @@ class RunningApp:
     commands: Mapping[str, str]  # process type → command, as the Procfile has them
     sizes: dict[str, DynoSize]
     formation_updated_at: datetime
-    keep: Callable[["RunningApp"], None]  # write formation and sizes down; returns when that is done
+    keep: Callable[[Mapping[str, int], Mapping[str, DynoSize], str], Awaitable[None]]
+    # ^ write quantities and sizes down, on behalf of somebody; returns when a crash cannot lose them
     release_version: int = 0  # none yet: the app runs from its folder
     maintenance: bool = False
 
@@ -129,7 +131,7 @@ class Operations:
         app = self._app(ref)
         return [_formation_view(app, process_type) for process_type in sorted(app.commands)]
 
-    def scale(self, ref: str, updates: Sequence[FormationUpdate], *, by: str) -> list[FormationView]:
+    async def scale(self, ref: str, updates: Sequence[FormationUpdate], *, by: str) -> list[FormationView]:
         """Change quantities and sizes, all or nothing; dynos that run are left alone, but for a change of size.
 
         Returns the process types that were named. Raises NotFoundError, InvalidError.
@@ -141,11 +143,11 @@ class Operations:
             if error.unknown_type:
                 raise NotFoundError(str(error), "formation") from error
             raise InvalidError(str(error)) from error
+        await app.keep(plan.quantities, plan.sizes, by)
         resized = {name for name, size in plan.sizes.items() if size is not app.sizes.get(name, UNSIZED)}
         app.sizes.update(plan.sizes)
         app.supervisor.scale(plan.quantities, f"scaled by {by}")
         app.formation_updated_at = _now()
-        app.keep(app)
         sizes = " ".join(
             f"{view.process_type}@{view.quantity}:{view.size.name}"
             for view in self.formation(ref)
@@ -246,6 +248,7 @@ def _dyno_view(app: RunningApp, slot: Slot) -> DynoView:
         release_version=app.release_version,
         created_at=_time(instance.started_at if instance is not None and instance.started_at else slot.since),
         updated_at=_time(slot.since),
+        restarting=slot.awaits_restart,
         pid=instance.pid or None if instance is not None else None,
         port=instance.port if instance is not None else None,
         why=tuple(slot.history),

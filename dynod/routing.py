@@ -30,6 +30,7 @@ class Routing:
         """`strict`: production's time limits; else H12 is only reported, a breakpoint being no timeout."""
         self._app = app
         self._lines: RouterLines | None = None
+        self._backends: set[str] = set()
         self._is_shut = False
         # No slow start: dynos of one folder are alike, and a reload should show the balancing from the first request.
         settings = RouterSettings(enforce_first_byte=strict, slow_start_s=0.0)
@@ -43,17 +44,21 @@ class Routing:
         await self._router.start(listeners)
 
     def join(self, instance_id: str, name: str, address: Address) -> None:
-        """A web dyno is up."""
+        """A web dyno is up; said again after a takeover, or when its replacement failed."""
+        if instance_id in self._backends or self._is_shut:
+            return
+        self._backends.add(instance_id)
         self._router.add_backend(self._app, Backend(id=instance_id, label=name, host=address.host, port=address.port))
 
     async def drain(self, instance_id: str) -> None:
         """No new requests for it; returns when those in flight are answered, at the latest after DRAIN_S."""
-        if not self._is_shut:
+        if instance_id in self._backends and not self._is_shut:
             await self._router.drain_backend(self._app, instance_id, timeout_s=DRAIN_S)
 
     def leave(self, instance_id: str) -> None:
         """The dyno is gone."""
-        if not self._is_shut:
+        if instance_id in self._backends and not self._is_shut:
+            self._backends.remove(instance_id)
             self._router.remove_backend(self._app, instance_id)
 
     def condition(self, condition: WebCondition) -> None:
@@ -68,7 +73,10 @@ class Routing:
 
     def _record(self, records: Sequence[RequestRecord]) -> None:
         if self._lines is not None:
-            self._lines([(record.started_at + record.total_ms / 1000, format_line(record)) for record in records])
+            # A request that reached no app, such as one with a malformed head, is in no app's log; on Heroku neither.
+            self._lines(
+                [(record.started_at + record.total_ms / 1000, format_line(record)) for record in records if record.app]
+            )
 
 
 class NoRouting:

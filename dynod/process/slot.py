@@ -120,6 +120,7 @@ class Slot:
         self.instance: Instance | None = None
         self.history: deque[Happening] = deque(maxlen=HISTORY_LENGTH)
         self.wanted = True
+        self.awaits_restart = False  # it is one of several that are restarted one after the other
         self._shared = shared
         self._attendant = attendant
         self._replacement: Instance | None = None  # boots beside `instance`

@@ -82,23 +82,34 @@ class Supervisor:
 
         True when every one came up again.
         """
-        by_type: dict[str, list[Slot]] = {}
-        for name in names:
-            if (slot := self._slots.get(name)) is not None and slot.wanted:
-                by_type.setdefault(_type_of(name), []).append(slot)
-
-        async def roll(slots: list[Slot]) -> bool:
-            return all([await slot.restart(why) for slot in slots])
-
-        return all(await asyncio.gather(*(roll(slots) for slots in by_type.values())))
+        return await self._roll(self._to_restart(names), why)
 
     def restart_in_background(self, names: Iterable[str], why: str) -> None:
-        """As `restart`, for somebody who does not wait."""
+        """As `restart`, for somebody who does not wait; from now on these dynos say that they await it."""
 
-        async def work(names: list[str]) -> None:
-            await self.restart(names, why)
+        async def work(slots: list[Slot]) -> None:
+            await self._roll(slots, why)
 
-        self.in_background(work(list(names)), "restart")
+        self.in_background(work(self._to_restart(names)), "restart")
+
+    def _to_restart(self, names: Iterable[str]) -> list[Slot]:
+        slots = [slot for name in names if (slot := self._slots.get(name)) is not None and slot.wanted]
+        for slot in slots:
+            slot.awaits_restart = True
+        return slots
+
+    async def _roll(self, slots: Sequence[Slot], why: str) -> bool:
+        async def one_by_one(slots: Sequence[Slot]) -> bool:
+            came_up = True
+            for slot in slots:
+                came_up &= await slot.restart(why)
+                slot.awaits_restart = False
+            return came_up
+
+        by_type: dict[str, list[Slot]] = {}
+        for slot in slots:
+            by_type.setdefault(_type_of(slot.name), []).append(slot)
+        return all(await asyncio.gather(*(one_by_one(group) for group in by_type.values())))
 
     async def run_once(
         self,

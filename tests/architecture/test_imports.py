@@ -22,9 +22,18 @@ MAY_IMPORT = {
     "dynod.keeper": (),
     "dynod.process": ("dynod.core", "dynod.errors"),
     "dynod.logs": ("dynod.core", "dynod.errors"),
+    "dynod.store": ("dynod.core", "dynod.errors"),
+    "dynod.platform_api": ("dynod.operations", "dynod.core", "dynod.errors"),
     "dynod.app_folder": ("dynod.core", "dynod.errors"),
     "dynod.routing": ("dynod.core", "dynod.errors", "router"),
-    "dynod.cli": ("dynod.core", "dynod.errors", "dynod.app_folder", "dynod.listeners", "dynod.__version__"),
+    "dynod.cli": (
+        "dynod.core",
+        "dynod.errors",
+        "dynod.app_folder",
+        "dynod.listeners",
+        "dynod.platform_api.client",
+        "dynod.__version__",
+    ),
 }
 
 every_module = pytest.mark.parametrize("module", modules(), ids=str)
