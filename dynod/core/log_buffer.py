@@ -4,6 +4,11 @@ Flow: stream → text → **buffer** → writer's thread → stdout. Contracts 3
 `prog | less`; one that has taken nothing for `stall_s` costs the oldest lines, counted and announced.
 Pure: the clock is passed in (monotonic seconds), receipts are opaque, writing and waiting are the writer's.
 
+An entry's receipt says that its lines are no longer the bringer's to keep. It is due when they have been written, when
+they are dropped, and at once while the reader is stalled: a dyno has one batch under way and waits for its receipt, so
+it would stand still behind a batch that is small enough to be kept. In a stall, and only then, a core that is killed
+takes lines with it that are in no count.
+
 Two kinds of entry:
     patient     a dyno's output: whoever brings it stops bringing more while there is no room, so it is dropped only
                 when the reader has stalled;
@@ -22,7 +27,7 @@ STALL_S: Final = 10.0  # contracts 3
 NAMES_COUNTED: Final = 1024  # beyond so many names (one-off dynos), drops are counted under OTHERS
 OTHERS: Final = "*"
 
-Receipt = Callable[[], None]  # called by the owner, never in here, when the entry has been written or dropped
+Receipt = Callable[[], None]  # called by the owner of the buffer, never in here
 
 
 class Entry(NamedTuple):
@@ -51,7 +56,10 @@ class Portion:
 
 
 class LogBuffer:
-    """Owned by one task; every method is synchronous. Memory: limit + reserve + one entry."""
+    """Owned by one task; every method is synchronous. Memory: limit + reserve + one entry.
+
+    `add`, `relieve`, `written` and `clear` return the receipts that are due, for the caller to give.
+    """
 
     __slots__ = (
         "_counts",
@@ -65,6 +73,7 @@ class LogBuffer:
         "_out",
         "_patient_bytes",
         "_progress_at",
+        "_receipts",
         "_reserve",
         "_stall_s",
     )
@@ -82,7 +91,8 @@ class LogBuffer:
         self._next = 0
         self._patient_bytes = 0
         self._impatient_bytes = 0
-        self._out = 0  # portions taken and not yet reported written
+        self._receipts: dict[int, Receipt] = {}  # of what waits, not yet given
+        self._out: deque[dict[int, Receipt]] = deque()  # the same of each portion taken and not yet reported written
         self._progress_at = now
         self._gap_lines = 0
         self._gap_since = now
@@ -91,7 +101,7 @@ class LogBuffer:
     @property
     def is_empty(self) -> bool:
         """Nothing waits and nothing is being written."""
-        return not self._entries and self._out == 0
+        return not self._entries and not self._out
 
     @property
     def size(self) -> int:
@@ -109,7 +119,7 @@ class LogBuffer:
 
     def stall_deadline(self) -> float | None:
         """When a reader that takes nothing more until then counts as stalled."""
-        if self._out == 0 or self._stall_s == 0:
+        if not self._out or self._stall_s == 0:
             return None
         return self._progress_at + self._stall_s
 
@@ -117,46 +127,52 @@ class LogBuffer:
         deadline = self.stall_deadline()
         return deadline is not None and now >= deadline
 
-    def add(self, entry: Entry, now: float) -> list[Entry]:
-        """Queue `entry`; returns what had to go for it, whose receipts the caller now gives."""
+    def add(self, entry: Entry, now: float) -> list[Receipt]:
+        """Queue `entry`."""
         number = self._next
         self._next += 1
         self._entries[number] = entry
+        if entry.receipt is not None:
+            self._receipts[number] = entry.receipt
         if entry.patient:
             self._patient_bytes += len(entry.data)
-            return self.relieve(now)
-        self._impatient.append(number)
-        self._impatient_bytes += len(entry.data)
-        gone: list[Entry] = []
+        else:
+            self._impatient.append(number)
+            self._impatient_bytes += len(entry.data)
+        due: list[Receipt] = []
         while self._impatient_bytes > self._reserve and len(self._impatient) > 1:
-            oldest = self._entries.pop(self._impatient.popleft())
-            self._impatient_bytes -= len(oldest.data)
-            self._count(oldest, now)
-            gone.append(oldest)
-        return gone
+            oldest = self._impatient[0]
+            due += self._count(*self._remove(oldest), now)
+        return due + self.relieve(now)
 
-    def relieve(self, now: float) -> list[Entry]:
-        """While stalled: drop the oldest until what waits is within the limit. Returns what went."""
-        gone: list[Entry] = []
+    def relieve(self, now: float) -> list[Receipt]:
+        """While stalled: drop the oldest until what waits is within the limit, and let nobody wait for the rest."""
+        due: list[Receipt] = []
         if not self.is_stalled(now):
-            return gone
+            return due
         while self._patient_bytes > self._limit and len(self._entries) > 1:
-            gone.append(oldest := self._pop())
-            self._count(oldest, now)
-        return gone
+            due += self._count(*self._remove(), now)
+        for receipts in (*self._out, self._receipts):
+            due += receipts.values()
+            receipts.clear()
+        return due
 
     def take(self, max_bytes: int, now: float) -> Portion | None:
         """The oldest entries, at least one and about `max_bytes` of them, to be written now."""
         if not self._entries:
             return None
-        if self._out == 0:
+        if not self._out:
             self._progress_at = now  # a reader is not slow while nobody writes
-        self._out += 1
-        entries = [self._pop()]
-        total = len(entries[0].data)
-        while self._entries and total < max_bytes:
-            entries.append(entry := self._pop())
+        receipts: dict[int, Receipt] = {}
+        entries: list[Entry] = []
+        total = 0
+        while self._entries and (not entries or total < max_bytes):
+            entry, receipt = self._remove()
+            entries.append(entry)
             total += len(entry.data)
+            if receipt is not None:
+                receipts[len(entries)] = receipt
+        self._out.append(receipts)
         gap = Gap(lines=self._gap_lines, since=self._gap_since) if self._gap_lines else None
         self._gap_lines = 0
         return Portion(entries=tuple(entries), gap=gap)
@@ -165,32 +181,39 @@ class LogBuffer:
         """The reader took some bytes at `at`."""
         self._progress_at = max(self._progress_at, at)
 
-    def written(self, at: float) -> None:
-        """A portion has been written whole; portions are written in the order in which they were taken."""
-        self._out -= 1
+    def written(self, at: float) -> list[Receipt]:
+        """The portion that was taken first has been written whole."""
         self.progressed(at)
+        return list(self._out.popleft().values())
 
-    def clear(self) -> list[Entry]:
-        """There is no reader any more: everything that waits, for its receipts. Not counted as dropped."""
-        gone = list(self._entries.values())
+    def clear(self) -> list[Receipt]:
+        """There is no reader any more: forget what waits. Not counted as dropped."""
+        due = list(self._receipts.values())
         self._entries.clear()
+        self._receipts.clear()
         self._impatient.clear()
         self._patient_bytes = self._impatient_bytes = 0
-        return gone
+        return due
 
-    def _pop(self) -> Entry:
-        _, entry = self._entries.popitem(last=False)
+    def _remove(self, number: int | None = None) -> tuple[Entry, Receipt | None]:
+        """The oldest entry, or the oldest impatient one by its number, and its receipt unless that has been given."""
+        if number is None:
+            number, entry = self._entries.popitem(last=False)
+        else:
+            entry = self._entries.pop(number)
         if entry.patient:
             self._patient_bytes -= len(entry.data)
         else:
             self._impatient.popleft()  # the oldest of all is the oldest of its kind
             self._impatient_bytes -= len(entry.data)
-        return entry
+        return entry, self._receipts.pop(number, None)
 
-    def _count(self, entry: Entry, now: float) -> None:
+    def _count(self, entry: Entry, receipt: Receipt | None, now: float) -> list[Receipt]:
+        """Book `entry` as dropped."""
         lines = entry.data.count(b"\n")
         if self._gap_lines == 0:
             self._gap_since = now
         self._gap_lines += lines
         known = entry.ps in self._counts or len(self._counts) < NAMES_COUNTED
         self._counts[entry.ps if known else OTHERS] += lines
+        return [] if receipt is None else [receipt]

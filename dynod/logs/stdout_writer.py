@@ -15,7 +15,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 from dynod.core.log_buffer import BUFFER_BYTES, STALL_S, Entry, LogBuffer, Receipt
 
@@ -27,11 +27,6 @@ SLOW_S: Final = 0.1
 FULL_DISK_RETRY_S: Final = 0.5  # nothing tells when a file system has room again
 
 Announce = Callable[[int, float], bytes]  # lines dropped, since when (epoch seconds)
-
-
-class _Job(NamedTuple):
-    data: bytes
-    receipts: tuple[Receipt, ...]
 
 
 class StdoutWriter:
@@ -59,7 +54,7 @@ class StdoutWriter:
         self._on_room = on_room
         self._on_closed = on_closed
         self._buffer = LogBuffer(limit=limit, stall_s=stall_s, now=time.monotonic())
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()  # at most PORTIONS_OUT and the final None
+        self._jobs: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()  # at most PORTIONS_OUT and the final None
         self._jobs_out = 0
         self._progress_at = time.monotonic()  # written by the thread: when a write last returned
         self._stopping = threading.Event()
@@ -91,7 +86,7 @@ class StdoutWriter:
                 self._loop.call_soon(on_handed_on)
             return True
         now = time.monotonic()
-        self._settle(self._buffer.add(Entry(data, ps, on_handed_on, patient), self._note_progress(now)))
+        self._give(self._buffer.add(Entry(data, ps, on_handed_on, patient), self._note_progress(now)))
         self._idle.clear()
         self._feed(now)
         has_room = self._buffer.has_room(now)
@@ -112,8 +107,8 @@ class StdoutWriter:
             await asyncio.to_thread(self._thread.join, 1.0)
         return flushed
 
-    def _shut(self) -> list[Entry]:
-        """Nothing is written from now on. Returns what waited."""
+    def _shut(self) -> list[Receipt]:
+        """Nothing more is queued from now on. Returns the receipts of what waited."""
         if not self._is_shut:
             self._is_shut = True
             self._stopping.set()
@@ -124,11 +119,10 @@ class StdoutWriter:
         self._idle.set()
         return self._buffer.clear()
 
-    def _settle(self, gone: list[Entry]) -> None:
-        """Give the receipts of entries that will not be written; later, so that nobody is called back while calling."""
-        for entry in gone:
-            if entry.receipt is not None:
-                self._loop.call_soon(entry.receipt)
+    def _give(self, due: list[Receipt]) -> None:
+        """Later, so that nobody is called back while calling."""
+        for receipt in due:
+            self._loop.call_soon(receipt)
 
     def _feed(self, now: float) -> None:
         while self._jobs_out < PORTIONS_OUT:
@@ -141,9 +135,8 @@ class StdoutWriter:
             if self._prefix:
                 pieces.insert(0, self._prefix)
                 self._prefix = b""
-            receipts = tuple([entry.receipt for entry in portion.entries if entry.receipt is not None])
             self._jobs_out += 1
-            self._jobs.put(_Job(pieces[0] if len(pieces) == 1 else b"".join(pieces), receipts))
+            self._jobs.put(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         if self._stall_timer is None:
             self._watch_for_stall()
 
@@ -157,7 +150,7 @@ class StdoutWriter:
         self._stall_timer = None
         now = self._note_progress(time.monotonic())
         if self._buffer.is_stalled(now):
-            self._settle(self._buffer.relieve(now))
+            self._give(self._buffer.relieve(now))
             self._give_room(now)  # and no timer: the next thing that can happen is progress
         else:
             self._watch_for_stall()
@@ -171,12 +164,11 @@ class StdoutWriter:
             self._wants_room = False
             self._on_room()
 
-    def _written(self, job: _Job) -> None:
-        """A job is done (called in the loop's thread)."""
+    def _written(self) -> None:
+        """The oldest job is done (called in the loop's thread)."""
         self._jobs_out -= 1
         now = time.monotonic()
-        self._buffer.written(self._progress_at)
-        for receipt in job.receipts:
+        for receipt in self._buffer.written(self._progress_at):
             receipt()
         if self._is_shut:
             return
@@ -185,15 +177,14 @@ class StdoutWriter:
         if self._buffer.is_empty:
             self._idle.set()
 
-    def _failed(self, job: _Job, error: OSError) -> None:
+    def _failed(self, error: OSError) -> None:
         """There is no reader any more (called in the loop's thread). What is brought from now on is thrown away."""
         self._jobs_out -= 1
-        for receipt in job.receipts:
-            receipt()
+        self._give(self._buffer.written(self._progress_at))
         if self._reader_is_gone:  # the other portion failed too
             return
         self._reader_is_gone = True
-        self._settle(self._shut())
+        self._give(self._shut())
         if self._wants_room:
             self._wants_room = False
             self._on_room()
@@ -204,13 +195,13 @@ class StdoutWriter:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             try:
-                self._write_all(job.data)
+                self._write_all(job)
             except OSError as error:
-                self._tell(self._failed, job, error)
+                self._tell(self._failed, error)
             else:
-                self._tell(self._written, job)
+                self._tell(self._written)
 
-    def _tell(self, callback: Callable[..., None], *args: _Job | OSError) -> None:
+    def _tell(self, callback: Callable[..., None], *args: OSError) -> None:
         try:
             self._loop.call_soon_threadsafe(callback, *args)
         except RuntimeError:  # the loop is closed: dynod is on its way out, nobody wants to know
