@@ -20,6 +20,7 @@ from router import local_pages, tcp
 from router.apps import RoutedApp
 from router.backend_link import BackendLink
 from router.core.backend import PooledBackend
+from router.core import affinity, proxy_line
 from router.core.codes import CODES, Code
 from router.core.pool import Hold, Outcome, Refuse
 from router.core.request_body import RequestBody
@@ -46,6 +47,7 @@ _LINGER_BYTES: Final = 4 << 20
 _PROBE_S: Final = 0.5  # see _probe
 _RATE_GRACE_S: Final = 30.0
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_HTTPS_PORT: Final = 443  # Heroku: a client that came in on it spoke TLS
 _SLASH: Final = 0x2F
 
 
@@ -93,7 +95,9 @@ class ClientConnection(asyncio.Protocol):
         "_link",
         "_loop",
         "_pauses",
+        "_pinned",
         "_probes",
+        "_proxy_line_due",
         "_rechunk",
         "_record",
         "_request_from",
@@ -161,7 +165,9 @@ class ClientConnection(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=settings.write_buffer)
         peer = transport.get_extra_info("peername")
         address = peer[0] if isinstance(peer, tuple) else ""
-        self._set_peer(address, trusted=context.trusts(address) if address else True)
+        trusted = context.trusts(address) if address else True
+        self._set_peer(address, trusted=trusted)
+        self._proxy_line_due = settings.proxy_protocol and trusted
         context.connections.add(self)
         context.connection_made()
         self._timer.set(self._loop.time() + settings.keepalive_timeout_s)
@@ -179,7 +185,12 @@ class ClientConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         reading = self.reading
         if reading is Reading.HEAD:
-            self._head(self._buffer + data if self._buffer else data)
+            if self._buffer:
+                data = self._buffer + data
+            if self._proxy_line_due:
+                self._proxy_line(data)
+            else:
+                self._head(data)
         elif reading is Reading.BODY:
             self._request_body(data)
         elif reading is Reading.AHEAD:
@@ -307,6 +318,29 @@ class ClientConnection(asyncio.Protocol):
         else:
             self._route()
 
+    def _proxy_line(self, data: bytes) -> None:
+        """The line that a trusted proxy says before the first request."""
+        end = data.find(b"\r\n", 0, proxy_line.LONGEST)
+        try:
+            if end < 0:
+                if len(data) >= proxy_line.LONGEST or not data.startswith(b"PROXY "[: len(data)]):
+                    raise HeadError("bad PROXY line")
+                self._buffer = data
+                return
+            client = proxy_line.parse(data[:end])
+        except HeadError as error:
+            self._context.client_fault(error.cause)
+            self.transport.abort()  # no answer: what is there does not speak HTTP yet
+            return
+        self._proxy_line_due = False
+        if client is not None:
+            self.port = str(client.port).encode()
+            self.scheme = b"https" if client.port == _HTTPS_PORT else self.scheme
+            self._set_peer(client.address, trusted=self._context.trusts(client.address))
+        self._buffer = b""
+        if len(data) > end + 2:
+            self._head(data[end + 2 :])
+
     def _partial_head(self, data: bytes) -> None:
         """Keep what has come, and refuse at once what can no longer become a head."""
         if not self._buffer:
@@ -398,7 +432,10 @@ class ClientConnection(asyncio.Protocol):
         if app is None or record is None:
             return
         now = self._loop.time()
-        claim = app.pool.claim(now, passed_over=self._failed_at)
+        pinned = self._pinned = (
+            affinity.pinned(self._context.affinity_key, self._fields.tail) if app.settings.session_affinity else None
+        )
+        claim = app.pool.claim(now, passed_over=self._failed_at, prefer=pinned)
         if type(claim) is PooledBackend:
             self._entry = claim
             record.attempts += 1
@@ -473,7 +510,7 @@ class ClientConnection(asyncio.Protocol):
             answered=self._got_byte,
             connection_reused=reused,
             attempts=record.attempts,
-            backends=len(app.pool),
+            others=app.pool.others(entry.id, self._failed_at),
         )
         outcome = Outcome.BROKEN if sent else Outcome.CONNECT_FAILED
         if sent and reused and decision is Verdict.SAME_OR_OTHER:
@@ -574,7 +611,12 @@ class ClientConnection(asyncio.Protocol):
             or self.reading is Reading.BODY
         )
         head = answer.ready
-        if close or self.http10 or not framed:
+        app, entry = self._app, self._entry
+        if app is not None and entry is not None and app.settings.session_affinity and self._pinned != entry.id:
+            cookie = affinity.set_cookie(self._context.affinity_key, entry.id)
+        else:
+            cookie = b""
+        if cookie or close or self.http10 or not framed:
             framing = answer.framing
             if not framed:
                 if self.http10:
@@ -585,7 +627,7 @@ class ClientConnection(asyncio.Protocol):
             elif self.http10 and answer.chunked:
                 framing = b""
                 close = close or not bodyless
-            head = answer.before_framing + framing
+            head = answer.before_framing + cookie + framing
             if close:
                 head += b"Connection: close\r\n\r\n"
             elif self.http10:

@@ -32,6 +32,7 @@ class RelayContext:
     limits: HeadLimits
     apps: AppTable
     via: bytes
+    affinity_key: bytes
     date: Date
     new_request_id: Callable[[], bytes]
     trusts: Callable[[str], bool]

@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
 from email.utils import formatdate
 from functools import partial
+from secrets import token_bytes
 from time import time
 
 from router.apps import AppTable, RoutedApp
@@ -36,7 +37,8 @@ class Router:
     """An HTTP/1.1 reverse proxy with Heroku's semantics.
 
     All methods belong to the event loop's thread. `on_records` gets finished requests, each exactly once, at most about
-    50 ms late; it must not raise.
+    50 ms late; it must not raise. `affinity_key` signs session affinity cookies: give the same one to keep clients pinned
+    over a restart of the router.
     """
 
     def __init__(
@@ -45,10 +47,12 @@ class Router:
         *,
         on_records: Callable[[Sequence[RequestRecord]], None],
         rng: random.Random | None = None,
+        affinity_key: bytes | None = None,
     ) -> None:
         self._settings = settings
         self._on_records = on_records
         self._random = rng if rng is not None else random.Random()  # noqa: S311  # balance and ids, no secrets
+        self._affinity_key = affinity_key or token_bytes(32)
         self._apps = AppTable()
         self._connects: set[asyncio.Task[None]] = set()
         self._records: list[RequestRecord] = []
@@ -209,6 +213,7 @@ class Router:
                 ),
                 apps=self._apps,
                 via=settings.via_name.encode(),
+                affinity_key=self._affinity_key,
                 date=self._http_date,
                 new_request_id=self._new_request_id,
                 trusts=self._trusts,

@@ -146,6 +146,10 @@ class BackendPool:
             raise RuntimeError(f"tunnel on {entry.label} ended twice")
         entry.tunnels -= 1
 
+    def others(self, backend_id: str, passed_over: Collection[str]) -> int:
+        """How many backends are in rotation besides that one and those."""
+        return sum(entry.id != backend_id and entry.id not in passed_over for entry in self._serving)
+
     def room(self, now: float) -> bool:
         """Whether a parked request would be given a backend now, or an answer."""
         if self.condition is AppCondition.PARKED:

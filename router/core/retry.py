@@ -28,22 +28,22 @@ def verdict(
     answered: bool,
     connection_reused: bool,
     attempts: int,
-    backends: int,
+    others: int,
 ) -> Verdict:
     """What to do next.
 
     `request_sent`: at least one byte of this request was handed to the socket. `answered`: at least one byte came back.
-    `has_body`: the request carries one; it is never kept, so what was sent cannot be sent again.
+    `has_body`: the request carries one; it is never kept, so what was sent cannot be sent again. `attempts` counts this
+    one; `others` are the backends in rotation that this request has not failed at.
     """
-    if answered:
+    if answered or attempts >= MOST_ATTEMPTS:
         return Verdict.GIVE_UP
     if request_sent:
-        if has_body or method not in IDEMPOTENT or attempts >= MOST_ATTEMPTS:
+        if has_body or method not in IDEMPOTENT:
             return Verdict.GIVE_UP
-        return Verdict.SAME_OR_OTHER if connection_reused else Verdict.OTHER
-    if attempts >= min(MOST_ATTEMPTS, max(backends, 1)):
-        return Verdict.GIVE_UP
-    return Verdict.OTHER
+        if connection_reused:
+            return Verdict.SAME_OR_OTHER
+    return Verdict.OTHER if others else Verdict.GIVE_UP
 
 
 class RetryBudget:
