@@ -78,10 +78,15 @@ class FolderClaim:
         return claim
 
     @property
+    def control(self) -> socket.socket:
+        """The listening control socket."""
+        assert self.listener is not None  # noqa: S101 (made by take or resume)
+        return self.listener
+
+    @property
     def fds(self) -> list[int]:
         """What the keeper must hold for the claim to outlive the core."""
-        assert self.listener is not None  # noqa: S101 (made by take or resume)
-        return [self._lock, self.listener.fileno()]
+        return [self._lock, self.control.fileno()]
 
     def release(self) -> None:
         """Remove every file, and let go of the lock last."""

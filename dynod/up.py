@@ -10,7 +10,10 @@ import os
 import select
 import signal
 import socket
+import time
+import uuid
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +22,7 @@ import msgspec
 from dynod.app_run import AppParts, RunningApps
 from dynod.cli.up import UpOptions
 from dynod.core.dyno import exit_status
+from dynod.core.dyno_sizes import SIZES, DynoSize
 from dynod.core.formation import RELEASE
 from dynod.core.log_text import FullText, LogText
 from dynod.core.restart import POLICIES
@@ -28,6 +32,8 @@ from dynod.keeper.client import KeeperClient, Snapshot
 from dynod.keeper.features import Features
 from dynod.listeners import listen, listen_near, url
 from dynod.logs.stdout_sink import StdoutSink, local_text
+from dynod.operations import Operations, RunningApp
+from dynod.platform_api.server import PlatformApi
 from dynod.process.instance import Instance
 from dynod.process.slot import Rules
 from dynod.routing import NoRouting, Routing
@@ -35,6 +41,14 @@ from dynod.up_plan import UpPlan, make_plan
 
 DRAIN_S: Final = 30.0  # requests in flight when dynod stops
 SAY_DRAIN_AFTER_S: Final = 1.0
+
+
+class KeptFormation(msgspec.Struct, frozen=True, kw_only=True):
+    """Quantities and sizes as they are now."""
+
+    quantities: dict[str, int]
+    sizes: dict[str, str]
+    updated_at: float  # seconds since the epoch
 
 
 class Up:
@@ -61,6 +75,12 @@ class Up:
             self._resume()
         else:
             self._begin()
+        kept = self._snapshot.stored.get("formation")
+        self._formation = (
+            msgspec.json.decode(kept, type=KeptFormation)
+            if kept is not None
+            else KeptFormation(quantities=self._plan.quantities, sizes={}, updated_at=self._plan.started_at)
+        )
         self._routing = Routing(self._plan.app, strict=self._options.strict) if self._listeners else NoRouting()
 
     def _begin(self) -> None:
@@ -130,6 +150,8 @@ class Up:
             boots = group.create_task(self._apps.boots.run(), name="boot-watch")
             lost = group.create_task(self._end_without_keeper(), name="keeper-lost")
             await self._routing.start(self._listeners, self._app.stream.router_lines)
+            api = PlatformApi(Operations([self._running_app()]))
+            await api.start([self._claim.control])
             adopted = self._apps.adopt(self._app)
             self._apps.listen(signalled=self._signalled, lost=self._lost.set)
             for number in self._snapshot.signals:
@@ -141,9 +163,36 @@ class Up:
                 self._start_slots(adopted)
             await self._ending.wait()
             await self._shut_down()
+            await api.close()
+            self._claim.release()
             boots.cancel()
             lost.cancel()
         return self._status
+
+    def _running_app(self) -> RunningApp:
+        formation = self._formation
+        return RunningApp(
+            id=str(uuid.uuid5(uuid.NAMESPACE_URL, Path(self._plan.folder).as_uri())),
+            name=self._plan.app,
+            web_url=f"{url(self._listeners)}/" if self._listeners else "",
+            created_at=datetime.fromtimestamp(self._plan.started_at, UTC),
+            supervisor=self._app.supervisor,
+            journal=self._app.stream,
+            commands=self._plan.commands,
+            sizes={name: SIZES[size] for name, size in formation.sizes.items()},
+            formation_updated_at=datetime.fromtimestamp(formation.updated_at, UTC),
+            keep=self._keep_formation,
+        )
+
+    async def _keep_formation(self, quantities: Mapping[str, int], sizes: Mapping[str, DynoSize], by: str) -> None:
+        """What `ps:scale` asked for lasts as long as this `dynod up`, over a crash of the core too."""
+        del by
+        self._formation = KeptFormation(
+            quantities={**self._formation.quantities, **quantities},
+            sizes={**self._formation.sizes, **{name: size.name for name, size in sizes.items()}},
+            updated_at=time.time(),
+        )
+        self._keeper.put("formation", msgspec.json.encode(self._formation).decode("ascii"))
 
     def _greet(self) -> None:
         if self._listeners:
@@ -179,10 +228,10 @@ class Up:
         """Bring the formation to life, each slot where an earlier core left it."""
         supervisor = self._app.supervisor
         for name, note in self._apps.slot_notes(self._app).items():
-            if name.partition(".")[0] in self._plan.quantities:
+            if name.partition(".")[0] in self._formation.quantities:
                 supervisor.restore(name, note, adopted.get(name, []))
         if self._resumes or not self._ending.is_set():
-            supervisor.scale(self._plan.quantities, "dynod up")
+            supervisor.scale(self._formation.quantities, "dynod up")
         if self._ending.is_set():
             supervisor.stop_slots("dynod ends")  # a stop that was asked for while no core lived
 
@@ -214,7 +263,6 @@ class Up:
         """Requests in flight, then every process of every dyno, then the last lines, then every file."""
         await self._drain()
         await self._apps.stop(self._hurry, "dynod ends")
-        self._claim.release()
         for listener in self._listeners:
             listener.close()
 

@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +40,7 @@ class UpPlan(msgspec.Struct, frozen=True, kw_only=True):
     manifest_env: dict[str, str]
     dotenv: list[dict[str, str]]
     default_port: int  # of the router
+    started_at: float  # seconds since the epoch
 
     @property
     def has_web(self) -> bool:
@@ -91,6 +93,7 @@ def make_plan(options: UpOptions) -> UpPlan:
         manifest_env=manifest_values(app.manifest, elsewhere=elsewhere, secret=lambda: secrets.token_hex(32)),
         dotenv=[dict(values) for values in app.env_values],
         default_port=_default_port(app.dotenv),
+        started_at=time.time(),
     )
     if not formation.dynos and not (options.release and RELEASE in plan.commands):
         raise AppFolderError(f"nothing to run: {app.procfile} and the options give no dyno at all")

@@ -61,6 +61,7 @@ class Supervisor:
             wanted = {f"{process_type}.{number}" for number in range(1, quantity + 1)}
             for name in wanted.difference(self._slots):
                 self._slots[name] = self._slot(name, process_type)
+                self._slots[name].happened(why)
             for slot in self._of_type(process_type):
                 if slot.name in wanted:
                     slot.want(why)
