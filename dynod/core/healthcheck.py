@@ -210,9 +210,20 @@ class Health:
     """
 
     def __init__(
-        self, checks: Sequence[Healthcheck], *, launched: float, now: float, started: bool = False, ready: bool = False
+        self,
+        checks: Sequence[Healthcheck],
+        *,
+        launched: float,
+        now: float,
+        started: bool = False,
+        ready: bool = False,
+        spread: float = 0.0,
     ) -> None:
-        """`started` and `ready` carry over what an earlier core knew of an instance that it had already brought up."""
+        """`started` and `ready` carry over what an earlier core knew of an instance that it had already brought up.
+
+        `spread`, from 0 up to 1, then puts off the first probe by that share of its wait: a new core takes every dyno
+        over in the same moment, and need not ask them all in the same moment for ever after.
+        """
         self._checks = tuple(checks)
         self._launched = launched
         self._progress = [_Progress(good=_presumed(check, started=started, ready=ready)) for check in self._checks]
@@ -223,8 +234,11 @@ class Health:
         self._started = started
         self._ready = ready and started
         self._failed = False
-        for kind in (Kind.READINESS, Kind.LIVENESS) if started else (Kind.STARTUP,):
-            self._begin(kind, now)
+        if started:
+            self._begin(Kind.READINESS, now, spread)
+            self._begin(Kind.LIVENESS, now, spread)
+        else:
+            self._begin(Kind.STARTUP, now)
 
     @property
     def started(self) -> bool:
@@ -317,14 +331,14 @@ class Health:
         pairs = zip(self._checks, self._progress, strict=True)
         return all(progress.good for check, progress in pairs if check.kind == kind)
 
-    def _begin(self, kind: Kind, now: float) -> None:
+    def _begin(self, kind: Kind, now: float, spread: float = 0.0) -> None:
         for index, check in enumerate(self._checks):
             if check.kind != kind:
                 continue
             delay_s = check.initial_delay_s
             if strategy(check) is Strategy.UPTIME:
                 delay_s = max(delay_s, check.uptime_s or 0)  # not asked before it can be true
-            self._next_at[index] = max(now, self._launched + delay_s)
+            self._next_at[index] = max(now + spread * (check.wait_s or DEFAULT_WAIT_S), self._launched + delay_s)
 
 
 def _presumed(check: Healthcheck, *, started: bool, ready: bool) -> bool:
