@@ -24,7 +24,7 @@ from dynod.logs.stream import LogStream
 from dynod.process.boot_watch import BootWatch, SocketTable
 from dynod.process.instance import Instance
 from dynod.process.placement import Traffic
-from dynod.process.slot import Command, Rules, Surroundings
+from dynod.process.slot import Command, Surroundings
 from dynod.process.sockets import port_is_free
 from dynod.process.start_gate import StartGate
 from dynod.process.supervisor import Supervisor
@@ -43,7 +43,6 @@ class AppParts:
     name: str
     commands: Mapping[str, Command]  # by process type
     traffic: Traffic
-    rules: Rules
     sink: SinkMaker
     exited: Callable[[str, int], None]  # a dyno ended by itself: name, exit code
 
@@ -70,7 +69,6 @@ class AppRun:
             boots=running.boots,
             ports=running.ports,
             port_is_free=port_is_free,
-            rules=parts.rules,
             exited=parts.exited,
             gate=running.gate,
             clock=time.time,

@@ -35,7 +35,7 @@ from dynod.logs.stdout_sink import StdoutSink, local_text
 from dynod.operations import Operations, RunningApp
 from dynod.platform_api.server import PlatformApi
 from dynod.process.instance import Instance
-from dynod.process.slot import Rules
+from dynod.process.slot import Command, Rules
 from dynod.routing import NoRouting, Routing
 from dynod.up_plan import UpPlan, make_plan
 
@@ -140,9 +140,8 @@ class Up:
             self._app = self._apps.add(
                 AppParts(
                     name=self._plan.app,
-                    commands={name: self._plan.command(name) for name in self._plan.commands},
+                    commands={name: self._command(name) for name in self._plan.commands},
                     traffic=self._routing,
-                    rules=Rules(restart=POLICIES["ladder"], enforce_boot_timeout=self._options.strict),
                     sink=self._sink,
                     exited=self._exited,
                 )
@@ -168,6 +167,10 @@ class Up:
             boots.cancel()
             lost.cancel()
         return self._status
+
+    def _command(self, process_type: str) -> Command:
+        rules = Rules(restart=POLICIES["ladder"], enforce_boot_timeout=self._options.strict)
+        return self._plan.command(process_type, rules)
 
     def _running_app(self) -> RunningApp:
         formation = self._formation
@@ -214,7 +217,7 @@ class Up:
 
         code = await self._app.supervisor.run_once(
             name,
-            self._plan.command(RELEASE),
+            self._command(RELEASE),
             done=done,
             note=self._apps.slot_notes(self._app).get(name),
             instances=adopted.get(name, []),

@@ -25,7 +25,7 @@ from dynod.core.fault import Fault, quoted
 from dynod.core.formation import RELEASE, plan_formation
 from dynod.errors import AppFolderError
 from dynod.listeners import DEFAULT_PORT
-from dynod.process.slot import Command
+from dynod.process.slot import Command, Rules
 
 WEB = "web"
 
@@ -46,29 +46,28 @@ class UpPlan(msgspec.Struct, frozen=True, kw_only=True):
     def has_web(self) -> bool:
         return WEB in self.quantities
 
-    def command(self, process_type: str) -> Command:
-        """How the dynos of a process type are started; their environment is the caller's of now."""
-        shell = shutil.which("bash") or "/bin/sh"
+    def environment(self, dyno: str, port: int | None) -> Mapping[str, str]:
+        """The variables of one dyno; the caller's are those of now."""
+        return up_environment(
+            caller=os.environ,
+            dynod_prefix=sys.prefix,
+            manifest_env=self.manifest_env,
+            dotenv=self.dotenv,
+            folder_bins=folder_bins(Path(self.folder)),
+            dyno=dyno,
+            port=port,
+        )
+
+    def command(self, process_type: str, rules: Rules) -> Command:
+        """How the dynos of a process type are started."""
         command = self.commands[process_type]
-        bins = folder_bins(Path(self.folder))
-
-        def environment(dyno: str, port: int | None) -> Mapping[str, str]:
-            return up_environment(
-                caller=os.environ,
-                dynod_prefix=sys.prefix,
-                manifest_env=self.manifest_env,
-                dotenv=self.dotenv,
-                folder_bins=bins,
-                dyno=dyno,
-                port=port,
-            )
-
         return Command(
-            argv=analyse(command, shell=shell).argv,
+            argv=analyse(command, shell=shutil.which("bash") or "/bin/sh").argv,
             shown=command,
             cwd=self.folder,
-            environment=environment,
+            environment=self.environment,
             stop=StopRule(),
+            rules=rules,
         )
 
 
@@ -97,7 +96,7 @@ def make_plan(options: UpOptions) -> UpPlan:
     )
     if not formation.dynos and not (options.release and RELEASE in plan.commands):
         raise AppFolderError(f"nothing to run: {app.procfile} and the options give no dyno at all")
-    path = plan.command(app.types[0].name).environment("check.1", None)["PATH"]
+    path = plan.environment("check.1", None)["PATH"]
     selected = replace(app, types=tuple(declared for declared in app.types if declared.name in running))
     faults = (*missing_variables(app.manifest, elsewhere=elsewhere), *check_commands(selected, path=path))
     if faults:

@@ -42,6 +42,15 @@ COMMAND_NOT_EXECUTABLE = 126
 READ_OUT_S = 1.0  # how long the line about an exit waits for the dyno's own last lines
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What the dynos of a process type are held to."""
+
+    restart: RestartPolicy
+    enforce_boot_timeout: bool  # `up` only reports R10: a breakpoint is not a timeout (contracts 8)
+    boot_timeout_s: float = BOOT_TIMEOUT_S
+
+
 class Command(NamedTuple):
     """How the dynos of a process type are started."""
 
@@ -50,15 +59,7 @@ class Command(NamedTuple):
     cwd: str
     environment: Callable[[str, int | None], Mapping[str, str]]  # dyno name, port → its variables
     stop: StopRule
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """What the supervisor goes by."""
-
-    restart: RestartPolicy
-    enforce_boot_timeout: bool  # `up` only reports R10: a breakpoint is not a timeout (contracts 8)
-    boot_timeout_s: float = BOOT_TIMEOUT_S
+    rules: Rules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +74,6 @@ class Surroundings:
     boots: BootWatch
     ports: PortAllotment
     port_is_free: Callable[[int], bool]
-    rules: Rules
     exited: Callable[[str, int], None]  # a dyno ended by itself: name, exit code
     gate: StartGate
     clock: Callable[[], float]  # seconds since the epoch
@@ -332,7 +332,7 @@ class Slot:
             instance.id,
             port=instance.port,
             launched=instance.launched,
-            timeout_s=shared.rules.boot_timeout_s,
+            timeout_s=self.command.rules.boot_timeout_s,
             tell=self._judged,
         )
         try:
@@ -350,9 +350,9 @@ class Slot:
                         case TimedOut():
                             self._say(
                                 "Error R10 (Boot timeout) -> Web process failed to bind to $PORT within "
-                                f"{shared.rules.boot_timeout_s:.0f} seconds of launch"
+                                f"{self.command.rules.boot_timeout_s:.0f} seconds of launch"
                             )
-                            if shared.rules.enforce_boot_timeout:
+                            if self.command.rules.enforce_boot_timeout:
                                 return Ending.BOOT_TIMEOUT
                         case Waiting():
                             pass
@@ -475,7 +475,7 @@ class Slot:
             self._crashes = 0
 
     def _crash(self, up_s: float) -> None:
-        policy = self._shared.rules.restart
+        policy = self.command.rules.restart
         self._crashes = policy.crashes_after(self._crashes, up_s)
         delay_s = policy.delay_s(self._crashes, self._shared.random)
         self._retry_at = asyncio.get_running_loop().time() + delay_s
