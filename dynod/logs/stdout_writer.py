@@ -42,6 +42,7 @@ class StdoutWriter:
         on_closed: Callable[[OSError], None],
         stall_s: float = STALL_S,
         limit: int = BUFFER_BYTES,
+        full_disk_retry_s: float = FULL_DISK_RETRY_S,
         ends_broken_line: bool = False,
     ) -> None:
         """`on_room` is called when writing may go on after `write` returned False; `on_closed` once, when nobody
@@ -53,6 +54,7 @@ class StdoutWriter:
         self._announce = announce
         self._on_room = on_room
         self._on_closed = on_closed
+        self._full_disk_retry_s = full_disk_retry_s
         self._buffer = LogBuffer(limit=limit, stall_s=stall_s, now=time.monotonic())
         self._jobs: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()  # at most PORTIONS_OUT and the final None
         self._jobs_out = 0
@@ -218,7 +220,7 @@ class StdoutWriter:
                 self._wait_writable()
                 continue
             except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT) or self._stopping.wait(FULL_DISK_RETRY_S):
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT) or self._stopping.wait(self._full_disk_retry_s):
                     raise
                 continue
             self._progress_at = time.monotonic()
