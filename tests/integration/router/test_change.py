@@ -1,0 +1,336 @@
+"""Change and shutdown lose nothing: drain, hand-over, rolling restarts, the idle boundary, descriptors, leaks."""
+
+import asyncio
+import gc
+import os
+import random
+import resource
+import socket
+
+import pytest
+from integration.router.bench import APP, FAST, GET, OK, ScriptedBackend, Wire, answering, bench, on_loop
+
+from router import AppCondition, Router
+
+
+def holding(answer_now: asyncio.Event, answer: bytes = OK, label: str = "web.1") -> ScriptedBackend:
+    async def script(wire: Wire) -> None:
+        while True:
+            await wire.head()
+            await answer_now.wait()
+            await wire.send(answer)
+
+    return ScriptedBackend(script, label)
+
+
+async def soon(true: object) -> None:
+    """Wait until `true()` is."""
+    assert callable(true)
+    async with asyncio.timeout(10):
+        while not true():
+            await asyncio.sleep(0)
+
+
+@on_loop
+async def test_a_drained_backend_finishes_and_gets_nothing_new() -> None:
+    answer_now = asyncio.Event()
+    async with (
+        holding(answer_now) as old,
+        ScriptedBackend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nnew"), "web.1") as new,
+        bench(old) as run,
+    ):
+        clients = [await run.client() for _ in range(5)]
+        for client in clients:
+            await client.send(GET)
+        await soon(lambda: run.router.in_flight(APP) == {old.backend.id: 5})
+        run.router.add_backend(APP, new.backend)
+        drain = asyncio.ensure_future(run.router.drain_backend(APP, old.backend.id, timeout_s=10))
+        for _ in range(20):
+            assert (await run.ask()).body == b"new"
+        assert not drain.done()
+        assert run.router.in_flight(APP)[old.backend.id] == 5
+        answer_now.set()
+        for client in clients:
+            assert (await client.answer()).body == b"hello"
+        assert await drain == 0
+        run.router.remove_backend(APP, old.backend.id)
+        assert list(run.router.in_flight(APP)) == [new.backend.id]
+
+
+@on_loop
+async def test_a_drain_ends_at_its_deadline_and_says_how_many_are_left() -> None:
+    answer_now = asyncio.Event()
+    async with holding(answer_now) as backend, bench(backend) as run:
+        client = await run.client()
+        await client.send(GET)
+        await soon(lambda: run.router.in_flight(APP) == {backend.backend.id: 1})
+        assert await run.router.drain_backend(APP, backend.backend.id, timeout_s=0.05) == 1
+        assert await run.router.drain_backend(APP, "unknown", timeout_s=1) == 0
+        run.router.remove_backend(APP, backend.backend.id)
+        answer_now.set()
+        assert (await client.answer()).body == b"hello"  # removal cuts nothing
+
+
+@on_loop
+async def test_a_tunnel_does_not_hold_a_drain_up() -> None:
+    async def script(wire: Wire) -> None:
+        await wire.head()
+        await wire.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+        await wire.send(await wire.exactly(4))
+        await wire.ended()
+
+    async with ScriptedBackend(script) as backend, bench(backend) as run:
+        client = await run.client()
+        await client.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+        await client.head()
+        assert await run.router.drain_backend(APP, backend.backend.id, timeout_s=10) == 0
+        await client.send(b"ping")
+        assert await client.exactly(4) == b"ping"
+        client.close()
+        await run.record()
+
+
+@on_loop
+async def test_shutdown_finishes_what_is_under_way_and_closes_the_rest() -> None:
+    answer_now = asyncio.Event()
+    async with holding(answer_now) as backend, bench(backend) as run:
+        idle, busy = await run.client(), await run.client()
+        await busy.send(GET)
+        await soon(lambda: run.router.in_flight(APP) == {backend.backend.id: 1})
+        shutdown = asyncio.ensure_future(run.router.shutdown(drain_timeout_s=10))
+        assert await idle.rest() == b""
+        answer_now.set()
+        answer = await busy.answer()
+        assert (answer.body, answer.get("connection")) == (b"hello", "close")
+        assert await busy.ended() == "eof"
+        assert await shutdown == 0
+
+
+@on_loop
+async def test_a_listener_is_handed_over_without_a_refused_connection() -> None:
+    async with (
+        ScriptedBackend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none")) as first,
+        ScriptedBackend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\ntwo")) as second,
+    ):
+        routers = []
+        for backend in (first, second):
+            router = Router(FAST, on_records=lambda _: None)
+            router.set_app(APP, condition=AppCondition.SERVING)
+            router.set_default_app(APP)
+            router.add_backend(APP, backend.backend)
+            routers.append(router)
+        with socket.create_server(("127.0.0.1", 0)) as sock:
+            await routers[0].start([sock])
+            reader, writer = await asyncio.open_connection(*sock.getsockname())
+            kept = Wire(reader, writer)
+            await kept.send(GET)
+            assert (await kept.answer()).body == b"one"
+            routers[0].stop_accepting()
+            reader, writer = await asyncio.open_connection(*sock.getsockname())  # waits in the backlog
+            waiting = Wire(reader, writer)
+            await waiting.send(GET)
+            await kept.send(GET)
+            answer = await kept.answer()
+            assert (answer.body, answer.get("connection")) == (b"one", "close")
+            await routers[1].start([sock])
+            assert (await waiting.answer()).body == b"two"
+            waiting.close()
+            kept.close()
+            for router in routers:
+                assert await router.shutdown(drain_timeout_s=5) == 0
+
+
+@on_loop
+async def test_rolling_restarts_under_load_fail_no_request() -> None:
+    """contracts.md section 9, reduced: half kept and half new connections, half POSTs, restarts in the middle."""
+    rng = random.Random(4)
+    restarts, workers = 6, 32
+    failed: list[object] = []
+    sent = 0
+    stop = asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        while True:
+            head = await wire.head()
+            body = await wire.exactly(1000) if head.startswith(b"POST") else b""
+            await asyncio.sleep(rng.uniform(0.005, 0.05))
+            await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    async def worker(number: int) -> None:
+        nonlocal sent
+        body = bytes(rng.randrange(256) for _ in range(1000))
+        client = None
+        while not stop.is_set():
+            if client is None:
+                client = await run.client()
+            post = rng.random() < 0.5
+            await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n" + body if post else GET)
+            sent += 1
+            try:
+                answer = await client.answer()
+            except AssertionError as error:
+                failed.append(error)
+                client = None
+                continue
+            if answer.status != 200 or answer.body != (body if post else b""):
+                failed.append((answer.status, post))
+            if number % 2 or answer.get("connection") == "close":
+                client.close()
+                client = None
+
+    old = await ScriptedBackend(script).__aenter__()
+    async with bench(old) as run:
+        tasks = [asyncio.ensure_future(worker(number)) for number in range(workers)]
+        in_flight_at_switch = []
+        for _ in range(restarts):
+            before = len(run.records)
+            new = await ScriptedBackend(script).__aenter__()
+            run.router.add_backend(APP, new.backend)
+            await soon(lambda before=before: len(run.records) > before + 100)
+            in_flight_at_switch.append(run.router.in_flight(APP)[old.backend.id])
+            assert await run.router.drain_backend(APP, old.backend.id, timeout_s=10) == 0
+            run.router.remove_backend(APP, old.backend.id)
+            await old.__aexit__()  # the process is gone, connections and all
+            old = new
+        stop.set()
+        await asyncio.gather(*tasks)
+        await soon(lambda: len(run.records) == sent)
+        assert not failed, failed
+        assert {record.status for record in run.records} == {200}
+        assert max(in_flight_at_switch) >= 10
+        assert sum(record.attempts - 1 for record in run.records if record.method == b"POST") == 0
+    await old.__aexit__()
+
+
+@pytest.mark.parametrize("idle_s", [0.02, 0.05])
+@on_loop
+async def test_posts_at_the_dynos_idle_boundary_do_not_fail(idle_s: float) -> None:
+    """A server that closes idle connections after `idle_s`, asked again just then (contracts.md 8)."""
+    rng = random.Random(7)
+
+    async def script(wire: Wire) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(idle_s):
+                    await wire.head()
+            except TimeoutError:
+                return
+            await wire.exactly(4)
+            await wire.send(OK)
+
+    async def worker() -> None:
+        client = await run.client()
+        for _ in range(40):
+            await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody")
+            assert (await client.answer()).status == 200
+            await asyncio.sleep(idle_s + rng.uniform(-0.004, 0.002))
+
+    async with ScriptedBackend(script) as backend, bench(backend) as run:
+        client = await run.client()  # one dyno connection is seen being closed: from then on the router knows
+        await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody")
+        await client.answer()
+        idle = run.router._app(APP).idle
+        await soon(lambda: not len(idle))
+        await asyncio.gather(*(worker() for _ in range(16)))
+        await soon(lambda: len(run.records) == 16 * 40 + 1)
+        assert {record.status for record in run.records} == {200}
+
+
+@on_loop
+async def test_connections_beyond_the_limit_wait_in_the_backlog() -> None:
+    async with ScriptedBackend(answering(OK)) as backend, bench(backend, max_connections=4) as run:
+        full = [await run.client() for _ in range(4)]
+        for client in full:
+            await client.send(GET)
+            assert (await client.answer()).status == 200
+        late = await run.client()
+        await late.send(GET)
+        for client in full:
+            await client.send(GET)
+            assert (await client.answer()).status == 200
+        assert len(run.records) <= 8  # the late one is not served yet
+        full[0].close()
+        assert (await late.answer()).status == 200
+
+
+@on_loop
+async def test_out_of_descriptors_is_the_routers_fault_and_passes() -> None:
+    answer_now = asyncio.Event()
+    async with holding(answer_now) as backend, bench(backend) as run:
+        client = await run.client()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        used = max(int(name) for name in os.listdir("/proc/self/fd")) + 1
+        spare = [os.dup(0) for _ in range(used, used + 8)]
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(spare) + 1, hard))
+            filler = []
+            while True:
+                try:
+                    filler.append(os.dup(0))
+                except OSError:
+                    break
+            await client.send(GET)
+            answer = await client.answer()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for fd in (*spare, *filler):
+                os.close(fd)
+        assert answer.status == 503
+        assert (await run.record()).code == "H99"
+        answer_now.set()
+        await client.send(GET)
+        assert (await client.answer()).status == 200  # and the dyno was not blamed
+
+
+@pytest.mark.parametrize("moment", ["head", "held", "connecting", "body", "waiting", "answer", "tunnel", "linger"])
+@on_loop
+async def test_a_client_that_vanishes_at_any_moment_leaves_nothing(moment: str) -> None:
+    async def script(wire: Wire) -> None:
+        head = await wire.head()
+        if moment == "answer":
+            await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+        if moment == "tunnel":
+            assert b"Upgrade" in head
+            await wire.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+        await wire.ended()
+
+    requests = {
+        "head": b"GET / HTTP/1.1\r\nHo",
+        "body": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf",
+        "tunnel": b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
+        "linger": b"BAD\r\n\r\n" + b"x" * 100_000,
+    }
+    async with ScriptedBackend(script) as backend, bench(backend) as run:
+        if moment == "held":
+            run.router.set_app(APP, condition=AppCondition.PARKED)
+        for _ in range(5):
+            client = await run.client()
+            await client.send(requests.get(moment, GET))
+            if moment == "held":
+                await soon(lambda: run.router.queued(APP) == 1)
+            elif moment not in ("head", "linger"):
+                await soon(lambda: sum(run.router.in_flight(APP).values()) + sum(run.router.tunnels(APP).values()) == 1)
+            if moment in ("body", "waiting", "answer", "tunnel"):
+                await backend.connections(1)
+            if moment in ("answer", "tunnel"):
+                await client.head()
+            client.reset()
+            await soon(lambda: not run.router._connections())
+            run.nothing_left()
+        run.router.set_app(APP, condition=AppCondition.SERVING)
+
+
+@on_loop
+async def test_nothing_is_left_when_the_router_has_shut_down() -> None:
+    async def round_trip() -> None:
+        async with ScriptedBackend(answering(OK)) as backend, bench(backend) as run:
+            for _ in range(20):
+                await run.ask()
+
+    await round_trip()  # the loop opens descriptors of its own at the first accept
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    tasks = len(asyncio.all_tasks())
+    await round_trip()
+    await soon(lambda: len(os.listdir("/proc/self/fd")) <= before)
+    assert len(asyncio.all_tasks()) == tasks
