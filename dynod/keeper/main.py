@@ -504,9 +504,18 @@ def _say(text: str) -> None:
         os.write(2, f"dynod: {text}\n".encode())
 
 
+def _close_on_exec() -> None:
+    """What the caller has open (`dynod up 3<file`, make's job server) is none of the core's and the dynos' business."""
+    for name in os.listdir("/dev/fd"):  # noqa: PTH208 (numbers are wanted)
+        if int(name) > 2:  # noqa: PLR2004 (stderr)
+            with contextlib.suppress(OSError):  # the one that lists the folder
+                os.set_inheritable(int(name), False)
+
+
 def main(argv: list[str]) -> int:
     """Run `dynod up …` or `dynod serve …`; `argv` begins with the verb. Returns the exit status."""
     faulthandler.enable()
+    _close_on_exec()
     features = detect(os.environ)
     notifier = Notifier(os.environ)
     return Keeper(argv, features=features, notifier=notifier).run()
