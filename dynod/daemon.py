@@ -9,6 +9,7 @@ import faulthandler
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 
 import click
@@ -38,7 +39,7 @@ async def _run(options: UpOptions, keeper_fd: int) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`--keeper-fd N up …` → exit status. An unexpected exception passes through: the keeper starts the next core."""
+    """`--keeper-fd N up …` → exit status. After an unexpected exception, a bug, the keeper starts the next core."""
     faulthandler.enable()
     for number in KEEPERS_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
@@ -60,6 +61,9 @@ def main(arguments: Sequence[str]) -> int:
         return refuse(f"{sentence(error.format_message())}; try 'dynod up --help'", ExitStatus.USAGE)
     except KeeperLostError:
         return ExitStatus.SOFTWARE  # killed before it had started anything
+    except Exception:  # noqa: BLE001 - the outermost boundary: a bug shows as one, with its own exit status
+        traceback.print_exc()
+        return ExitStatus.SOFTWARE
 
 
 if __name__ == "__main__":

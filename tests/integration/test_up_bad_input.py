@@ -302,3 +302,15 @@ def refused_beside(folder: Path, runtime: Path) -> list[str]:
     )
     assert (done.returncode, done.stdout) == (1, "")
     return done.stderr.splitlines()
+
+
+# What nobody expected
+
+
+def test_a_bug_at_the_start_is_shown_as_one(tmp_path: Path) -> None:
+    """A traceback and 70, not the 1 of refused input. The app's sitecustomize breaks the core, as nothing else can."""
+    broken = "import sys\nif 'dynod.daemon' in sys.orig_argv:\n    import uvloop\n    del uvloop.new_event_loop\n"
+    folder = app_folder(tmp_path, procfile=WORKER, files={"python/sitecustomize.py": broken})
+    said = refused(folder, status=70, env={"PYTHONPATH": str(folder / "python")})
+    assert said[0] == "Traceback (most recent call last):"
+    assert said[-1].startswith("AttributeError: ")
