@@ -30,6 +30,33 @@ class Verb:
 VERBS: Final[Mapping[str, Verb]] = {
     "up": Verb(module="dynod.cli.up", line="Run the app of this folder: its dynos, a router, one log stream."),
     "check": Verb(module="dynod.cli.check", line="Check Procfile, app.json and .env; show every problem at once."),
+    "ps": Verb(module="dynod.cli.ps", attribute="ps", line="List the dynos of an app, or say why one is as it is."),
+    "ps:scale": Verb(module="dynod.cli.ps", attribute="scale", line="Change how many dynos run: web=2 worker+1."),
+    "ps:restart": Verb(module="dynod.cli.ps", attribute="restart", line="Restart a dyno, a process type, or all."),
+    "ps:stop": Verb(module="dynod.cli.ps", attribute="stop", line="Stop a one-off dyno, or the dynos of a type."),
+    "ps:wait": Verb(module="dynod.cli.ps", attribute="wait", line="Wait until every dyno is up."),
+    "ps:type": Verb(module="dynod.cli.ps", attribute="size", line="Show or change dyno sizes."),
+    "apps": Verb(module="dynod.cli.apps", attribute="apps", line="List the apps of this dynod."),
+    "apps:info": Verb(module="dynod.cli.apps", attribute="info", line="Show an app."),
+}
+
+# Heroku's other names for the same verbs.
+ALIASES: Final[Mapping[str, str]] = {
+    "scale": "ps:scale",
+    "dyno:scale": "ps:scale",
+    "restart": "ps:restart",
+    "dyno:restart": "ps:restart",
+    "stop": "ps:stop",
+    "kill": "ps:stop",
+    "ps:kill": "ps:stop",
+    "dyno:stop": "ps:stop",
+    "dyno:kill": "ps:stop",
+    "resize": "ps:type",
+    "ps:resize": "ps:type",
+    "dyno:resize": "ps:type",
+    "list": "apps",
+    "apps:list": "apps",
+    "info": "apps:info",
 }
 
 
@@ -42,7 +69,7 @@ class VerbTable(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         del ctx
-        verb = VERBS.get(cmd_name)
+        verb = VERBS.get(ALIASES.get(cmd_name, cmd_name))
         if verb is None:
             return None
         command = getattr(importlib.import_module(verb.module), verb.attribute)
@@ -53,8 +80,9 @@ class VerbTable(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in VERBS and not args[0].startswith("-"):
-            raise click.UsageError(f'no such command "{args[0]}"{did_you_mean(args[0], VERBS)}', ctx)
+        known = {**VERBS, **ALIASES}
+        if args and args[0] not in known and not args[0].startswith("-"):
+            raise click.UsageError(f'no such command "{args[0]}"{did_you_mean(args[0], known)}', ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

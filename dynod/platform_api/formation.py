@@ -63,7 +63,7 @@ async def scale(request: web.Request) -> web.Response:
     app = operations(request).app(request.match_info["app"]).id
     changes = await read_body(request, Changes)
     updates = [_update(change.type, change) for change in changes.updates]
-    views = operations(request).scale(app, updates, by=asker(request))
+    views = await operations(request).scale(app, updates, by=asker(request))
     return answer_list(request, [serializers.formation(view) for view in views], ATTRIBUTES)
 
 
@@ -78,7 +78,7 @@ async def scale_one(request: web.Request) -> web.Response:
     """Scale one process type."""
     view = _process_type(request)
     change = await read_body(request, Change)
-    views = operations(request).scale(view.app.id, [_update(view.process_type, change)], by=asker(request))
+    views = await operations(request).scale(view.app.id, [_update(view.process_type, change)], by=asker(request))
     return answer(serializers.formation(views[0]))
 
 
@@ -132,4 +132,4 @@ def _kind(request: web.Request) -> tuple[str, str]:
 
 
 def _unknown(wanted: str, known: list[str]) -> str:
-    return f"Couldn't find that process type ({wanted[:128]}){did_you_mean(wanted[:128], known)}."
+    return f"Couldn't find that process type ({wanted[:128]}){did_you_mean(wanted[:128], known) or '.'}"

@@ -112,6 +112,7 @@ def dyno(view: DynoView) -> Json:
         "dynod": {
             "pid": view.pid,
             "port": view.port,
+            "restarting": view.restarting,
             "why": [
                 {"at": time_text(datetime.fromtimestamp(happening.at, UTC)), "what": happening.what}
                 for happening in view.why

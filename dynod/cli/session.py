@@ -1,0 +1,75 @@
+"""What a verb that talks to a daemon begins with: its common options, the daemon, and the app."""
+
+import json
+import os
+from collections.abc import Callable
+from functools import cached_property, wraps
+from pathlib import Path
+from typing import Concatenate, ParamSpec
+
+import click
+
+from dynod.cli.terminal import show
+from dynod.errors import UsageError
+from dynod.platform_api.client import ApiClient
+from dynod.platform_api.finding import find_daemon
+
+Given = ParamSpec("Given")
+
+
+class Session:
+    """One run of one verb."""
+
+    def __init__(self, *, app: str | None, socket: str | None, as_json: bool) -> None:
+        self.as_json = as_json
+        self._app = app
+        self._socket = socket
+
+    @cached_property
+    def client(self) -> ApiClient:
+        """The daemon. Raises NoDaemonError."""
+        return ApiClient(find_daemon(self._socket, os.environ, Path.cwd()))
+
+    @cached_property
+    def app(self) -> str:
+        """The app meant: `-a`, DYNOD_APP, the one of this folder's `dynod up`, the only one. Raises UsageError.
+
+        The folder's counts only for the daemon that its mark names: another one may have an app of the same name.
+        """
+        named = self._app or os.environ.get("DYNOD_APP") or self.client.daemon.app
+        if named:
+            return named
+        names = [app["name"] for app in self.client.apps()]
+        if len(names) == 1:
+            return names[0]
+        if not names:
+            raise UsageError("this dynod has no app yet")
+        raise UsageError(f"which app? name it with -a: {', '.join(names)}")
+
+    def show_json(self, document: object) -> None:
+        """Data for programs."""
+        show(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def with_session(function: Callable[Concatenate[Session, Given], None]) -> Callable[Given, None]:
+    """Give the verb `-a`, `--socket` and `--json`, and a Session for them."""
+
+    @wraps(function)
+    def run(*args: Given.args, **kwargs: Given.kwargs) -> None:
+        options = {name: kwargs.pop(name) for name in ("app", "socket", "as_json")}
+        session = Session(
+            app=_text(options["app"]), socket=_text(options["socket"]), as_json=options["as_json"] is True
+        )
+        function(session, *args, **kwargs)
+
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print the API's objects as JSON."),
+        click.option("--socket", metavar="PATH", help="Control socket of the dynod to talk to."),
+        click.option("-a", "--app", metavar="APP", help="The app (default: the one of this folder, or the only one)."),
+    ):
+        option(run)
+    return run
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

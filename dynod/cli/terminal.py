@@ -1,0 +1,73 @@
+"""What verbs print: data on stdout, everything else on stderr; colours on terminals alone (contracts 6)."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, TextIO
+
+import click
+
+APP_SIGN: Final = "⬢"  # as Heroku's command line has it
+
+_STATES: Final = {"up": "green", "starting": "yellow", "crashed": "red"}
+
+
+def show(text: str) -> None:
+    """Data: a line on stdout."""
+    _print(text, sys.stdout, newline=True)
+
+
+def tell(text: str, *, newline: bool = True) -> None:
+    """Anything else, on stderr."""
+    _print(text, sys.stderr, newline=newline)
+
+
+def app_name(app: str) -> str:
+    """`⬢ myapp`."""
+    return click.style(f"{APP_SIGN} {app}", fg="magenta")
+
+
+def header(text: str) -> str:
+    """`=== text`."""
+    return click.style("=== ", dim=True) + click.style(text, bold=True)
+
+
+def state(name: str) -> str:
+    """A dyno's state, in its colour."""
+    return click.style(name, fg=_STATES.get(name))
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How an action ended."""
+
+    text: str = "done"
+
+
+@contextlib.contextmanager
+def action(message: str) -> Iterator[Outcome]:
+    """`Doing it... done`, or `!` where it is refused."""
+    tell(f"{message}... ", newline=False)
+    outcome = Outcome()
+    try:
+        yield outcome
+    except BaseException:
+        tell(click.style("!", fg="red"))
+        raise
+    tell(outcome.text)
+
+
+def _print(text: str, stream: TextIO, *, newline: bool) -> None:
+    encoding = stream.encoding or "utf-8"
+    known = text.encode(encoding, "replace").decode(encoding)  # a terminal that cannot show ⬢ shows ?
+    click.echo(known, file=stream, nl=newline, color=_wants_colour(stream))
+
+
+def _wants_colour(stream: TextIO) -> bool:
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return stream.isatty() and os.environ.get("TERM") != "dumb"

@@ -1,0 +1,185 @@
+"""The client of dynod's own verbs: Heroku's API over the control socket. Standard library only, fast to import.
+
+A request that changes nothing is sent once more where the connection is cut: the core may have been replaced, and the
+keeper holds the socket meanwhile. One that changes something is not: whether it was done is then unknown, and said so.
+"""
+
+import http.client
+import json
+import socket
+from collections.abc import Mapping
+from typing import Final, cast
+from urllib.parse import quote
+
+from dynod.errors import DynodError
+from dynod.platform_api.finding import START_ONE, Daemon, NoDaemonError
+from dynod.platform_api.schema import App, Dyno, DynoSize, Formation
+
+ACCEPT: Final = "application/vnd.heroku+json; version=3"
+TIMEOUT_S: Final = 30.0  # everything that takes longer is answered as begun
+WHOLE_PAGE: Final = 1000
+FIRST_REFUSAL: Final = 400  # status
+
+
+class ApiError(DynodError):
+    """The daemon has refused: `code` is the id of Heroku's table, `status` that of HTTP."""
+
+    def __init__(self, message: str, *, code: str, status: int) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """An HTTP connection to a unix socket."""
+
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        """Called by the first request."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class ApiClient:
+    """One daemon. Opens a connection when it is first needed, and keeps it."""
+
+    def __init__(self, daemon: Daemon, *, timeout_s: float = TIMEOUT_S) -> None:
+        self.daemon = daemon
+        self._connection = UnixConnection(daemon.socket, timeout_s)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._connection.close()
+
+    # --- the resources ----------------------------------------------------------------------------------------------
+
+    def apps(self) -> list[App]:
+        """Every app of the daemon."""
+        return cast("list[App]", self._list("/apps"))
+
+    def app(self, app: str) -> App:
+        """One app."""
+        return cast("App", self._send("GET", _path("apps", app)))
+
+    def formation(self, app: str) -> list[Formation]:
+        """Every process type."""
+        return cast("list[Formation]", self._list(_path("apps", app, "formation")))
+
+    def scale(self, app: str, updates: list[dict[str, str]]) -> list[Formation]:
+        """Change quantities (`"2"`, `"+1"`, `"-1"`) and sizes of process types, all or none."""
+        return cast("list[Formation]", self._send("PATCH", _path("apps", app, "formation"), {"updates": updates}))
+
+    def dynos(self, app: str) -> list[Dyno]:
+        """Every dyno."""
+        return cast("list[Dyno]", self._list(_path("apps", app, "dynos")))
+
+    def dyno(self, app: str, name: str) -> Dyno:
+        """One dyno."""
+        return cast("Dyno", self._send("GET", _path("apps", app, "dynos", name)))
+
+    def sizes(self) -> list[DynoSize]:
+        """Every dyno size."""
+        return cast("list[DynoSize]", self._list("/dyno-sizes"))
+
+    def restart(self, app: str, *, process_type: str | None = None, dyno: str | None = None) -> None:
+        """Restart all dynos, those of a type, or one."""
+        self._send("DELETE", _dynos_path(app, process_type, dyno))
+
+    def stop(self, app: str, *, process_type: str | None = None, dyno: str | None = None) -> None:
+        """Stop the dynos of a type, or one."""
+        self._send("POST", f"{_dynos_path(app, process_type, dyno)}/actions/stop")
+
+    # --- requests ---------------------------------------------------------------------------------------------------
+
+    def _list(self, path: str) -> list[object]:
+        """All pages of a list."""
+        found: list[object] = []
+        headers: dict[str, str] = {}
+        while True:
+            page, next_range = self._exchange("GET", path, headers, None)
+            found += cast("list[object]", page)
+            if next_range is None:
+                return found
+            headers = {"Range": next_range}
+
+    def _send(self, method: str, path: str, body: object = None) -> object:
+        return self._exchange(method, path, {}, body)[0]
+
+    def _exchange(self, method: str, path: str, headers: Mapping[str, str], body: object) -> tuple[object, str | None]:
+        sent = {"Accept": ACCEPT, "User-Agent": "dynod", **headers}
+        encoded = None
+        if body is not None:
+            encoded = json.dumps(body).encode()
+            sent["Content-Type"] = "application/json"
+        for attempt in (1, 2):
+            try:
+                self._connection.request(method, path, body=encoded, headers=sent)
+                response = self._connection.getresponse()
+                content = response.read()
+            except TimeoutError as error:
+                self._connection.close()
+                raise NoDaemonError(f"dynod does not answer on {self.daemon.socket} ({TIMEOUT_S:.0f} s)") from error
+            except (http.client.HTTPException, OSError) as error:
+                was_connected = self._connection.sock is not None
+                self._connection.close()
+                if not was_connected or not isinstance(error, http.client.HTTPException | ConnectionError):
+                    raise _unreachable(self.daemon, error) from error
+                if method == "GET" and attempt == 1:
+                    continue
+                raise ApiError(
+                    "the connection was cut before an answer came; look with `dynod ps` whether it was done",
+                    code="cut_short",
+                    status=0,
+                ) from error
+            else:
+                return _understood(response.status, content), response.headers.get("Next-Range")
+        raise AssertionError("unreachable")
+
+
+def _understood(status: int, content: bytes) -> object:
+    try:
+        document = json.loads(content)
+    except ValueError as error:
+        raise ApiError(f"dynod answered {status} and no JSON: is it dynod?", code="no_json", status=status) from error
+    if status < FIRST_REFUSAL:
+        return document
+    refused = document if isinstance(document, dict) else {}
+    message = str(refused.get("message", f"refused with status {status}"))
+    raise ApiError(message, code=str(refused.get("id", "unknown")), status=status)
+
+
+def _path(*parts: str) -> str:
+    return "".join(f"/{quote(part, safe='')}" for part in parts)
+
+
+def _dynos_path(app: str, process_type: str | None, dyno: str | None) -> str:
+    if dyno is not None:
+        return _path("apps", app, "dynos", dyno)
+    if process_type is not None:
+        return _path("apps", app, "formations", process_type)
+    return _path("apps", app, "dynos")
+
+
+def _unreachable(daemon: Daemon, error: Exception) -> NoDaemonError:
+    path, named = daemon.socket, f" (from {daemon.source})" if daemon.source != daemon.socket else ""
+    match error:
+        case PermissionError():
+            return NoDaemonError(
+                f"you may not talk to the dynod at {path}{named}: it lets in its own user and the group dynod "
+                "(`sudo usermod -aG dynod $USER`, then log in again)"
+            )
+        case FileNotFoundError() | ConnectionRefusedError() if daemon.folder is not None:
+            return NoDaemonError(
+                f"the dynod of {daemon.folder} has ended without clearing up: start it again with `dynod up` there, "
+                f"or remove {daemon.source}"
+            )
+        case FileNotFoundError():
+            return NoDaemonError(f"there is no socket {path}{named}: {START_ONE}")
+        case ConnectionRefusedError():
+            return NoDaemonError(f"nothing listens on {path}{named} any more: that dynod has ended; {START_ONE}")
+        case _:
+            return NoDaemonError(f"no connection to {path}{named}: {error}")

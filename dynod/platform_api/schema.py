@@ -1,0 +1,67 @@
+"""The members of the API's objects that dynod's own verbs read. Standard library only: the client imports it."""
+
+from typing import TypedDict
+
+
+class Ref(TypedDict):
+    """An object inside another one."""
+
+    id: str
+    name: str
+
+
+class App(TypedDict):
+    """An app."""
+
+    id: str
+    name: str
+    web_url: str
+    created_at: str
+    maintenance: bool
+
+
+class Formation(TypedDict):
+    """A process type of an app."""
+
+    id: str
+    type: str
+    command: str
+    quantity: int
+    size: str
+
+
+class Happening(TypedDict):
+    """An entry of a dyno's causal chain."""
+
+    at: str
+    what: str
+
+
+class DynoExtras(TypedDict):
+    """What dynod knows of a dyno beyond Heroku's object."""
+
+    pid: int | None
+    port: int | None
+    restarting: bool
+    why: list[Happening]
+
+
+class Dyno(TypedDict):
+    """A dyno."""
+
+    id: str
+    app: Ref
+    name: str
+    type: str
+    command: str
+    size: str
+    state: str
+    updated_at: str
+    dynod: DynoExtras
+
+
+class DynoSize(TypedDict):
+    """A dyno size; `memory` in GB, 0 where there is no quota."""
+
+    name: str
+    memory: float
