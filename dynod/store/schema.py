@@ -1,0 +1,80 @@
+"""The tables, as the steps that made them. A step that has been released is never edited: what comes next is added.
+
+Steps only add (tables, columns with a default, indexes), so that the dynod before can go on with a newer state; one
+that cannot says so by `readable_from`. Everything hangs on an app and goes with it; only the audit trail stays.
+
+Times are microseconds since the epoch, UTC. CHECKs hold what will be true for ever, as SQLite cannot loosen them later;
+limits that may move (names, quantities) are `core`'s. Nothing here needs a SQLite newer than 3.31 (2020).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+APPLICATION_ID: Final = 0x64796E6F  # "dyno": tells dynod's file from another program's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migration:
+    """The step to schema `version`. `readable_from`: the oldest schema whose dynod can work with this one."""
+
+    version: int
+    statements: tuple[str, ...]
+    readable_from: int = 1
+
+
+MIGRATIONS: Final[Sequence[Migration]] = (
+    Migration(
+        version=1,
+        statements=(
+            """
+            CREATE TABLE meta (
+                key TEXT NOT NULL PRIMARY KEY,
+                value TEXT NOT NULL
+            ) WITHOUT ROWID
+            """,
+            """
+            CREATE TABLE apps (
+                id TEXT NOT NULL PRIMARY KEY,  -- a UUID
+                name TEXT NOT NULL UNIQUE,
+                folder TEXT,  -- an app registered from a folder runs from there
+                maintenance INTEGER NOT NULL DEFAULT 0 CHECK (maintenance IN (0, 1)),
+                created_at INTEGER NOT NULL,
+                updated_at INTEGER NOT NULL
+            ) WITHOUT ROWID
+            """,
+            """
+            CREATE TABLE formation (
+                app_id TEXT NOT NULL REFERENCES apps (id) ON DELETE CASCADE,
+                process_type TEXT NOT NULL,
+                quantity INTEGER NOT NULL CHECK (quantity >= 0),
+                size TEXT NOT NULL,
+                created_at INTEGER NOT NULL,
+                updated_at INTEGER NOT NULL,
+                PRIMARY KEY (app_id, process_type)
+            ) WITHOUT ROWID
+            """,
+            """
+            CREATE TABLE app_settings (
+                app_id TEXT NOT NULL REFERENCES apps (id) ON DELETE CASCADE,
+                key TEXT NOT NULL,  -- [TYPE.]KEY
+                value TEXT NOT NULL,
+                PRIMARY KEY (app_id, key)
+            ) WITHOUT ROWID
+            """,
+            """
+            CREATE TABLE audit (
+                id INTEGER PRIMARY KEY AUTOINCREMENT,
+                at INTEGER NOT NULL,
+                actor TEXT NOT NULL,
+                origin TEXT NOT NULL,
+                action TEXT NOT NULL,
+                app_id TEXT,  -- hangs on nothing: what was done to an app is told after its end too
+                app_name TEXT,  -- as it was then
+                detail TEXT NOT NULL
+            )
+            """,
+            "CREATE INDEX audit_by_app ON audit (app_id, id) WHERE app_id IS NOT NULL",
+        ),
+    ),
+)

@@ -1,0 +1,57 @@
+"""What dynod keeps, in one value: a door to each aggregate."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+from dynod.store.app_settings import AppSettings
+from dynod.store.apps import Apps
+from dynod.store.audit import Audit
+from dynod.store.database import Database, rehearse_migration
+from dynod.store.formation import Formation
+from dynod.store.schema import MIGRATIONS, Migration
+
+
+class Store:
+    """`open`, then `await` the aggregates' methods from the event loop; `close` at the end."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.apps = Apps(database)
+        self.formation = Formation(database)
+        self.settings = AppSettings(database)
+        self.audit = Audit(database)
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        migrations: Sequence[Migration] = MIGRATIONS,
+    ) -> Self:
+        """Open the state in a folder, or begin one; brings an older schema up to date. Blocks. Raises StoreError."""
+        return cls(Database.open(folder, migrations=migrations, clock=clock))
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._database.path
+
+    @property
+    def refused(self) -> int:
+        """How many calls were refused because too many waited for the disk."""
+        return self._database.refused
+
+    def close(self) -> None:
+        """Finish what was asked for and let go of the file. Blocks; a second call does nothing."""
+        self._database.close()
+
+
+def rehearse(folder: Path, *, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+    """Whether `open` would succeed with what is there, tried on a copy in memory; the state may be in use meanwhile.
+
+    Raises StoreError. Contracts 1: a new core tries the migration before the old one lets go.
+    """
+    rehearse_migration(folder, migrations=migrations)
