@@ -182,7 +182,8 @@ class Supervisor:
         serving = any(
             instance.address is not None and instance.state is InstanceState.UP for instance in self._instances.values()
         )
-        states = [slot.state for slot in web]
+        # Wanted and still down: about to start, or to start again once its last run has ended.
+        states = [SlotState.STARTING if slot.wanted and slot.state is SlotState.DOWN else slot.state for slot in web]
         self._shared.traffic.condition(web_condition([SlotState.UP] if serving else states))
 
     # --- the keeper's events ----------------------------------------------------------------------------------------
