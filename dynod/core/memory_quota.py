@@ -13,6 +13,7 @@ from dynod.core.dyno_sizes import MB, DynoSize
 
 SIGKILL: Final = 9  # POSIX; core knows no signals
 SAMPLE_S: Final = 20.0  # Heroku's period of samples, and so of R14 lines
+_EARLY_S: Final = 1.0  # a sample may come a little before its time
 CALM_SHARE: Final = 0.95  # an excess is over once memory has fallen below this share of the quota
 VAST_READINGS: Final = 2  # readings in a row before R15: a vfork(2) under way can show one process's memory twice
 WATCH_SHARE: Final = 0.8  # from this share of the quota on a dyno is worth closer looks
@@ -82,7 +83,7 @@ def judge(size: DynoSize, memory: Memory, was: Excess, *, now: float, enforce: b
         return Finding(
             excess=replace(excess, said_at=now), lines=(running, "Error R15 (Memory quota vastly exceeded)"), kill=True
         )
-    if not over or (was.said_at is not None and now - was.said_at < SAMPLE_S):
+    if not over or (was.said_at is not None and now - was.said_at < SAMPLE_S - _EARLY_S):
         return Finding(excess=excess)
     error = "Error R15 (Memory quota vastly exceeded)" if confirmed else "Error R14 (Memory quota exceeded)"
     return Finding(excess=replace(excess, said_at=now), lines=(running, error))
