@@ -28,7 +28,8 @@ _REQUEST_LINE: Final = re.compile(rb"(" + _TOKEN + rb"{1,127}) ([\x21\x22\x24-\x
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9]) (" + _VALUE + rb"*+)\r(?=\n)")
 
 # A block runs from the LF of the first line to the empty line, so that every field is one unit `\nName: value\r`.
-_FIELDS: Final = re.compile(rb"(?:\n" + _TOKEN + rb"++:" + _VALUE + rb"*+\r)*+\n\r\n")
+# Atomic rather than `*+` over the group, which CPython before 3.11.5 gets wrong (gh-106052).
+_FIELDS: Final = re.compile(rb"(?>(?:\n" + _TOKEN + rb"++:" + _VALUE + rb"*+\r)*)\n\r\n")
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")  # below 2**63 by its length; no sign, blank or underscore
 _TOKENS: Final = re.compile(_TOKEN + rb"+")
