@@ -1,4 +1,4 @@
-"""The core's entry: what the keeper execs. Parses the command line, makes the event loop, runs `up`.
+"""The core's entry: what the keeper execs. Parses the command line, makes the event loop, runs `up` or `serve`.
 
 Nothing imports this. It ignores the signals that the keeper takes, and its own exit status matters only before it was
 ready (ARCHITECTURE.md, "Keeper and core").
@@ -11,35 +11,57 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Protocol
 
 import click
 import uvloop
 
 from dynod.cli.main import refuse, sentence
-from dynod.cli.up import UpOptions, parse
+from dynod.cli.serve import ServeOptions
+from dynod.cli.serve import parse as parse_serve
+from dynod.cli.up import UpOptions
+from dynod.cli.up import parse as parse_up
 from dynod.errors import DynodError, ExitStatus
-from dynod.keeper.client import KeeperClient, KeeperLostError
+from dynod.keeper.client import KeeperClient, KeeperLostError, Snapshot
 from dynod.keeper.features import detect
-from dynod.up import Up
 
-KEEPERS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+KEEPERS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
-async def _run(options: UpOptions, keeper_fd: int) -> int:
+async def _run(options: UpOptions | ServeOptions, keeper_fd: int) -> int:
     keeper = KeeperClient(keeper_fd, asyncio.get_running_loop())
     try:
         snapshot = await keeper.connect()
-        up = Up(options, keeper, snapshot, detect(os.environ))
-        up.prepare()
-        status = await up.run()
+        verb = _verb(options, keeper, snapshot)
+        verb.prepare()
+        status = await verb.run()
         keeper.goodbye(status)
         return status
     finally:
         keeper.close()
 
 
+class Verb(Protocol):
+    """What the daemon does, from a keeper's snapshot on."""
+
+    def prepare(self) -> None: ...
+    async def run(self) -> int: ...
+
+
+def _verb(options: UpOptions | ServeOptions, keeper: KeeperClient, snapshot: Snapshot) -> Verb:
+    """Each verb's parts are imported only where it runs: `up` needs no database, `serve` no terminal."""
+    features = detect(os.environ)
+    if isinstance(options, UpOptions):
+        from dynod.up import Up  # noqa: PLC0415 (see above)
+
+        return Up(options, keeper, snapshot, features)
+    from dynod.serve import Serve  # noqa: PLC0415 (see above)
+
+    return Serve(options, keeper, snapshot, features)
+
+
 def main(arguments: Sequence[str]) -> int:
-    """`--keeper-fd N up …` → exit status. After an unexpected exception, a bug, the keeper starts the next core."""
+    """`--keeper-fd N VERB …` → exit status. After an unexpected exception, a bug, the keeper starts the next core."""
     faulthandler.enable()
     for number in KEEPERS_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
@@ -47,18 +69,21 @@ def main(arguments: Sequence[str]) -> int:
     option, keeper_fd, verb, *rest = arguments
     if option != "--keeper-fd":
         return refuse("this is started by dynod itself; run dynod up", ExitStatus.USAGE)
-    if verb != "up":
-        return refuse(f'"{verb}" is not built yet', ExitStatus.USAGE)
     try:
-        options = parse(rest)
-        if not isinstance(options, UpOptions):
+        options = parse_up(rest) if verb == "up" else parse_serve(rest)
+        if isinstance(options, int):
             return options
+        if isinstance(options, ServeOptions) and options.check:
+            from dynod.serve import read_settings  # noqa: PLC0415 (as in _verb)
+
+            read_settings(options)
+            return ExitStatus.DONE
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_run(options, int(keeper_fd)))
     except DynodError as error:
         return refuse(str(error), error.exit_status)
     except click.UsageError as error:
-        return refuse(f"{sentence(error.format_message())}; try 'dynod up --help'", ExitStatus.USAGE)
+        return refuse(f"{sentence(error.format_message())}; try 'dynod {verb} --help'", ExitStatus.USAGE)
     except KeeperLostError:
         return ExitStatus.SOFTWARE  # killed before it had started anything
     except Exception:  # noqa: BLE001 - the outermost boundary: a bug shows as one, with its own exit status

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Protocol
 
 from dynod.core.dyno import SlotState
@@ -108,11 +109,24 @@ class RunningApp:
     maintenance: bool = False
 
 
+class AppHost(Protocol):
+    """The daemon that runs many apps, as far as apps come and go."""
+
+    async def create(self, name: str, folder: Path, by: str) -> RunningApp: ...
+    async def destroy(self, app: RunningApp, by: str) -> None: ...
+
+
 class Operations:
     """Every verb, over the apps of one daemon."""
 
-    def __init__(self, apps: Iterable[RunningApp]) -> None:
+    def __init__(self, apps: Iterable[RunningApp], *, host: AppHost | None = None) -> None:
+        """`host` is None in `up`, which runs one app."""
         self._apps = {app.name: app for app in apps}
+        self._host = host
+
+    def add(self, app: RunningApp) -> None:
+        """An app that the daemon has started by itself."""
+        self._apps[app.name] = app
 
     # --- apps -------------------------------------------------------------------------------------------------------
 
@@ -123,6 +137,25 @@ class Operations:
     def app(self, ref: str) -> AppView:
         """The app of this name or id. Raises NotFoundError."""
         return _app_view(self._app(ref))
+
+    async def create_app(self, name: str, folder: str, *, by: str) -> AppView:
+        """Register an app from a folder on this machine, and run it. Raises InvalidError, AppFolderError."""
+        if self._host is None:
+            raise InvalidError("This is dynod up, which runs one app: dynod serve runs many.")
+        if not folder.startswith("/"):
+            raise InvalidError("The folder of an app must be an absolute path.")
+        app = await self._host.create(name, Path(folder), by)
+        self._apps[app.name] = app
+        return _app_view(app)
+
+    async def destroy_app(self, ref: str, *, by: str) -> AppView:
+        """Stop every dyno of the app and forget it; its folder is left alone."""
+        app = self._app(ref)
+        if self._host is None:
+            raise InvalidError("This is dynod up: stop it, and its app is gone.")
+        del self._apps[app.name]
+        await self._host.destroy(app, by)
+        return _app_view(app)
 
     # --- formation --------------------------------------------------------------------------------------------------
 

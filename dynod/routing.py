@@ -1,15 +1,17 @@
 """The seam between dynos and router: dyno state in, request records out. The only module of dynod that knows `router`.
 
-Flow: dyno up → **backend** → pool → relay → request record → **router line** of the log stream.
+Flow: dyno up → **backend** → pool → relay → request record → **router line** of the app's log stream.
 """
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from dynod.core.boot import Address
 from dynod.core.serving import WebCondition
+from dynod.errors import SettingsError
 from router import AppCondition, Backend, RequestRecord, Router, RouterSettings, format_line
+from router import SettingsError as RouterSettingsError
 
 DRAIN_S: Final = 30.0  # contracts 7: how long a dyno that stops may finish its requests
 
@@ -23,73 +25,85 @@ CONDITIONS: Final = {
 RouterLines = Callable[[Sequence[tuple[float, str]]], None]
 
 
-class Routing:
-    """One app behind a router of its own: what `dynod up` needs."""
+class AppTraffic:
+    """One app's share of the router. Made by `Routing.add_app`."""
 
-    def __init__(self, app: str, *, strict: bool) -> None:
-        """`strict`: production's time limits; else H12 is only reported, a breakpoint being no timeout."""
-        self._app = app
-        self._lines: RouterLines | None = None
+    def __init__(self, app: str, router: Router) -> None:
+        self.app = app
+        self.lines: RouterLines = lambda _lines: None  # takes the app's router lines; set when its log stream exists
+        self._router = router
         self._backends: set[str] = set()
-        self._is_shut = False
-        # No slow start: dynos of one folder are alike, and a reload should show the balancing from the first request.
-        settings = RouterSettings(enforce_first_byte=strict, slow_start_s=0.0)
-        self._router = Router(settings, on_records=self._record)
-        self._router.set_app(app, condition=AppCondition.BOOTING)
-        self._router.set_default_app(app)
-
-    async def start(self, listeners: Sequence[socket.socket], lines: RouterLines) -> None:
-        """Serve on sockets that already listen; the keeper holds them too. `lines` takes the router's log lines."""
-        self._lines = lines
-        await self._router.start(listeners)
 
     def join(self, instance_id: str, name: str, address: Address) -> None:
         """A web dyno is up; said again after a takeover, or when its replacement failed."""
-        if instance_id in self._backends or self._is_shut:
-            return
-        self._backends.add(instance_id)
-        self._router.add_backend(self._app, Backend(id=instance_id, label=name, host=address.host, port=address.port))
+        if instance_id not in self._backends:
+            self._backends.add(instance_id)
+            backend = Backend(id=instance_id, label=name, host=address.host, port=address.port)
+            self._router.add_backend(self.app, backend)
 
     async def drain(self, instance_id: str) -> None:
         """No new requests for it; returns when those in flight are answered, at the latest after DRAIN_S."""
-        if instance_id in self._backends and not self._is_shut:
-            await self._router.drain_backend(self._app, instance_id, timeout_s=DRAIN_S)
+        if instance_id in self._backends:
+            await self._router.drain_backend(self.app, instance_id, timeout_s=DRAIN_S)
 
     def leave(self, instance_id: str) -> None:
         """The dyno is gone."""
-        if instance_id in self._backends and not self._is_shut:
+        if instance_id in self._backends:
             self._backends.remove(instance_id)
-            self._router.remove_backend(self._app, instance_id)
+            self._router.remove_backend(self.app, instance_id)
 
     def condition(self, condition: WebCondition) -> None:
         """What a request gets while no dyno can take it."""
-        if not self._is_shut:
-            self._router.set_app(self._app, condition=CONDITIONS[condition])
+        self._router.set_app(self.app, condition=CONDITIONS[condition])
+
+
+class Routing:
+    """The router of this core and the apps behind it."""
+
+    def __init__(self, knobs: Mapping[str, object]) -> None:
+        """`knobs` are settings of the router, by name. Raises SettingsError naming the one that is wrong."""
+        try:
+            settings = RouterSettings.from_mapping(knobs)
+        except RouterSettingsError as error:
+            raise SettingsError(f"router: {error}") from error
+        self._router = Router(settings, on_records=self._record)
+        self._apps: dict[str, AppTraffic] = {}
+        self._is_started = False
+
+    def add_app(self, app: str, *, hosts: Collection[str] = (), default: bool = False) -> AppTraffic:
+        """An app, reached by these hosts; `default`: by any other host too."""
+        traffic = self._apps[app] = AppTraffic(app, self._router)
+        self._router.set_app(app, condition=AppCondition.BOOTING, hosts=hosts)
+        if default:
+            self._router.set_default_app(app)
+        return traffic
+
+    def set_default_app(self, app: str | None) -> None:
+        """The app that any unknown host reaches; None: such a host is answered 404."""
+        self._router.set_default_app(app)
+
+    def remove_app(self, app: str) -> None:
+        """Nothing is routed to it any more."""
+        del self._apps[app]
+        self._router.remove_app(app)
+
+    async def start(self, listeners: Sequence[socket.socket]) -> None:
+        """Serve on sockets that already listen; the keeper holds them too."""
+        self._is_started = True
+        await self._router.start(listeners)
 
     async def shutdown(self, *, drain_timeout_s: float) -> None:
         """Stop accepting, answer what is in flight, cut what remains at the deadline."""
-        await self._router.shutdown(drain_timeout_s=drain_timeout_s)
-        self._is_shut = True
+        if self._is_started:
+            await self._router.shutdown(drain_timeout_s=drain_timeout_s)
 
     def _record(self, records: Sequence[RequestRecord]) -> None:
-        if self._lines is not None:
-            # A request that reached no app, such as one with a malformed head, is in no app's log; on Heroku neither.
-            self._lines(
-                [(record.started_at + record.total_ms / 1000, format_line(record)) for record in records if record.app]
-            )
-
-
-class NoRouting:
-    """An app without web dynos: nothing is routed."""
-
-    async def start(self, listeners: Sequence[socket.socket], lines: RouterLines) -> None: ...
-
-    def join(self, instance_id: str, name: str, address: Address) -> None: ...
-
-    async def drain(self, instance_id: str) -> None: ...
-
-    def leave(self, instance_id: str) -> None: ...
-
-    def condition(self, condition: WebCondition) -> None: ...
-
-    async def shutdown(self, *, drain_timeout_s: float) -> None: ...
+        """A request that reached no app, such as one with a malformed head, is in no app's log; on Heroku neither."""
+        by_app: dict[str, list[tuple[float, str]]] = {}
+        for record in records:
+            if record.app:
+                ended_at = record.started_at + record.total_ms / 1000
+                by_app.setdefault(record.app, []).append((ended_at, format_line(record)))
+        for app, lines in by_app.items():
+            if (traffic := self._apps.get(app)) is not None:
+                traffic.lines(lines)

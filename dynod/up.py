@@ -7,7 +7,6 @@ takes over here with what the keeper kept. Dynos are stopped by one function alo
 import asyncio
 import contextlib
 import os
-import select
 import signal
 import socket
 import time
@@ -36,7 +35,8 @@ from dynod.operations import Operations, RunningApp
 from dynod.platform_api.server import PlatformApi
 from dynod.process.instance import Instance
 from dynod.process.slot import Command, Rules
-from dynod.routing import NoRouting, Routing
+from dynod.routing import Routing
+from dynod.stderr import say
 from dynod.up_plan import UpPlan, make_plan
 
 DRAIN_S: Final = 30.0  # requests in flight when dynod stops
@@ -81,7 +81,9 @@ class Up:
             if kept is not None
             else KeptFormation(quantities=self._plan.quantities, sizes={}, updated_at=self._plan.started_at)
         )
-        self._routing = Routing(self._plan.app, strict=self._options.strict) if self._listeners else NoRouting()
+        # No slow start: dynos of one folder are alike, and a reload should show the balancing from the first request.
+        # H12 is only reported unless --strict: a breakpoint is not a timeout.
+        self._routing = Routing({"enforce_first_byte": self._options.strict, "slow_start_s": 0.0})
 
     def _begin(self) -> None:
         self._plan = make_plan(self._options)
@@ -137,18 +139,21 @@ class Up:
         """Until dynod is told to end, or a dyno's exit ends it; returns dynod's exit status."""
         async with asyncio.TaskGroup() as group:
             self._apps = RunningApps(self._keeper, self._snapshot, self._features, group)
+            traffic = self._routing.add_app(self._plan.app, default=True)
             self._app = self._apps.add(
                 AppParts(
                     name=self._plan.app,
                     commands={name: self._command(name) for name in self._plan.commands},
-                    traffic=self._routing,
+                    traffic=traffic,
                     sink=self._sink,
                     exited=self._exited,
                 )
             )
             boots = group.create_task(self._apps.boots.run(), name="boot-watch")
             lost = group.create_task(self._end_without_keeper(), name="keeper-lost")
-            await self._routing.start(self._listeners, self._app.stream.router_lines)
+            traffic.lines = self._app.stream.router_lines
+            if self._listeners:
+                await self._routing.start(self._listeners)
             api = PlatformApi(Operations([self._running_app()]))
             await api.start([self._claim.control])
             adopted = self._apps.adopt(self._app)
@@ -199,9 +204,9 @@ class Up:
 
     def _greet(self) -> None:
         if self._listeners:
-            _say(f"listening on {url(self._listeners)}")
+            say(f"listening on {url(self._listeners)}")
         if RELEASE in self._plan.commands and not self._options.release:
-            _say(f"release is not run, --release runs it first: {self._plan.commands[RELEASE]}")
+            say(f"release is not run, --release runs it first: {self._plan.commands[RELEASE]}")
 
     async def _released(self, adopted: Mapping[str, list[Instance]]) -> bool:
         """Run the release process first, if asked to. False: it failed, and `up` ends with its status."""
@@ -223,7 +228,7 @@ class Up:
             instances=adopted.get(name, []),
         )
         if code != 0 and not self._ending.is_set():
-            _say(f"the release process failed with status {exit_status(code)}: nothing was started")
+            say(f"the release process failed with status {exit_status(code)}: nothing was started")
             self._end(exit_status(code))
         return code == 0
 
@@ -242,14 +247,14 @@ class Up:
 
     def _exited(self, name: str, exit_code: int) -> None:
         if self._options.stop_on_exit and not self._ending.is_set():
-            _say(f"{name} exited with status {exit_status(exit_code)}: stopping (--on-exit stop)")
+            say(f"{name} exited with status {exit_status(exit_code)}: stopping (--on-exit stop)")
             self._end(exit_status(exit_code))
 
     def _signalled(self, number: int) -> None:
         """The first signal ends in order, a second one at once, and shows in the exit status."""
         self._signals += 1
         if self._signals == 1 and not self._ending.is_set():
-            _say(f"{signal.Signals(number).name}: stopping (once more kills what is still running)")
+            say(f"{signal.Signals(number).name}: stopping (once more kills what is still running)")
             self._end(0)
         elif self._signals > 1:
             self._status = 128 + number
@@ -277,7 +282,7 @@ class Up:
                 {shutdown, hurry}, timeout=SAY_DRAIN_AFTER_S, return_when=asyncio.FIRST_COMPLETED
             )
             if not done:
-                _say("waiting for requests in flight")
+                say("waiting for requests in flight")
                 await asyncio.wait({shutdown, hurry}, return_when=asyncio.FIRST_COMPLETED)
             if not shutdown.done():
                 shutdown.cancel()
@@ -290,16 +295,7 @@ class Up:
 
     async def _end_without_keeper(self) -> None:
         await self._lost.wait()
-        _say("the keeper was killed: ending every dyno")
+        say("the keeper was killed: ending every dyno")
         await self._apps.kill_without_keeper()
         self._claim.release()
         os._exit(128 + signal.SIGKILL)  # nobody waits for a status, and nothing else is left to put in order
-
-
-def _say(text: str) -> None:
-    """Short text on stderr (contracts 6); left out rather than waited for when nobody reads it."""
-    with contextlib.suppress(OSError):
-        writable = select.poll()
-        writable.register(2, select.POLLOUT)
-        if writable.poll(0):
-            os.write(2, f"dynod: {text}\n".encode())

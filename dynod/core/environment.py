@@ -14,6 +14,7 @@ from dynod.core.fault import Fault
 WITHHELD = frozenset({"NOTIFY_SOCKET", "INVOCATION_ID", "JOURNAL_STREAM"})
 WITHHELD_PREFIXES = ("LISTEN_", "WATCHDOG_", "DYNOD_")
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"  # Heroku's, where the caller has none at all
+PASSED_IN_SERVE = ("LANG", "LC_ALL", "TZ")
 PYTHON_BINS = ("/.venv/bin", "/venv/bin")
 
 
@@ -45,6 +46,34 @@ def up_environment(
     environment["PATH"] = _path(
         environment.get("PATH") or DEFAULT_PATH, folder_bins, posixpath.join(dynod_prefix, "bin")
     )
+    environment.setdefault("PYTHONUNBUFFERED", "1")
+    environment["DYNO"] = dyno
+    if port is None:
+        environment.pop("PORT", None)
+    else:
+        environment["PORT"] = str(port)
+    return environment
+
+
+def serve_environment(
+    *,
+    daemon: Mapping[str, str],
+    config_vars: Mapping[str, str],
+    home: str,
+    folder_bins: Sequence[str],
+    dyno: str,
+    port: int | None,
+) -> dict[str, str]:
+    """Build the environment of one dyno of `serve`, from nothing: of the daemon's only LANG, LC_ALL and TZ pass.
+
+    `home` is the app's folder, HOME and working folder as on Heroku; `port` is None for `release` alone.
+    """
+    environment = {name: daemon[name] for name in PASSED_IN_SERVE if name in daemon}
+    environment.setdefault("LANG", "C.UTF-8")
+    environment["HOME"] = home
+    environment["PATH"] = DEFAULT_PATH
+    environment.update(config_vars)
+    environment["PATH"] = _path(environment["PATH"], folder_bins, dynod_bin="")
     environment.setdefault("PYTHONUNBUFFERED", "1")
     environment["DYNO"] = dyno
     if port is None:

@@ -1,0 +1,49 @@
+"""`dynod serve`: its command line. Parsed by the core, as `up`'s; listed here for `dynod --help`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from dynod.listeners import ListenAddress, parse_listen_address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """What was asked of `dynod serve`; None where settings decide."""
+
+    config: Path | None
+    state: Path | None
+    listen: tuple[ListenAddress, ...]
+    socket: Path | None
+    check: bool
+
+
+@click.command(
+    name="serve",
+    short_help="Run the apps of this machine: the daemon that systemd starts.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option("--config", type=click.Path(path_type=Path), help="Settings (default: /etc/dynod/dynod.toml).")
+@click.option("--state", type=click.Path(path_type=Path), help="Folder of what must last (default: /var/lib/dynod).")
+@click.option("--listen", multiple=True, metavar="HOST:PORT", help="Where the router listens; repeatable.")
+@click.option("--socket", type=click.Path(path_type=Path), help="Control socket (default: /run/dynod/dynod.sock).")
+@click.option("--check", is_flag=True, help="Validate the settings and exit.")
+def command(
+    config: Path | None, state: Path | None, listen: tuple[str, ...], socket: Path | None, check: bool
+) -> ServeOptions:
+    """Run every app of this machine behind one router, controlled over a socket by `dynod` verbs."""
+    return ServeOptions(
+        config=config,
+        state=state,
+        listen=tuple(parse_listen_address(address, option="--listen") for address in listen),
+        socket=socket,
+        check=check,
+    )
+
+
+def parse(arguments: Sequence[str]) -> ServeOptions | int:
+    """The options, or the exit status of what click answered itself (`--help`). Raises DynodError, ClickException."""
+    result = command.main(list(arguments), prog_name="dynod serve", standalone_mode=False)
+    return result if isinstance(result, ServeOptions) else int(result or 0)
