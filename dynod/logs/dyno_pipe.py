@@ -22,12 +22,13 @@ import struct
 import sys
 import termios
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, Protocol
 
 # Holds what a dyno writes while its last batch is being written. Not 1 MiB: an unprivileged user has 64 MiB of pipes
 # (pipe(7), pipe-user-pages-soft), shared with everything else that the user runs; beyond it every new pipe gets 8 KiB.
 PIPE_BYTES: Final = 256 * 1024
+DEFAULT_PIPE_BYTES: Final = 64 * 1024  # Linux and macOS
 SPLICE_F_NONBLOCK: Final = 2  # fcntl.h; Python names only the flags of preadv
 EVENTS_PER_POLL: Final = 64
 
@@ -45,6 +46,8 @@ class DynoPipes(Protocol):
     def discard(self, fd: int) -> None: ...
     def pause(self, fd: int) -> None: ...
     def resume(self, fd: int) -> None: ...
+    def mute(self) -> None: ...
+    def unmute(self) -> None: ...
     def look(self, fd: int, limit: int) -> bytes | None: ...
     def consume(self, fd: int, count: int) -> None: ...
     def close(self) -> None: ...
@@ -62,14 +65,15 @@ def open_pipes(loop: asyncio.AbstractEventLoop, on_readable: OnReadable, *, peek
     return PeekedPipes(loop, on_readable, tee)
 
 
-def enlarge(fd: int) -> None:
-    """Give the pipe PIPE_BYTES where that is allowed; a smaller one only costs wake-ups."""
+def enlarge(fd: int) -> int:
+    """Give the pipe PIPE_BYTES where that is allowed; returns how many bytes it holds now, as far as can be told."""
+    size = DEFAULT_PIPE_BYTES
     if sys.platform == "linux":
-        try:
-            if fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ) < PIPE_BYTES:
-                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        except OSError:  # over the user's share (EPERM), or no pipe at all
-            return
+        with suppress(OSError):  # over the user's share (EPERM), or no pipe at all
+            size = fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
+            if size < PIPE_BYTES:
+                size = fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    return size
 
 
 def unread_bytes(fd: int) -> int:
@@ -95,7 +99,7 @@ class PeekedPipes:
         self._scratch_room.register(self._scratch_in, select.POLLOUT)
         self._nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         self._epoll = select.epoll()
-        loop.add_reader(self._epoll.fileno(), self._on_events)
+        self.unmute()
 
     def add(self, fd: int) -> None:
         self._epoll.register(fd, select.EPOLLIN | select.EPOLLET)
@@ -109,6 +113,13 @@ class PeekedPipes:
 
     def resume(self, fd: int) -> None:
         """As `pause`."""
+
+    def mute(self) -> None:
+        """Wake the loop for no pipe; what happens meanwhile is told by `unmute`."""
+        self._loop.remove_reader(self._epoll.fileno())
+
+    def unmute(self) -> None:
+        self._loop.add_reader(self._epoll.fileno(), self._on_events)
 
     def look(self, fd: int, limit: int) -> bytes | None:
         """Up to `limit` bytes from the beginning of the pipe, left in there. None: nothing now; b"": ended."""
@@ -126,7 +137,7 @@ class PeekedPipes:
             count -= os.splice(fd, self._nowhere, count, flags=SPLICE_F_NONBLOCK)
 
     def close(self) -> None:
-        self._loop.remove_reader(self._epoll.fileno())
+        self.mute()
         self._epoll.close()
         for fd in (self._scratch_in, self._scratch_out, self._nowhere):
             os.close(fd)
@@ -164,6 +175,12 @@ class ReadPipes:
         if fd not in self._watched:
             self._watched.add(fd)
             self._loop.add_reader(fd, self._on_readable, fd, False)
+
+    def mute(self) -> None:
+        """Nothing to do: a pipe that has woken the loop once is paused until it has been looked at."""
+
+    def unmute(self) -> None:
+        """As `mute`."""
 
     def look(self, fd: int, limit: int) -> bytes | None:
         """Up to `limit` bytes, read. None: nothing now; b"": ended."""
