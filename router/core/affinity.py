@@ -13,7 +13,7 @@ from typing import Final
 
 COOKIE: Final = b"heroku-session-affinity"
 LIFE_S: Final = 86400
-_IN_HEAD: Final = re.compile(rb"\n(?i:cookie):[^\r]*?[ ;:]" + COOKIE + rb"=([A-Za-z0-9_-]{24,400})")
+_IN_HEAD: Final = re.compile(rb"\n(?i:cookie):[^\r]*?[ ;:]" + COOKIE + rb"=([A-Za-z0-9_-]{22,1000})")
 _MAC_BYTES: Final = 16
 
 

@@ -81,7 +81,7 @@ class RequestRecord:
         self.status = status if status is not None else meaning.status
 
 
-_UNQUOTED: Final = bytes(c for c in range(256) if c <= 0x20 or c in b'"\x7f')
+_UNQUOTED: Final = bytes(c for c in range(256) if not 0x21 <= c <= 0x7E or c == 0x22)  # noqa: PLR2004  # ASCII
 
 
 def format_line(record: RequestRecord) -> str:
@@ -125,5 +125,5 @@ def format_line(record: RequestRecord) -> str:
 
 
 def printable(value: bytes) -> bytes:
-    """`value` without what could end a quoted field or a line: quotes, blanks and control characters."""
+    """`value` in visible ASCII without quotes: nothing that ends a quoted field or, in any encoding, a line."""
     return value.translate(None, _UNQUOTED)

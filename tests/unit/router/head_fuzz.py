@@ -1,0 +1,294 @@
+"""Mutated heads against the router's parsers and against everybody else's. Also a program, for long runs:
+
+    python tests/unit/router/head_fuzz.py --count 1000000 [--seed N]
+
+What is looked for: a crash, an answer that is no HeadError, and above all a head that goes on although a backend's parser
+would read it differently from how it was judged: another framing, another field, another host. The readers asked are
+llhttp with its callbacks (Node, aiohttp), gunicorn's, aiohttp's pure-Python one, the standard library's.
+"""
+
+import argparse
+import email.parser
+import email.policy
+import io
+import random
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from unittest.mock import Mock
+
+import httptools
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import HttpRequestParserPy
+from gunicorn.config import Config  # type: ignore[import-untyped]  # gunicorn ships no types
+from gunicorn.http import RequestParser  # type: ignore[import-untyped]  # gunicorn ships no types
+from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]  # gunicorn ships no types
+
+from router.errors import HeadError
+from router.http_head import (
+    Forwarding,
+    HeadLimits,
+    RequestFields,
+    origin_form,
+    parse_request_fields,
+    parse_response,
+    request_line,
+)
+
+LIMITS = HeadLimits(request_line=8192, line=8192, fields=1000)
+BY = Forwarding(peer=b"192.0.2.9", port=b"80", scheme=b"http", trusted=False, via=b"dynod")
+DATE = b"Mon, 23 Nov 2026 15:00:00 GMT"
+
+REQUESTS = [
+    b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n",
+    b"POST /x?y=z HTTP/1.1\r\nHost: a.test:80\r\nContent-Length: 5\r\nAccept: */*\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n",
+    b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    b"PUT / HTTP/1.0\r\nHost: a\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 0\r\n\r\n",
+    b"GET http://a/ HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.2.3.4\r\nX_Forwarded_For: 5\r\nX-Request-Id: x\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE, X-Y\r\nX-Y: 1\r\nCookie: a=b; c=d\r\n\r\n",
+]
+ANSWERS = [
+    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nServer: x\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n",
+    b"HTTP/1.0 302 Found\r\nLocation: /a\r\nSet-Cookie: a=b; Path=/\r\nSet-Cookie: c=d\r\n\r\n",
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    b"HTTP/1.1 304 Not Modified\r\nDate: x\r\nVia: 1.1 y\r\nKeep-Alive: timeout=5\r\n\r\n",
+]
+PIECES = [
+    *(bytes([byte]) for byte in (0, 9, 10, 11, 12, 13, 32, 43, 44, 45, 48, 58, 59, 95, 127, 128, 133, 160, 255)),
+    *(
+        b"\r\n",
+        b"\n",
+        b"\r",
+        b"\r\n ",
+        b"\r\n\t",
+        b": ",
+        b" :",
+        b"\t:",
+        b", ",
+        b"chunked",
+        b"identity",
+        b"0",
+        b"5",
+        b"+5",
+    ),
+    *(b"Content-Length: 5\r\n", b"Content-Length: 6\r\n", b"content_length: 7\r\n", b"Content-Length : 5\r\n"),
+    *(b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding:\tchunked\r\n", b"transfer-encoding: x\r\n"),
+    *(
+        b"Host: b\r\n",
+        b"Connection: close\r\n",
+        b"Connection: Host, Content-Length\r\n",
+        b"Upgrade: h2c\r\n",
+        b"X: y\r\n",
+    ),
+    *(b" HTTP/1.1", b" HTTP/1.0", b"GET ", b"http://a/", b"*", b"//", b"/../", b"%00", b"#", b"\\", b"@", b"[::1]"),
+]
+
+
+def mutated(rng: random.Random, seed: bytes) -> bytes:
+    """`seed` with one to five changes."""
+    message = bytearray(seed)
+    for _ in range(rng.randint(1, 5)):
+        place = rng.randrange(len(message) + 1)
+        match rng.randrange(6):
+            case 0:
+                message[place:place] = rng.choice(PIECES)
+            case 1:
+                del message[place : place + rng.randint(1, 4)]
+            case 2:
+                message[place : place + 1] = rng.choice(PIECES)
+            case 3:
+                lines = bytes(message).split(b"\r\n")
+                lines.insert(rng.randrange(1, len(lines) + 1), rng.choice(lines))
+                message = bytearray(b"\r\n".join(lines))
+            case 4:
+                message[place:place] = bytes([rng.randrange(256)])
+            case _:
+                lines = bytes(message).split(b"\r\n")
+                lines.insert(min(len(lines), rng.randint(1, 3)), rng.choice(PIECES).removesuffix(b"\r\n"))
+                message = bytearray(b"\r\n".join(lines))
+    end = bytes(message).find(b"\r\n\r\n")
+    return bytes(message[: end + 4]) if end >= 0 else bytes(message) + b"\r\n\r\n"
+
+
+def forwarded(head: bytes) -> tuple[bytes, RequestFields, bytes]:
+    """The head as it goes to the backend, what was understood, and the target.
+
+    Raises:
+        HeadError: where the router refuses.
+
+    """
+    method, target, minor, lf = request_line(head, LIMITS)
+    fields = parse_request_fields(head[lf:], minor=minor, by=BY, limits=LIMITS)
+    target = origin_form(method, target, fields.host) if target[:1] != b"/" or method == b"CONNECT" else target
+    out = b"%b %b HTTP/1.1\r%b%d\r\nX-Request-Id: %b\r\n\r\n" % (method, target, fields.tail, 1, b"i" * 20)
+    return out, fields, target
+
+
+class _Collector:
+    def __init__(self) -> None:
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.url = b""
+        self.complete = False
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+
+def by_llhttp(head: bytes, target: bytes) -> list[tuple[bytes, bytes]] | None:
+    """The fields as llhttp reads them; None for a method that it does not know."""
+    collector = _Collector()
+    parser = httptools.HttpRequestParser(collector)
+    try:
+        parser.feed_data(head)
+    except httptools.HttpParserUpgrade:
+        pass
+    except httptools.HttpParserInvalidMethodError:
+        return None
+    assert collector.complete
+    assert collector.url == target or collector.url == b"", (collector.url, target)
+    return collector.fields
+
+
+def by_gunicorn(head: bytes) -> list[tuple[bytes, bytes]] | None:
+    """The fields as gunicorn reads them; None where it refuses, which is its right."""
+    config = Config()
+    config.set("permit_unconventional_http_method", True)
+    try:
+        request = next(RequestParser(config, iter([head]), ("192.0.2.9", 1)))
+    except (ParseException, StopIteration):
+        return None
+    except NotImplementedError:
+        return None
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in request.headers]
+
+
+def by_aiohttp(head: bytes) -> list[tuple[bytes, bytes]] | None:
+    """The fields as aiohttp's own parser reads them; None where it refuses."""
+    parser = HttpRequestParserPy(Mock(), Mock(), 2**16)  # a head alone asks nothing of protocol and loop
+    try:
+        messages, _, _ = parser.feed_data(head)
+    except HttpProcessingError:
+        return None
+    if not messages:
+        return None
+    return [(name.lower(), value) for name, value in messages[0][0].raw_headers]
+
+
+def by_standard_library(head: bytes) -> list[tuple[bytes, bytes]]:
+    """The fields as http.client and http.server read them."""
+    text = head.partition(b"\r\n")[2].decode("latin-1")
+    message = email.parser.Parser(policy=email.policy.compat32).parse(io.StringIO(text, newline=""))
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in message.items()]
+
+
+def ours(head: bytes) -> list[tuple[bytes, bytes]]:
+    """The fields as the grammar says, of a head that the router wrote."""
+    lines = head[:-4].split(b"\r\n")[1:]
+    return [(name.lower(), value.strip(b" \t")) for name, _, value in (line.partition(b":") for line in lines)]
+
+
+def check_request(head: bytes) -> bool:
+    """One head; whether it goes on. An assertion fails where it may not."""
+    try:
+        out, fields, target = forwarded(head)
+    except HeadError:
+        return False
+    assert out.endswith(b"\r\n\r\n")
+    assert out.count(b"\r\n\r\n") == 1, "two heads in one"
+    assert b"\n" not in out.replace(b"\r\n", b""), "a bare LF goes on"
+    assert b"\r" not in out.replace(b"\r\n", b""), "a bare CR goes on"
+    assert re.search(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", out) is None, "a control byte goes on"
+    expected = ours(out)
+    names = [name for name, _ in expected]
+    for name in (b"host", b"x-forwarded-for", b"x-forwarded-proto", b"x-request-id", b"x-request-start", b"via"):
+        assert names.count(name) == 1, name
+    lengths = [value for name, value in expected if name == b"content-length"]
+    codings = [value for name, value in expected if name == b"transfer-encoding"]
+    assert lengths == ([b"%d" % fields.length] if fields.length >= 0 else [])
+    assert codings == ([b"chunked"] if fields.chunked else [])
+    assert not (lengths and codings)
+    assert (b"host", fields.host) in expected
+    assert not any(name.replace(b"_", b"-") in _OURS and b"_" in name for name in names), names
+    for read in (by_llhttp(out, target), by_gunicorn(out), by_aiohttp(out)):
+        if read is not None:
+            kept = [(name, value.strip(b" \t")) for name, value in read]
+            # A reader may drop fields (gunicorn those with an underscore), never see others.
+            assert kept == expected or all(item in expected for item in kept), (kept, expected)
+            framing = [item for item in kept if item[0] in (b"content-length", b"transfer-encoding", b"host")]
+            assert framing == [
+                item for item in expected if item[0] in (b"content-length", b"transfer-encoding", b"host")
+            ]
+    assert [(name, value.strip(b" \t")) for name, value in by_standard_library(out)] == expected
+    return True
+
+
+_OURS = frozenset(
+    b"content-length transfer-encoding host x-forwarded-for x-forwarded-proto x-forwarded-port x-request-id".split()
+)
+
+
+def check_answer(head: bytes) -> bool:
+    """One answer's head; whether it goes on."""
+    try:
+        answer = parse_response(head, via=b"dynod", limits=LIMITS, date=DATE)
+    except HeadError as error:
+        assert error.status in (502, 503)
+        return False
+    out = answer.ready
+    assert out.endswith(b"\r\n\r\n")
+    assert out.count(b"\r\n\r\n") == 1, "an answer is split"
+    assert b"\n" not in out.replace(b"\r\n", b"")
+    assert b"\r" not in out.replace(b"\r\n", b"")
+    expected = ours(out)
+    names = [name for name, _ in expected]
+    assert not set(names) & {b"connection", b"keep-alive", b"upgrade", b"proxy-connection"}
+    assert names.count(b"content-length") + names.count(b"transfer-encoding") <= 1
+    assert names.count(b"via") == 1
+    if answer.status == 101:
+        return True  # its head is written by the relay, with the fields of the upgrade
+    collector = _Collector()
+    httptools.HttpResponseParser(collector).feed_data(out)
+    assert [(name, value.strip(b" \t")) for name, value in collector.fields] == expected
+    return True
+
+
+def run(count: int, seed: int, report: Callable[[str], None] = print) -> tuple[int, int]:
+    """`count` heads of each kind; how many of each went on."""
+    rng = random.Random(seed)
+    passed_requests = passed_answers = 0
+    started = time.monotonic()
+    for number in range(count):
+        head = mutated(rng, rng.choice(REQUESTS))
+        try:
+            passed_requests += check_request(head)
+            head = mutated(rng, rng.choice(ANSWERS))
+            passed_answers += check_answer(head)
+        except Exception as error:
+            raise AssertionError(f"seed {seed}, head {number}: {head!r}: {error!r}") from error
+        if number and number % 100_000 == 0:
+            report(f"{number} of each, {number / (time.monotonic() - started):.0f}/s")
+    return passed_requests, passed_answers
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
+    given = parser.parse_args(argv)
+    print(f"seed {given.seed}")
+    requests, answers = run(given.count, given.seed)
+    print(f"{given.count} of each: {requests} requests and {answers} answers went on, none read differently")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
