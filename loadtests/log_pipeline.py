@@ -5,8 +5,8 @@
 
 A child (this file with --child) writes numbered lines of 60 bytes in large writes, as fast as it can; the pipeline's
 process (--pipeline) reads them from a pipe and writes Heroku's full form to its stdout, a file or a pipe. Rate: lines
-divided by the time that N lines take beyond the time that one line takes, so that starting up does not count; CPU per
-line of all processes but the child and the reader is given too, the child's included for honcho, which starts it.
+divided by the time that N lines take beyond the time that one line takes, so that starting up does not count; the CPU
+per line is that of the tool and of the child together.
 The output is checked: every line there, in order.
 """
 
