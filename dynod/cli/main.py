@@ -5,14 +5,12 @@ what a verb does is in its own module. `up` and `serve` are in the table for the
 """
 
 import importlib
-import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import click
 
-from dynod.core.suggest import did_you_mean
 from dynod.errors import DynodError, ExitStatus
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -82,6 +80,8 @@ class VerbTable(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         known = {**VERBS, **ALIASES}
         if args and args[0] not in known and not args[0].startswith("-"):
+            from dynod.core.suggest import did_you_mean  # noqa: PLC0415 - what only a mistake needs, no verb pays for
+
             raise click.UsageError(f'no such command "{args[0]}"{did_you_mean(args[0], known)}', ctx)
         return super().resolve_command(ctx, args)
 
@@ -117,6 +117,8 @@ def main(arguments: Sequence[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except Exception:  # noqa: BLE001 - the outermost boundary: a bug shows as one, with its own exit status
+        import traceback  # noqa: PLC0415 - as above
+
         traceback.print_exc()
         return refuse("this is a bug in dynod; please report the lines above", ExitStatus.SOFTWARE)
     return status if isinstance(status, int) else ExitStatus.DONE
