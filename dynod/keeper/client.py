@@ -115,18 +115,26 @@ class KeeperClient:
         held: dict[str, list[int]] = {}
         stored: dict[str, str] = {}
 
+        def fail(error: Exception) -> None:
+            self._loop.remove_reader(self._channel.fileno())
+            snapshot.set_exception(error)
+
         def take() -> None:
             nonlocal generation, signals
             try:
                 received = self._channel.receive()
             except EOFError:
-                snapshot.set_exception(KeeperLostError())
+                fail(KeeperLostError())
+                return
+            except ProtocolError as error:
+                fail(error)
                 return
             for index, (message, fds) in enumerate(received):
                 match message:
                     case Welcome(version, generation, signals):
                         if version != VERSION:
-                            snapshot.set_exception(ProtocolError(f"keeper speaks {version}, core speaks {VERSION}"))
+                            fail(ProtocolError(f"keeper speaks {version}, core speaks {VERSION}"))
+                            return
                     case Instance():
                         adopted.append(Adopted(message, fds[0]))
                     case Held(name):
@@ -134,6 +142,7 @@ class KeeperClient:
                     case Stored(key, value):
                         stored[key] = value
                     case SnapshotEnd():
+                        self._loop.remove_reader(self._channel.fileno())
                         snapshot.set_result(Snapshot(generation, signals, adopted, held, stored))
                         self._backlog = received[index + 1 :]  # events that came right behind
                         return
@@ -168,7 +177,11 @@ class KeeperClient:
         grace_s: float,
         state: str,
     ) -> Launched:
-        """Start an instance. Raises LaunchError when the operating system refuses, KeeperLostError without a keeper."""
+        """Start an instance. Raises LaunchError when the operating system refuses.
+
+        Without a keeper it never returns: whoever waits is ended by what `Events.lost` leads to. Events of the instance
+        come only after this has returned.
+        """
         future: asyncio.Future[Launched] = self._loop.create_future()
         self._launches[instance_id] = future
         try:
@@ -272,13 +285,13 @@ class KeeperClient:
         if self._beat is not None:
             self._beat.cancel()
             self._beat = None
-        for future in self._launches.values():
-            if not future.done():
-                future.set_exception(KeeperLostError())
         events.lost()
 
     def _dispatch(self, received: Received, events: Events) -> None:
         match received.message:
+            case Exited(id_) | Killed(id_) | Gone(id_) if (launch := self._launches.get(id_)) and launch.done():
+                # It ended before whoever launched it has had a turn: they would be told of something unknown to them.
+                self._loop.call_soon(self._dispatch, received, events)
             case Spawned(id_, pid, started_at):
                 future = self._launches.get(id_)
                 if future is not None and not future.done():

@@ -8,7 +8,9 @@ Standard library only; one thread; hardly ever changes (ARCHITECTURE.md, "Keeper
 """
 
 import contextlib
+import errno
 import faulthandler
+import math
 import os
 import resource
 import select
@@ -16,7 +18,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from dynod.keeper import processes
 from dynod.keeper.features import Features, become_subreaper, detect
@@ -52,15 +55,25 @@ from dynod.keeper.protocol import (
 )
 from dynod.keeper.spawn import SpawnRefusedError, spawn
 
-CORE_WATCHDOG_S = 5.0  # contracts 1: no beat for this long, and the core is replaced
-READY_WITHIN_S = 30.0  # contracts 1: what a core may take to start
-ABORT_GRACE_S = 2.0  # between SIGABRT, which lets faulthandler print every stack, and SIGKILL
-RESTART_DELAYS_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0)  # contracts 1
-STEADY_S = 60.0  # a core that lived this long starts the delays afresh
 SWEEP_S = 0.05  # between rounds of SIGKILL while processes are still being forked, or where no SIGCHLD tells
 OVERSLEPT_S = 1.0  # dynod itself was stopped (Ctrl-Z) or the machine slept: the core had no chance to beat
 EX_SOFTWARE = 70  # sysexits(3)
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+# -P: the folder that `dynod up` runs in is the app's; its modules must not stand in for the core's.
+CORE = (sys.executable, "-P", "-m", "dynod.daemon")
+OPEN_MAX = 10_240  # the most descriptors that macOS gives where its limit says "unlimited"
+SPARE_FDS = 64  # of dynod's own: sockets, wake-up pipe, a look at /proc
+LONGEST_SLEEP_S = 3600.0  # poll(2) counts milliseconds in an int
+
+
+class Patience(NamedTuple):
+    """With a core: in seconds."""
+
+    watchdog_s: float = 5.0  # contracts 1: no beat for this long, and the core is replaced
+    ready_within_s: float = 30.0  # contracts 1: what a core may take to start
+    abort_grace_s: float = 2.0  # between SIGABRT, which lets faulthandler print every stack, and SIGKILL
+    restart_delays_s: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0)  # contracts 1
+    steady_s: float = 60.0  # a core that lived this long starts the delays afresh
 
 
 class _Instance:
@@ -93,6 +106,7 @@ class _Core:
         self.last_beat = now
         self.ready = False
         self.greeted = False
+        self.deaf = False  # reads no more
         self.aborted_at: float | None = None
         self.connected = True
 
@@ -100,8 +114,19 @@ class _Core:
 class Keeper:
     """One dynod. `run` returns its exit status."""
 
-    def __init__(self, arguments: list[str], *, features: Features, notifier: Notifier) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        features: Features,
+        notifier: Notifier,
+        core: Sequence[str] = CORE,
+        patience: Patience = Patience(),  # noqa: B008 (a value)
+    ) -> None:
+        """`core` is the program that is started with `--keeper-fd N` and the arguments."""
+        self._patience = patience
         self._arguments = arguments
+        self._core_program = core
         self._features = features
         self._notifier = notifier
         self._instances: dict[str, _Instance] = {}
@@ -117,6 +142,7 @@ class Keeper:
         self._stopping_alone = False
         self._watchdog_at = 0.0
         self._sweep_at: float | None = None
+        self._to_signal: list[tuple[_Instance, int]] = []
         self._nofile = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._stdin, self._stdin_end = _standard_input()
         self._poll = select.poll()
@@ -124,14 +150,16 @@ class Keeper:
         for fd in (self._wakeup, wakeup_end):
             os.set_blocking(fd, False)
         self._poll.register(self._wakeup, select.POLLIN)
-        for number in (*SIGNALS, signal.SIGCHLD):
-            signal.signal(number, lambda *_: None)
         signal.set_wakeup_fd(wakeup_end, warn_on_full_buffer=False)
+        for number in (*SIGNALS, signal.SIGCHLD):
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup(1)
+                signal.signal(number, lambda *_: None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (*SIGNALS, signal.SIGCHLD))
+        # Where orphans of dynos are found: here, or anywhere.
+        self._adopter = os.getpid() if features.subreaper else None
         if features.subreaper:
             become_subreaper()
-        hard = self._nofile[1]
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # the core inherits it; dynos get theirs back
+        self._most_fds = _raise_nofile(self._nofile[1])  # the core inherits it; dynos get theirs back
 
     # --- the loop ---------------------------------------------------------------------------------------------------
 
@@ -141,11 +169,11 @@ class Keeper:
             self._act(time.monotonic())
             if self._status is not None and self._core is None and not self._left_to_stop():
                 return self._end(self._status)
-            timeout = self._timeout(time.monotonic())
             before = time.monotonic()
-            events = self._poll.poll(None if timeout is None else max(0.0, timeout) * 1000)
+            timeout = min(max(0.0, self._due() - before), LONGEST_SLEEP_S)
+            events = self._poll.poll(timeout * 1000)
             now = time.monotonic()
-            if self._core is not None and timeout is not None and now - before > max(timeout, 0.0) + OVERSLEPT_S:
+            if self._core is not None and now - before > timeout + OVERSLEPT_S:
                 self._core.last_beat = self._core.started = now
             self._handle(events)
 
@@ -157,16 +185,15 @@ class Keeper:
         if self._start_at is not None and now >= self._start_at and self._status is None:
             self._start_core()
         self._watch_core(now)
-        for instance in self._instances.values():
-            if instance.kill_at is not None and now >= instance.kill_at and not instance.gone and not instance.killed:
-                instance.killed = True
-                count = self._kill(instance)
-                self._tell(Killed(instance.id, count))
+        overdue = [each for each in self._instances.values() if each.kill_at is not None and now >= each.kill_at]
+        for instance, count in self._kill([each for each in overdue if not each.killed]):
+            self._tell(Killed(instance.id, count))
         if self._sweep_at is not None and now >= self._sweep_at:
             self._sweep_at = None
             self._settle()
 
-    def _timeout(self, now: float) -> float | None:
+    def _due(self) -> float:
+        """When there is something to do next even if nothing happens, monotonic seconds."""
         due = [instance.kill_at for instance in self._instances.values() if instance.kill_at and not instance.killed]
         if self._start_at is not None and self._status is None:
             due.append(self._start_at)
@@ -175,11 +202,10 @@ class Keeper:
         if self._notifier.watchdog_s is not None:
             due.append(self._watchdog_at)
         if (core := self._core) is not None:
-            if core.aborted_at is not None:
-                due.append(core.aborted_at + ABORT_GRACE_S)
-            else:
-                due.append(_patience(core))
-        return min(due) - now if due else None
+            due.append(
+                self._silent_at(core) if core.aborted_at is None else core.aborted_at + self._patience.abort_grace_s
+            )
+        return min(due, default=math.inf)
 
     def _handle(self, events: list[tuple[int, int]]) -> None:
         for fd, _mask in events:
@@ -187,26 +213,39 @@ class Keeper:
                 with contextlib.suppress(BlockingIOError):
                     for number in os.read(self._wakeup, 4096):
                         if number in SIGNALS:
-                            self._signals.append(number)
-                            self._tell(Signalled(number))
+                            self._signalled(number)
             elif self._core is not None and self._core.connected and fd == self._core.channel.fileno():
                 self._listen(self._core)
         self._reap()
         if self._core is not None:
             self._watch_channel(self._core)
 
+    def _signalled(self, number: int) -> None:
+        self._signals.append(number)
+        self._tell(Signalled(number))
+        if self._stopping_alone:  # contracts 6: a second signal ends it at once
+            self._status = 128 + number
+            for instance in self._instances.values():
+                self._stop(instance, number, 0.0)
+
     # --- the core ---------------------------------------------------------------------------------------------------
 
     def _start_core(self) -> None:
         self._start_at = None
         self._generation += 1
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        theirs.set_inheritable(True)
-        # -P: the folder that `dynod up` runs in is the app's; its modules must not stand in for the core's.
-        command = [sys.executable, "-P", "-m", "dynod.daemon", "--keeper-fd", str(theirs.fileno()), *self._arguments]
-        # Signals are the keeper's; it tells the core, which ignores them, and is shielded until it has come to that.
-        pid = os.posix_spawn(sys.executable, command, os.environ, setsigmask=SIGNALS)
-        theirs.close()
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            with theirs:
+                theirs.set_inheritable(True)
+                command = [*self._core_program, "--keeper-fd", str(theirs.fileno()), *self._arguments]
+                # Signals are the keeper's; it tells the core, which ignores them, and is shielded until it does.
+                pid = os.posix_spawn(command[0], command, os.environ, setsigmask=SIGNALS)
+        except OSError as error:
+            why = f"the core cannot be started ({error})"
+            if not self._ever_ready:
+                _say(why)  # else nobody has said anything
+            self._start_later(why, EX_SOFTWARE, lived_s=0.0)
+            return
         self._core = _Core(pid, Channel(ours), time.monotonic())
         self._poll.register(self._core.channel.fileno(), select.POLLIN)
 
@@ -216,33 +255,62 @@ class Keeper:
         if core is None:
             return
         if core.aborted_at is None:
-            if now < _patience(core):
+            if now < self._silent_at(core):
                 return
             _say(f"the core gives no sign of life: replacing it (pid {core.pid})")
             core.aborted_at = now
             _signal(core.pid, signal.SIGABRT)
-        elif now >= core.aborted_at + ABORT_GRACE_S:
+        elif now >= core.aborted_at + self._patience.abort_grace_s:
             core.aborted_at = now
             _signal(core.pid, signal.SIGKILL)
+
+    def _silent_at(self, core: _Core) -> float:
+        """When the core will have been silent for too long: monotonic seconds."""
+        if core.ready:
+            return core.last_beat + self._patience.watchdog_s
+        return core.started + self._patience.ready_within_s
 
     def _watch_channel(self, core: _Core) -> None:
         if core.connected:
             mask = select.POLLIN | (select.POLLOUT if core.channel.pending else 0)
             self._poll.modify(core.channel.fileno(), mask)
 
-    def _listen(self, core: _Core) -> None:
+    def _listen(self, core: _Core) -> bool:
+        """Do what the core has asked; False when it has asked nothing."""
         try:
-            for received in core.channel.receive():
-                self._answer(core, received.message, received.fds)
-            core.channel.flush()
-        except ConnectionError:
-            core.greeted = False  # it reads no more, but may have said more before it went: EOF decides
+            messages = core.channel.receive()
         except EOFError:
             self._disconnect(core)
+            return False
         except ProtocolError as error:
-            _say(f"{error}; replacing the core")
-            self._disconnect(core)
-            _signal(core.pid, signal.SIGKILL)
+            self._give_up_on(core, error)
+            return False
+        for message, fds in messages:
+            try:
+                self._answer(core, message, fds)
+            except ProtocolError as error:
+                self._give_up_on(core, error)
+                return False
+        self._signal_all()
+        self._send(core)
+        return bool(messages)
+
+    def _give_up_on(self, core: _Core, error: ProtocolError) -> None:
+        _say(f"{error}; replacing the core")
+        self._disconnect(core)
+        _signal(core.pid, signal.SIGKILL)
+
+    def _send(self, core: _Core, message: Message | None = None, fds: Sequence[int] = ()) -> None:
+        """Send a message, and what is left of those before."""
+        if not core.connected or core.deaf:
+            return
+        try:
+            if message is None:
+                core.channel.flush()
+            else:
+                core.channel.send(message, fds)
+        except ConnectionError:
+            core.deaf = True  # it may have said more before it went, which is still to be heard: EOF decides
 
     def _disconnect(self, core: _Core) -> None:
         if core.connected:
@@ -252,30 +320,33 @@ class Keeper:
 
     def _tell(self, message: Message) -> None:
         """An event; lost without a core, because the next one is given the state it describes."""
-        core = self._core
-        if core is None or not core.connected or not core.greeted:
-            return
-        try:
-            core.channel.send(message)
-        except ConnectionError:
-            core.greeted = False  # as in _listen
+        if self._core is not None and self._core.greeted:
+            self._send(self._core, message)
 
     def _core_ended(self, core: _Core, exit_code: int) -> None:
+        while core.connected and self._listen(core):
+            pass  # its last words: a goodbye, say
         self._disconnect(core)
         self._core = None
         if self._status is not None:
             return
-        if not self._ever_ready:
-            self._status = exit_code if exit_code >= 0 else 128 - exit_code
-            return
-        lived_s = time.monotonic() - core.started
-        self._quick_ends = 1 if lived_s >= STEADY_S else self._quick_ends + 1
-        delay_s = RESTART_DELAYS_S[min(self._quick_ends - 1, len(RESTART_DELAYS_S) - 1)]
         how = f"exit status {exit_code}" if exit_code >= 0 else signal.Signals(-exit_code).name
-        _say(f"the core ended ({how}); dynos are untouched, the next core starts {_in(delay_s)}")
-        self._start_at = time.monotonic() + delay_s
-        if self._signals and self._quick_ends >= len(RESTART_DELAYS_S):
+        status = exit_code if exit_code >= 0 else 128 - exit_code
+        self._start_later(f"the core ended ({how})", status, lived_s=time.monotonic() - core.started)
+
+    def _start_later(self, why: str, status: int, *, lived_s: float) -> None:
+        """Have the next core start in its time; the first one, never having been ready, ends dynod instead."""
+        if not self._ever_ready:
+            self._status = status
+            return
+        self._quick_ends = 1 if lived_s >= self._patience.steady_s else self._quick_ends + 1
+        delays_s = self._patience.restart_delays_s
+        if self._signals and self._quick_ends >= len(delays_s):
             self._stop_everything()
+            return
+        delay_s = delays_s[min(self._quick_ends, len(delays_s)) - 1]
+        _say(f"{why}; dynos are untouched, the next core starts {_in(delay_s)}")
+        self._start_at = time.monotonic() + delay_s
 
     def _stop_everything(self) -> None:
         """Asked to stop, and no core stays up to do it: every dyno gets its signal and its grace from here."""
@@ -283,6 +354,7 @@ class Keeper:
         self._start_at = None
         for instance in self._instances.values():
             self._stop(instance, instance.stop_signal, instance.grace_s)
+        self._signal_all()
         self._status = EX_SOFTWARE
         self._stopping_alone = True
 
@@ -333,9 +405,10 @@ class Keeper:
     def _greet(self, core: _Core) -> None:
         core.greeted = True
         core.last_beat = time.monotonic()
-        core.channel.send(Welcome(VERSION, self._generation, list(self._signals)))
+        self._send(core, Welcome(VERSION, self._generation, list(self._signals)))
         for instance in self._instances.values():
-            core.channel.send(
+            self._send(
+                core,
                 Instance(
                     id=instance.id,
                     pid=instance.pid,
@@ -350,14 +423,17 @@ class Keeper:
                 [instance.output],
             )
         for name, fds in self._held.items():
-            core.channel.send(Held(name), fds)
+            self._send(core, Held(name), fds)
         for key, value in self._store.items():
-            core.channel.send(Stored(key, value))
-        core.channel.send(SnapshotEnd())
+            self._send(core, Stored(key, value))
+        self._send(core, SnapshotEnd())
 
     def _spawn(self, core: _Core, request: Spawn) -> None:
         instance = self._instances.get(request.id)
         if instance is None:
+            if 2 * len(self._instances) + SPARE_FDS > self._most_fds:  # each pipe once more, for the next core
+                self._send(core, SpawnFailed(request.id, errno.EMFILE, "pipe"))
+                return
             try:
                 started = spawn(
                     request.argv,
@@ -368,10 +444,10 @@ class Keeper:
                     features=self._features,
                 )
             except SpawnRefusedError as error:
-                core.channel.send(SpawnFailed(request.id, error.errno, error.during))
+                self._send(core, SpawnFailed(request.id, error.errno, error.during))
                 return
             instance = self._instances[request.id] = _Instance(request, started.pid, started.output)
-        core.channel.send(Spawned(instance.id, instance.pid, instance.started_at), [instance.output])
+        self._send(core, Spawned(instance.id, instance.pid, instance.started_at), [instance.output])
 
     def _forget(self, id_: str) -> None:
         instance = self._instances.get(id_)
@@ -389,42 +465,46 @@ class Keeper:
         """Take every status there is: of the core, of dynos, of orphans that fell to us."""
         by_pid = {instance.pid: instance for instance in self._instances.values() if instance.exit_code is None}
         taken = False
-        for pid, exit_code in self._statuses(by_pid):
+        left_behind: list[_Instance] = []
+        for pid, exit_code in self._statuses():
             taken = True
             if self._core is not None and pid == self._core.pid:
                 self._core_ended(self._core, exit_code)
             elif (instance := by_pid.get(pid)) is not None:
                 instance.exit_code = exit_code
                 instance.exited_at = time.time()
+                instance.owner = instance.owner._replace(reaped=True)
                 self._tell(Exited(instance.id, exit_code, instance.exited_at))
                 if not instance.stopping:
-                    instance.killed = True
-                    self._kill(instance)
+                    left_behind.append(instance)
+        self._kill(left_behind)
         if taken:
             self._settle()
 
-    def _statuses(self, by_pid: dict[int, _Instance]) -> Iterable[tuple[int, int]]:
-        if self._features.waitid:
-            while True:
-                try:
+    def _statuses(self) -> Iterable[tuple[int, int]]:
+        """Every status there is; whose it is the caller knows. Nobody else in this process waits for children."""
+        while True:
+            try:
+                if self._features.waitid:
                     seen = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-                except ChildProcessError:
-                    return
-                if seen is None or seen.si_pid == 0:
-                    return
-                yield seen.si_pid, os.waitstatus_to_exitcode(os.waitpid(seen.si_pid, 0)[1])
-        else:
-            for pid in [*by_pid, *([self._core.pid] if self._core is not None else [])]:
-                done, status = os.waitpid(pid, os.WNOHANG)
-                if done:
-                    yield done, os.waitstatus_to_exitcode(status)
+                    pid = seen.si_pid if seen is not None else 0
+                    status = os.waitpid(pid, 0)[1] if pid else 0
+                else:
+                    pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            yield pid, os.waitstatus_to_exitcode(status)
 
     def _members(self, instances: Iterable[_Instance]) -> dict[str, list[int]]:
         owners = {instance.id: instance.owner for instance in instances}
         table = processes.table(self._features)
-        return processes.members(owners, table, adopter=os.getpid(), features=self._features)
+        return processes.members(owners, table, adopter=self._adopter, features=self._features)
 
     def _stop(self, instance: _Instance, number: int, grace_s: float) -> None:
+        if instance.gone:
+            return
         kill_at = time.monotonic() + grace_s
         if instance.stopping and instance.kill_at is not None:
             instance.kill_at = min(instance.kill_at, kill_at)
@@ -432,13 +512,28 @@ class Keeper:
         instance.stopping = True
         instance.kill_at = kill_at
         if grace_s > 0:
-            processes.send(self._members([instance])[instance.id], number, leader=instance.pid)
-        self._settle()
+            self._to_signal.append((instance, number))
 
-    def _kill(self, instance: _Instance) -> int:
-        count = processes.send(self._members([instance])[instance.id], signal.SIGKILL, leader=instance.pid)
+    def _signal_all(self) -> None:
+        """Every process of the instances that are to be stopped; with one look at the process table for all of them."""
+        if self._to_signal:
+            todo, self._to_signal = self._to_signal, []
+            members = self._members(instance for instance, _ in todo)
+            for instance, number in todo:
+                processes.send(members[instance.id], number, leader=instance.pid)
+            self._settle()
+
+    def _kill(self, instances: list[_Instance]) -> list[tuple[_Instance, int]]:
+        """SIGKILL every process of these; returns how many of each there were."""
+        if not instances:
+            return []
+        members = self._members(instances)
         self._sweep_at = time.monotonic() + SWEEP_S
-        return count
+        counts = []
+        for instance in instances:
+            instance.killed = True
+            counts.append((instance, processes.send(members[instance.id], signal.SIGKILL, leader=instance.pid)))
+        return counts
 
     def _settle(self) -> None:
         """Find out which instances have no process left; go on killing those whose time is over."""
@@ -451,6 +546,7 @@ class Keeper:
             left = members[instance.id]
             if not left:
                 instance.gone = True
+                instance.kill_at = None
                 self._tell(Gone(instance.id))
                 continue
             if instance.killed:
@@ -464,23 +560,18 @@ class Keeper:
         while True:
             table = processes.table(self._features)
             owners = {instance.id: instance.owner for instance in self._instances.values()}
-            members = processes.members(owners, table, adopter=os.getpid(), features=self._features)
+            members = processes.members(owners, table, adopter=self._adopter, features=self._features)
             left = {pid for pids in members.values() for pid in pids}
             if self._features.subreaper:
                 left.update(process.pid for process in table.values() if process.parent == os.getpid())
-            for pid in left:
-                _signal(pid, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                while os.waitpid(-1, os.WNOHANG)[0]:
-                    pass
-            if not left:
+            within_reach = [pid for pid in left if _signal(pid, signal.SIGKILL)]
+            for _ in self._statuses():
+                pass
+            if not within_reach:
+                if left:
+                    _say(f"not allowed to end {', '.join(map(str, sorted(left)))}")
                 return status
             time.sleep(SWEEP_S)
-
-
-def _patience(core: _Core) -> float:
-    """When the core has been silent for too long: monotonic seconds."""
-    return core.last_beat + CORE_WATCHDOG_S if core.ready else core.started + READY_WITHIN_S
 
 
 def _standard_input() -> tuple[int, int | None]:
@@ -490,9 +581,36 @@ def _standard_input() -> tuple[int, int | None]:
     return os.open(os.devnull, os.O_RDONLY), None
 
 
-def _signal(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
+def _raise_nofile(hard: int) -> int:
+    """As many descriptors for dynod as there may be; returns how many that is."""
+    for wanted in (hard, OPEN_MAX):
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            break
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return soft if soft != resource.RLIM_INFINITY else sys.maxsize
+
+
+def own_descriptors() -> None:
+    """0, 1 and 2 are there, whatever started dynod, and nothing else it has left open reaches core or dynos."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 (stderr)
+        os.set_inheritable(fd, True)
+    os.close(fd)
+    for entry in os.listdir("/dev/fd"):  # noqa: PTH208 (pathlib is heavy here)
+        with contextlib.suppress(OSError):
+            if int(entry) > 2:  # noqa: PLR2004 (stderr)
+                os.set_inheritable(int(entry), False)
+
+
+def _signal(pid: int, number: int) -> bool:
+    """False when this user may not signal it."""
+    try:
         os.kill(pid, number)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return True
 
 
 def _in(delay_s: float) -> str:
@@ -500,22 +618,18 @@ def _in(delay_s: float) -> str:
 
 
 def _say(text: str) -> None:
+    """On stderr, if whoever reads it keeps up: nothing that reads may stop the keeper."""
     with contextlib.suppress(OSError):
-        os.write(2, f"dynod: {text}\n".encode())
-
-
-def _close_on_exec() -> None:
-    """What the caller has open (`dynod up 3<file`, make's job server) is none of the core's and the dynos' business."""
-    for name in os.listdir("/dev/fd"):  # noqa: PTH208 (numbers are wanted)
-        if int(name) > 2:  # noqa: PLR2004 (stderr)
-            with contextlib.suppress(OSError):  # the one that lists the folder
-                os.set_inheritable(int(name), False)
+        room = select.poll()
+        room.register(2, select.POLLOUT)
+        if room.poll(0):
+            os.write(2, f"dynod: {text}\n".encode())
 
 
 def main(argv: list[str]) -> int:
     """Run `dynod up …` or `dynod serve …`; `argv` begins with the verb. Returns the exit status."""
     faulthandler.enable()
-    _close_on_exec()
+    own_descriptors()
     features = detect(os.environ)
     notifier = Notifier(os.environ)
     return Keeper(argv, features=features, notifier=notifier).run()

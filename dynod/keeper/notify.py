@@ -15,7 +15,7 @@ class Notifier:
         for_pid = environ.pop("WATCHDOG_PID", "")
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) if address else None
-        watched = address and interval.isdigit() and for_pid in {"", str(os.getpid())}
+        watched = address and interval.isdecimal() and int(interval) > 0 and for_pid in {"", str(os.getpid())}
         self.watchdog_s: float | None = int(interval) / 2_000_000 if watched else None  # half, as sd_watchdog advises
 
     def send(self, text: str) -> None:

@@ -30,6 +30,7 @@ class Owner(NamedTuple):
 
     pid: int
     marks: tuple[bytes, ...]
+    reaped: bool = False  # the status of the main process was taken: from then on its number may be another's
 
 
 def table(features: Features) -> dict[int, Process]:
@@ -52,11 +53,16 @@ def members(
     for process in processes.values():
         for leader in {process.session, process.group}:
             by_session.setdefault(leader, []).append(process.pid)
-    mains = {owner.pid for owner in owners.values()}
+    mains = {owner.pid for owner in owners.values() if not owner.reaped}
     found: dict[str, set[int]] = {}
     for instance, owner in owners.items():
-        own = {owner.pid} if owner.pid in processes else set()
-        own.update(by_session.get(owner.pid, ()))
+        own: set[int] = set()
+        # A number is given to a new process only when no session or group has it any more: if somebody has the number
+        # of a process that was reaped, then session and group of that number are somebody's too.
+        if not (owner.reaped and owner.pid in processes):
+            own.update(by_session.get(owner.pid, ()))
+            if owner.pid in processes:
+                own.add(owner.pid)
         found[instance] = _with_descendants(own, children)
     taken = set().union(*found.values()) if found else set()
     suspects = children.get(adopter, []) if adopter is not None else list(processes)

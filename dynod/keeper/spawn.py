@@ -43,8 +43,7 @@ def spawn(
 ) -> Started:
     """Fork and exec. Returns once the exec has succeeded; raises SpawnRefusedError with the failing step."""
     keeper = os.getpid()
-    output, output_end = os.pipe()
-    report, report_end = os.pipe()
+    output, output_end, report, report_end = _two_pipes()
     # Blocked over the fork: a signal that met the child before it has handlers of its own would be written to the
     # keeper's wake-up pipe a second time.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -78,6 +77,19 @@ def spawn(
         number, during = refusal.split(" ", 1)
         raise SpawnRefusedError(int(number), during)
     return Started(pid, output)
+
+
+def _two_pipes() -> tuple[int, int, int, int]:
+    fds: list[int] = []
+    try:
+        fds += os.pipe()
+        fds += os.pipe()
+    except OSError as error:
+        for fd in fds:
+            os.close(fd)
+        raise SpawnRefusedError(error.errno or 0, "pipe") from error
+    output, output_end, report, report_end = fds
+    return output, output_end, report, report_end
 
 
 def _child(
@@ -118,7 +130,8 @@ def _child(
         except OSError as error:
             if error.errno != errno.ENOEXEC:
                 raise
-            os.execve("/bin/sh", ["/bin/sh", *argv], env)  # noqa: S606 (a script without #!, as every shell does)
+            # A script without #!, as execvp(3) and every shell do it: by the path that was found.
+            os.execve("/bin/sh", ["/bin/sh", error.filename or argv[0], *argv[1:]], env)  # noqa: S606 (as above)
     except OSError as error:
         number = error.errno or number
     except ValueError:

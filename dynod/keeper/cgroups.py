@@ -1,0 +1,169 @@
+"""A control group for each instance, where this user may make one: who is in it is known whatever it forks or detaches.
+
+Version 2 wherever its tree is mounted and writable for this user (root, or a delegated subtree): membership and
+`cgroup.kill` need no controller. Version 1's freezer elsewhere: stop all, signal each, thaw.
+Groups lie below the keeper's own: `dynod-PID/INSTANCE`. Limits are another matter and come with dyno sizes.
+"""
+
+import contextlib
+import errno
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Final
+
+_MOUNTS: Final = "/proc/self/mountinfo"
+_OWN: Final = "/proc/self/cgroup"
+REMOVE_TRIES: Final = 50  # a group is busy until its last zombie has been reaped
+REMOVE_PAUSE_S: Final = 0.002
+
+
+class Groups:
+    """The groups of one keeper. `root` is its folder; made when the first instance is started."""
+
+    def __init__(self, root: str, *, version: int) -> None:
+        self.root = root
+        self.version = version
+
+    def path(self, instance_id: str) -> str:
+        """Where an instance's group is."""
+        return f"{self.root}/{instance_id}"
+
+    def make(self, instance_id: str) -> str:
+        """Make it. Raises OSError."""
+        path = self.path(instance_id)
+        os.makedirs(path, exist_ok=True)  # noqa: PTH103 (pathlib is heavy here)
+        return path
+
+    def members(self, instance_id: str) -> list[int] | None:
+        """Its living processes, those in groups below it included; None if it has no group."""
+        pids: list[int] = []
+        found = False
+        for folder in self._below(self.path(instance_id)):
+            found = True
+            with contextlib.suppress(OSError):
+                pids += [int(line) for line in _read(f"{folder}/cgroup.procs").split()]
+        return pids if found else None
+
+    def kill(self, instance_id: str) -> None:
+        """SIGKILL to every process of the group at once: nothing that is forked meanwhile escapes."""
+        path = self.path(instance_id)
+        if self.version == 2 and os.path.exists(f"{path}/cgroup.kill"):  # noqa: PLR2004, PTH110
+            with contextlib.suppress(OSError):
+                _write(f"{path}/cgroup.kill", "1")
+                return
+        freezer = f"{path}/freezer.state"
+        frozen = os.path.exists(freezer)  # noqa: PTH110
+        if frozen:
+            with contextlib.suppress(OSError):
+                _write(freezer, "FROZEN")
+        for pid in self.members(instance_id) or []:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if frozen:
+            with contextlib.suppress(OSError):
+                _write(freezer, "THAWED")
+
+    def remove(self, instance_id: str) -> None:
+        """Remove an empty group, and those that the dyno made below it."""
+        _remove(list(self._below(self.path(instance_id))))
+
+    def remove_all(self) -> None:
+        """At the end: every group and the root."""
+        _remove(list(self._below(self.root)))
+
+    @staticmethod
+    def _below(path: str) -> Iterator[str]:
+        for folder, _names, _files in os.walk(path):
+            yield folder
+
+
+def enter(path: str) -> None:
+    """Move this process into a group: between fork and exec. Raises OSError."""
+    _write(f"{path}/cgroup.procs", "0")
+
+
+def find(pid: int) -> Groups | None:
+    """Where groups can be made for the keeper with this process id; None where they cannot. Leaves nothing behind."""
+    for version, mount in _mounts():
+        own = _own_path(version)
+        if own is None:
+            continue
+        root = f"{mount}{own.rstrip('/')}/dynod-{pid}"
+        try:
+            os.mkdir(root, 0o755)  # noqa: PTH102
+        except FileExistsError:
+            pass  # of a process that had this id before: its groups are empty, or it would still have the id
+        except OSError:
+            continue
+        groups = Groups(root, version=version)
+        if _works(groups):
+            return groups
+        groups.remove_all()
+    return None
+
+
+def _works(groups: Groups) -> bool:
+    """Whether processes can be moved in: try it with a child, since a parent's group may forbid it."""
+    path = groups.make("probe")
+    child = os.fork()
+    if child == 0:
+        try:
+            enter(path)
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    groups.remove("probe")
+    return status == 0
+
+
+def _mounts() -> Iterator[tuple[int, str]]:
+    """Version and mount point of the trees that can serve, the best first."""
+    try:
+        lines = _read(_MOUNTS).splitlines()
+    except OSError:
+        return
+    found: list[tuple[int, str]] = []
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        mount = before.split()[4].replace("\\040", " ")
+        kind, _source, options = after.split(None, 2)
+        if kind == "cgroup2":
+            found.append((2, mount))
+        elif kind == "cgroup" and "freezer" in options.split(","):
+            found.append((1, mount))
+    yield from sorted(found, reverse=True)
+
+
+def _own_path(version: int) -> str | None:
+    """This process's group in the tree: proc(5), `ID:CONTROLLERS:PATH`, controllers empty for version 2."""
+    for line in _read(_OWN).splitlines():
+        _id, controllers, path = line.split(":", 2)
+        if (version == 2 and not controllers) or (version == 1 and "freezer" in controllers.split(",")):  # noqa: PLR2004
+            return path
+    return None
+
+
+def _remove(folders: list[str]) -> None:
+    for folder in sorted(folders, key=len, reverse=True):
+        for _ in range(REMOVE_TRIES):
+            try:
+                os.rmdir(folder)  # noqa: PTH106
+            except OSError as error:
+                if error.errno != errno.EBUSY:
+                    break
+                time.sleep(REMOVE_PAUSE_S)
+            else:
+                break
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8") as file:  # noqa: PTH123
+        return file.read()
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123
+        file.write(text)
