@@ -5,12 +5,12 @@ from typing import Final
 
 SHORTEST: Final = 3
 LONGEST: Final = 30
-_NAME: Final = re.compile(rf"[a-z][a-z0-9-]{{{SHORTEST - 2},{LONGEST - 2}}}[a-z0-9]", re.ASCII)
+APP_NAME: Final = re.compile(rf"[a-z][a-z0-9-]{{{SHORTEST - 2},{LONGEST - 2}}}[a-z0-9]", re.ASCII)
 
 
 def app_name_fault(name: str) -> str | None:
     """What is wrong with a name, to be put after the name itself; None if it is one."""
-    if _NAME.fullmatch(name):
+    if APP_NAME.fullmatch(name):
         return None
     if not SHORTEST <= len(name) <= LONGEST:
         return f"expected {SHORTEST} to {LONGEST} characters, found {len(name)}"

@@ -1,0 +1,305 @@
+"""The daemon's settings: flag > `DYNOD_*` > file > default, checked to the last key before anything is started.
+
+dynod.toml (+ environment + flags) → values of `core` and plain structs. Every fault is reported, not only the first,
+each with the place it stands in. The tree is a msgspec struct, so that a core can leave it with the keeper for the next.
+What `[router]` may hold is the router's to say: the daemon hands that table on.
+"""
+
+import os
+import signal
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, Literal, NamedTuple, Protocol
+
+import msgspec
+
+from dynod.core.app_name import APP_NAME
+from dynod.core.dyno import StopRule
+from dynod.core.log_buffer import BUFFER_BYTES, STALL_S
+from dynod.core.log_history import HISTORY_LINES
+from dynod.core.setting_kinds import Seconds, Text, Value, Whole
+from dynod.core.settings_table import (
+    DYNO_KNOBS,
+    KNOBS,
+    DynoRules,
+    Knob,
+    Layer,
+    as_written,
+    dyno_rules,
+    printable,
+    read_rows,
+    read_table,
+    router_changes,
+)
+from dynod.core.suggest import did_you_mean
+from dynod.errors import SettingsError, UsageError
+from dynod.listeners import ListenAddress, parse_listen_address
+
+FILE_NAME: Final = "dynod.toml"
+SYSTEM_FILE: Final = Path("/etc/dynod") / FILE_NAME
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+
+class Serve(msgspec.Struct, frozen=True, kw_only=True):
+    """`[serve]`: where `dynod serve` is reached, and where it keeps its state."""
+
+    listen: tuple[ListenAddress, ...] = (
+        ListenAddress(host="0.0.0.0", port=5000),  # noqa: S104 (a server's router is to be reached: contracts 4)
+        ListenAddress(host="::", port=5000),
+    )
+    socket: str = ""  # the default place
+    api: ListenAddress | None = None  # off
+    metrics: ListenAddress | None = None  # off
+    state: str = ""  # the default place
+    apps_domain: str = "localhost"
+    default_app: str = ""  # the only app
+
+
+class Dynos(msgspec.Struct, frozen=True, kw_only=True):
+    """`[dynos]`: how every app's dynos are treated, unless the app says otherwise."""
+
+    starts_at_once: int = 0  # four a processor
+    rules: dict[str, Value] = {}  # a layer of `core/settings_table`
+
+
+class Logs(msgspec.Struct, frozen=True, kw_only=True):
+    """`[logs]`: the log stream's bounds."""
+
+    stall_s: float = STALL_S
+    buffer_bytes: int = BUFFER_BYTES
+    history_lines: int = HISTORY_LINES
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All of dynod.toml. `router` is as TOML has it; `app` is a layer, and there in `up` alone."""
+
+    serve: Serve = Serve()
+    dynos: Dynos = Dynos()
+    logs: Logs = Logs()
+    router: dict[str, bool | int | float | str | list[str]] = {}
+    app: dict[str, Value] = {}
+
+    def dyno_rules(self, process_type: str, rows: Mapping[str, str] | None = None) -> DynoRules:
+        """The rules for a process type of an app with these rows in the store."""
+        return dyno_rules(process_type, (read_rows(rows or {})[0], self.app, self.dynos.rules))
+
+    def app_router(self, rows: Mapping[str, str] | None = None) -> dict[str, Value]:
+        """What is to be changed in the router's own settings for an app with these rows in the store."""
+        return router_changes((read_rows(rows or {})[0], self.app))
+
+
+def stop_rule(rules: DynoRules) -> StopRule:
+    """The same in this system's signal numbers."""
+    return StopRule(signal=signal.Signals[rules.stop_signal], grace_s=rules.grace_s)
+
+
+def settings_file(config: Path | None, environ: Mapping[str, str], *, system: Path = SYSTEM_FILE) -> Path | None:
+    """The file of `dynod serve`: the one asked for, whether it is there or not, else the system's if that is there."""
+    if config is None and environ.get("DYNOD_CONFIG"):
+        config = Path(environ["DYNOD_CONFIG"])
+    return config if config is not None else system if system.exists() else None
+
+
+def state_folder(settings: Settings, environ: Mapping[str, str], *, uid: int | None = None) -> Path:
+    """Where `dynod serve` keeps its state (contracts 4)."""
+    if settings.serve.state:
+        return Path(settings.serve.state)
+    if environ.get("STATE_DIRECTORY"):  # systemd's; several are separated by colons, systemd.exec(5)
+        return Path(environ["STATE_DIRECTORY"].partition(":")[0])
+    if (os.geteuid() if uid is None else uid) == 0:
+        return Path("/var/lib/dynod")
+    home = environ.get("XDG_STATE_HOME") or f"{environ.get('HOME', '')}/.local/state"
+    return Path(home) / "dynod"
+
+
+def load_settings(
+    file: Path | None,
+    *,
+    environ: Mapping[str, str],
+    flags: Mapping[str, str | Sequence[str]] | None = None,
+    verb: Literal["serve", "up"] = "serve",
+) -> Settings:
+    """Put the places together. `flags`: "serve.listen" → what was given as `--listen`, once or several times.
+
+    Raises SettingsError with one fault a line.
+    """
+    reading = _Reading(verb)
+    if file is not None:
+        reading.file(file)
+    reading.environment(environ)
+    for name, found in (flags or {}).items():
+        section, _, key = name.partition(".")
+        reading.text(f"--{key.replace('_', '-')}", section, key, found if isinstance(found, str) else ",".join(found))
+    return reading.settings()
+
+
+class _Kind(Protocol):
+    """As `core`'s kinds, for values that only the daemon knows."""
+
+    @property
+    def expected(self) -> str: ...
+
+    def fit(self, found: object) -> object | None: ...
+
+    def parse(self, text: str) -> object | None: ...
+
+
+class _Addresses:
+    """`[serve] listen`: one or several."""
+
+    expected = "[HOST:]PORT, or a list of them"
+
+    def fit(self, found: object) -> tuple[ListenAddress, ...] | None:
+        texts = [found] if isinstance(found, str) else found
+        if not isinstance(texts, list) or not texts:
+            return None
+        addresses = [_address(text) for text in texts if isinstance(text, str)]
+        read = tuple(address for address in addresses if address is not None)
+        return read if len(read) == len(texts) else None
+
+    def parse(self, text: str) -> tuple[ListenAddress, ...] | None:
+        return self.fit([piece.strip() for piece in text.split(",")])
+
+
+class _Switched(NamedTuple):
+    """What was read: None there is a value, as against nothing that could be read."""
+
+    address: ListenAddress | None
+
+
+class _OptionalAddress:
+    """An address that may be switched off."""
+
+    expected = '[HOST:]PORT, or "": off'
+
+    def fit(self, found: object) -> _Switched | None:
+        return self.parse(found) if isinstance(found, str) else None
+
+    def parse(self, text: str) -> _Switched | None:
+        address = _address(text)
+        return _Switched(address) if address is not None or not text else None
+
+
+def _address(text: str) -> ListenAddress | None:
+    try:
+        return parse_listen_address(text, option="")
+    except UsageError:
+        return None
+
+
+_PATH: Final = Text(expected='a path, or "": the default place', pattern=r"[^\x00]*")
+_LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN: Final = Text(expected="a domain name in lower case", pattern=rf"{_LABEL}(?:\.{_LABEL})*", longest=253)
+_APP: Final = Text(expected='the name of an app, or "": the only one', pattern=rf"(?:{APP_NAME.pattern})?")
+
+# The plain sections. What is not here is a knob of `core/settings_table`, or the router's.
+_PLAIN: Final[Mapping[str, Mapping[str, _Kind]]] = {
+    "serve": {
+        "listen": _Addresses(),
+        "socket": _PATH,
+        "api": _OptionalAddress(),
+        "metrics": _OptionalAddress(),
+        "state": _PATH,
+        "apps_domain": _DOMAIN,
+        "default_app": _APP,
+    },
+    "dynos": {"starts_at_once": Whole(least=1, most=10_000, off="four a processor")},
+    "logs": {
+        "stall_s": Seconds(off="never"),
+        "buffer_bytes": Whole(least=64 * KIB, most=1024 * MIB, unit="bytes"),
+        "history_lines": Whole(least=100, most=1_000_000, unit="lines"),
+    },
+    "router": {},
+    "app": {},
+}
+_KNOBS: Final[Mapping[str, Mapping[str, Knob]]] = {"dynos": {knob.name: knob for knob in DYNO_KNOBS}, "app": KNOBS}
+
+
+class _Reading:
+    """One pass over all places, farthest first; what comes later replaces what came before, key by key."""
+
+    def __init__(self, verb: str) -> None:
+        self._verb = verb
+        self._read: dict[str, dict[str, object]] = {section: {} for section in _PLAIN}
+        self._faults: list[str] = []
+
+    def file(self, file: Path) -> None:
+        try:
+            document = tomllib.loads(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            self._faults.append(f"{file}: {error.strerror or error}")
+        except UnicodeDecodeError:
+            self._faults.append(f"{file}: expected text in UTF-8")
+        except tomllib.TOMLDecodeError as error:
+            self._faults.append(f"{file}: {error}")
+        else:
+            for section, table in document.items():
+                self._section(str(file), section, table)
+
+    def environment(self, environ: Mapping[str, str]) -> None:
+        for variable, text in sorted(environ.items()):
+            for section in _PLAIN:
+                prefix = f"DYNOD_{section.upper()}_"
+                if variable.startswith(prefix):
+                    self.text(variable, section, variable.removeprefix(prefix).lower(), text)
+
+    def text(self, place: str, section: str, key: str, text: str) -> None:
+        """One setting as text, from where no types are."""
+        if section == "router":
+            self._read[section][key] = _typed(text)
+        elif key in _PLAIN[section]:
+            self._plain(place, section, key, _PLAIN[section][key].parse(text), text)
+        else:
+            self._knobs(place, section, read_rows({key: text}, _KNOBS.get(section, {}), known=_PLAIN[section]))
+
+    def settings(self) -> Settings:
+        """Everything put together. Raises SettingsError."""
+        if self._faults:
+            raise SettingsError("\n".join(self._faults))
+        dynos = self._read["dynos"]
+        plain = {key: dynos[key] for key in _PLAIN["dynos"] if key in dynos}
+        rules = {key: value for key, value in dynos.items() if key not in plain}
+        return msgspec.convert({**self._read, "dynos": {**plain, "rules": rules}}, Settings, from_attributes=True)
+
+    def _section(self, place: str, section: str, table: object) -> None:
+        if section not in _PLAIN:
+            self._faults.append(f"{place}: {printable(section)}: no such section{did_you_mean(section, _PLAIN)}")
+        elif not isinstance(table, dict):
+            self._faults.append(f"{place}: {section}: expected a table, found {as_written(table)}")
+        elif section == "router":
+            self._read[section].update(table)
+        else:
+            plain = _PLAIN[section]
+            for key in [key for key in table if key in plain]:
+                found = table.pop(key)
+                self._plain(place, section, key, plain[key].fit(found), found)
+            self._knobs(place, section, read_table(table, _KNOBS.get(section, {}), known=plain))
+
+    def _plain(self, place: str, section: str, key: str, value: object | None, found: object) -> None:
+        if value is None:
+            self._faults.append(
+                f"{place}: {section}.{key}: expected {_PLAIN[section][key].expected}, found {as_written(found)}"
+            )
+        else:
+            self._read[section][key] = value.address if isinstance(value, _Switched) else value
+
+    def _knobs(self, place: str, section: str, read: tuple[Layer, tuple[str, ...]]) -> None:
+        layer, faults = read
+        self._faults += [f"{place}: {section}.{fault}" for fault in faults]
+        if section == "app" and self._verb == "serve" and (layer or faults):
+            self._faults.append(
+                f"{place}: {section}: this is for `dynod up`; with `dynod serve` it is set for each app: "
+                "dynod settings:set -a APP [TYPE.]KEY=VALUE"
+            )
+        self._read[section].update(layer)
+
+
+def _typed(text: str) -> object:
+    """A text for the router, which knows its types: a number, a list, true or false as TOML has them, else the text."""
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except (tomllib.TOMLDecodeError, KeyError):
+        return text
+    return value if isinstance(value, bool | int | float | str | list) else text
