@@ -52,6 +52,11 @@ class AppTraffic:
             self._backends.remove(instance_id)
             self._router.remove_backend(self.app, instance_id)
 
+    @property
+    def has_backends(self) -> bool:
+        """Whether any dyno of it is up."""
+        return bool(self._backends)
+
     def condition(self, condition: WebCondition) -> None:
         """What a request gets while no dyno can take it."""
         self._router.set_app(self.app, condition=CONDITIONS[condition])
@@ -93,7 +98,13 @@ class Routing:
         await self._router.start(listeners)
 
     async def shutdown(self, *, drain_timeout_s: float) -> None:
-        """Stop accepting, answer what is in flight, cut what remains at the deadline."""
+        """Stop accepting, answer what is in flight, cut what remains at the deadline.
+
+        What waits for a dyno to come up is answered now: none will.
+        """
+        for traffic in self._apps.values():
+            if not traffic.has_backends:
+                traffic.condition(WebCondition.NO_WEB)
         if self._is_started:
             await self._router.shutdown(drain_timeout_s=drain_timeout_s)
 
