@@ -124,6 +124,7 @@ def main() -> None:
     parser.add_argument("--host", default="0.0.0.0")
     parser.add_argument("--port", type=int, default=os.environ.get("PORT"))
     parser.add_argument("--gate")
+    parser.add_argument("--label", help="nothing: it is there to be seen in the log")
     wanted = parser.parse_args()
     if wanted.gate:
         say("waits before it binds")
