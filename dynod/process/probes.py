@@ -58,6 +58,12 @@ class Commands(Protocol):
         ...
 
 
+class Probes(Protocol):
+    """`Prober`."""
+
+    async def probe(self, check: Healthcheck, target: Target) -> Outcome: ...
+
+
 class Prober:
     """Asks one question at a time of one dyno. Made inside the running loop; `close` when done."""
 
@@ -198,7 +204,7 @@ def _status(exit_code: int) -> int:
 class HealthWatch:
     """Follows the checks of instances; `run` is one task an instance, owned by the caller."""
 
-    def __init__(self, prober: Prober, *, clock: Callable[[], float], rng: Callable[[], float] = random.random) -> None:
+    def __init__(self, prober: Probes, *, clock: Callable[[], float], rng: Callable[[], float] = random.random) -> None:
         """`clock` must be the running loop's; `rng` gives numbers from 0 up to 1."""
         self._prober = prober
         self._clock = clock
