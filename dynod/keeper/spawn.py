@@ -125,13 +125,7 @@ def _child(
             end_with_parent(signal.SIGKILL)
             if os.getppid() != keeper:
                 os._exit(137)  # the keeper died before the kernel was told to watch it
-        try:
-            os.execvpe(argv[0], argv, env)  # noqa: S606 (no shell is the point)
-        except OSError as error:
-            if error.errno != errno.ENOEXEC:
-                raise
-            # A script without #!, as execvp(3) and every shell do it: by the path that was found.
-            os.execve("/bin/sh", ["/bin/sh", error.filename or argv[0], *argv[1:]], env)  # noqa: S606 (as above)
+        _exec(argv, env)
     except OSError as error:
         number = error.errno or number
     except ValueError:
@@ -139,3 +133,24 @@ def _child(
     finally:
         os.write(report, _REPORT.format(number, during).encode("ascii"))
         os._exit(127)
+
+
+def _exec(argv: list[str], env: Mapping[str, str]) -> NoReturn:
+    """As execvp(3): along the dyno's PATH, a program that may not be executed does not hide a later one that may.
+
+    A script without #! is run by the shell, where `os.execvpe` would go on along PATH. Raises OSError, ValueError.
+    """
+    name = argv[0]
+    refused: OSError | None = None
+    for path in [name] if "/" in name else [f"{folder or '.'}/{name}" for folder in os.get_exec_path(env)]:
+        try:
+            os.execve(path, argv, env)  # noqa: S606 (no shell is the point)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            refused = refused or error
+        except PermissionError as error:
+            refused = error
+        except OSError as error:
+            if error.errno != errno.ENOEXEC:
+                raise
+            os.execve("/bin/sh", ["/bin/sh", path, *argv[1:]], env)  # noqa: S606 (as execvp)
+    raise refused or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))

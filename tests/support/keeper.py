@@ -103,6 +103,16 @@ class Core:
         message, fds = self._take(kind, fields)
         return message, fds[0]
 
+    def next_of(self, *kinds: type[Message]) -> type[Message]:
+        """Which of these kinds comes first; the message is taken."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while True:
+            for index, (message, _) in enumerate(self._inbox):
+                if isinstance(message, kinds):
+                    del self._inbox[index]
+                    return type(message)
+            self._inbox += self._receive(deadline)
+
     def events(self) -> list[Message]:
         """What has come and was not asked for yet, without waiting."""
         with contextlib.suppress(EOFError):
@@ -289,7 +299,7 @@ class KeeperRun:
         *,
         env: Mapping[str, str] | None = None,
         marks: Sequence[str] = (),
-        cwd: Path | None = None,
+        cwd: Path | str | None = None,
         grace_s: float = 30.0,
         state: str = "",
     ) -> Spawn:
