@@ -26,6 +26,11 @@ class ListenAddress:
     host: str | None
     port: int
 
+    def __str__(self) -> str:
+        if self.host is None:
+            return str(self.port)
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
     @property
     def hosts(self) -> tuple[str, ...]:
         return LOOPBACK if self.host in {None, "localhost"} else (self.host or "",)

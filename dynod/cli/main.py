@@ -27,6 +27,7 @@ class Verb:
 
 VERBS: Final[Mapping[str, Verb]] = {
     "up": Verb(module="dynod.cli.up", line="Run the app of this folder: its dynos, a router, one log stream."),
+    "serve": Verb(module="dynod.cli.serve", line="Run the apps of this machine, as systemd does."),
     "check": Verb(module="dynod.cli.check", line="Check Procfile, app.json and .env; show every problem at once."),
     "ps": Verb(module="dynod.cli.ps", attribute="ps", line="List the dynos of an app, or say why one is as it is."),
     "ps:scale": Verb(module="dynod.cli.ps", attribute="scale", line="Change how many dynos run: web=2 worker+1."),
@@ -36,6 +37,10 @@ VERBS: Final[Mapping[str, Verb]] = {
     "ps:type": Verb(module="dynod.cli.ps", attribute="size", line="Show or change dyno sizes."),
     "apps": Verb(module="dynod.cli.apps", attribute="apps", line="List the apps of this dynod."),
     "apps:info": Verb(module="dynod.cli.apps", attribute="info", line="Show an app."),
+    "apps:create": Verb(
+        module="dynod.cli.apps", attribute="create", line="Register an app from a folder."
+    ),
+    "apps:destroy": Verb(module="dynod.cli.apps", attribute="destroy", line="Stop an app and forget it."),
 }
 
 # Heroku's other names for the same verbs.
@@ -55,6 +60,8 @@ ALIASES: Final[Mapping[str, str]] = {
     "list": "apps",
     "apps:list": "apps",
     "info": "apps:info",
+    "create": "apps:create",
+    "destroy": "apps:destroy",
 }
 
 

@@ -1,11 +1,13 @@
 """`/apps` and `/account`."""
 
-from typing import Final
+from http import HTTPStatus
+from typing import Annotated, Final
 
+import msgspec
 from aiohttp import web
 
 from dynod.platform_api import serializers
-from dynod.platform_api.exchange import answer, answer_list, member, operations
+from dynod.platform_api.exchange import answer, answer_list, member, operations, read_body
 from dynod.platform_api.peer import asker
 
 ATTRIBUTES: Final = (member("name"), member("id"))
@@ -24,6 +26,36 @@ async def list_apps(request: web.Request) -> web.Response:
     """Every app of this daemon."""
     owner = asker(request)
     return answer_list(request, [serializers.app(view, owner=owner) for view in operations(request).apps()], ATTRIBUTES)
+
+
+class Folder(msgspec.Struct, frozen=True):
+    """dynod's own part of a new app: the folder on this machine that it runs from."""
+
+    folder: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+
+
+class NewApp(msgspec.Struct, frozen=True):
+    """The body of POST."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    dynod: Folder
+
+
+@routes.post("/apps")
+async def create(request: web.Request) -> web.Response:
+    """A new app, which runs from a folder."""
+    body = await read_body(request, NewApp)
+    owner = asker(request)
+    view = await operations(request).create_app(body.name, body.dynod.folder, by=owner)
+    return answer(serializers.app(view, owner=owner), HTTPStatus.CREATED)
+
+
+@routes.delete("/apps/{app}")
+async def destroy(request: web.Request) -> web.Response:
+    """Stop the app's dynos and forget it; its folder is left alone."""
+    owner = asker(request)
+    view = await operations(request).destroy_app(request.match_info["app"], by=owner)
+    return answer(serializers.app(view, owner=owner))
 
 
 @routes.get("/apps/{app}")

@@ -65,6 +65,14 @@ class ApiClient:
         """One app."""
         return cast("App", self._send("GET", _path("apps", app)))
 
+    def create_app(self, name: str, folder: str) -> App:
+        """A new app that runs from a folder of the daemon's machine."""
+        return cast("App", self._send("POST", "/apps", {"name": name, "dynod": {"folder": folder}}))
+
+    def destroy_app(self, app: str) -> App:
+        """Stop the app and forget it."""
+        return cast("App", self._send("DELETE", _path("apps", app)))
+
     def formation(self, app: str) -> list[Formation]:
         """Every process type."""
         return cast("list[Formation]", self._list(_path("apps", app, "formation")))

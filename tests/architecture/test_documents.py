@@ -19,7 +19,7 @@ MACHINE_PATHS = re.compile(r"(?<![A-Za-z0-9_.~}>-])/(?:work|root|farm|home/[a-z]
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_readme_has_a_section_for_each_verb(verb: str) -> None:
-    assert re.search(rf"^## `dynod {re.escape(verb)}`", README, re.MULTILINE)
+    assert re.search(rf"^##+ `dynod {re.escape(verb)}`", README, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,8 @@ MAY_IMPORT = {
         "dynod.app_folder",
         "dynod.listeners",
         "dynod.platform_api.client",
+        "dynod.platform_api.finding",
+        "dynod.platform_api.schema",
         "dynod.__version__",
     ),
 }

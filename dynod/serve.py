@@ -1,0 +1,302 @@
+"""`dynod serve`: every app of this machine, from the store and the keeper's snapshot to goodbye.
+
+As in `up`, an unexpected exception ends the core and touches no dyno, and dynos are stopped by `_shut_down` alone.
+"""
+
+import asyncio
+import contextlib
+import grp
+import os
+import signal
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from dynod.app_run import AppParts, AppRun, RunningApps
+from dynod.cli.serve import ServeOptions
+from dynod.core.dyno_sizes import SIZES, UNSIZED, DynoSize
+from dynod.core.formation import RELEASE
+from dynod.core.log_text import FullText
+from dynod.errors import DynodError
+from dynod.folder_claim import runtime_folder
+from dynod.keeper.client import KeeperClient, Snapshot
+from dynod.keeper.features import Features
+from dynod.listeners import listen, url
+from dynod.logs.stdout_sink import StdoutSink
+from dynod.operations import InvalidError, Operations, RunningApp
+from dynod.platform_api.server import PlatformApi
+from dynod.routing import AppTraffic, Routing
+from dynod.serve_plan import ServePlan, make_serve_plan
+from dynod.settings import Settings, load_settings, settings_file, state_folder
+from dynod.stderr import say
+from dynod.store.apps import App
+from dynod.store.audit import Actor
+from dynod.store.store import Store
+
+DRAIN_S: Final = 30.0
+CONTROL_GROUP: Final = "dynod"  # its members may use the control socket
+SYSTEM_SOCKET: Final = Path("/run/dynod/dynod.sock")
+BACKLOG: Final = 128
+PLAN: Final = "plan:"  # of the keys under which the keeper keeps what an app runs
+
+
+class Serve:
+    """Made anew by each core; `prepare`, then `run`. Also the host that `Operations` asks for new apps."""
+
+    def __init__(self, options: ServeOptions, keeper: KeeperClient, snapshot: Snapshot, features: Features) -> None:
+        self._options = options
+        self._keeper = keeper
+        self._snapshot = snapshot
+        self._features = features
+        self._resumes = "serve" in snapshot.stored
+        self._loop = asyncio.get_running_loop()
+        self._ending = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._signals = 0
+        self._status = 0
+
+    def prepare(self) -> None:
+        """Everything that can be refused, before anything is started. Raises DynodError."""
+        self._settings = read_settings(self._options)
+        self._state = state_folder(self._settings, os.environ)
+        self._store = Store.open(self._state)
+        try:
+            self._routing = Routing(self._settings.router)
+            if self._resumes:
+                self._listeners = [socket.socket(fileno=fd) for fd in self._snapshot.held["router"]]
+                self._control = socket.socket(fileno=self._snapshot.held["control"][0])
+            else:
+                self._listeners = [each for address in self._settings.serve.listen for each in listen(address)]
+                self._control = self._listen_for_control()
+        except DynodError:
+            self._store.close()
+            raise
+        if not self._resumes:
+            self._keeper.hold("router", [listener.fileno() for listener in self._listeners])
+            self._keeper.hold("control", [self._control.fileno()])
+            self._keeper.put("serve", "1")
+
+    def _listen_for_control(self) -> socket.socket:
+        path = self._control_path()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
+            probe.connect(os.fspath(path))
+            raise InvalidError(f"another dynod serves on {path}: stop it, or choose another --socket")
+        path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        old = os.umask(0o177)
+        try:
+            listener.bind(os.fspath(path))
+        except OSError as error:
+            listener.close()
+            raise InvalidError(f"cannot listen on {path}: {error.strerror}; choose another --socket") from error
+        finally:
+            os.umask(old)
+        with contextlib.suppress(KeyError, PermissionError):
+            os.chown(path, -1, grp.getgrnam(CONTROL_GROUP).gr_gid)
+            path.chmod(0o660)
+        listener.listen(BACKLOG)
+        return listener
+
+    def _control_path(self) -> Path:
+        if self._settings.serve.socket:
+            return Path(self._settings.serve.socket)
+        return SYSTEM_SOCKET if os.geteuid() == 0 else runtime_folder(os.environ) / SYSTEM_SOCKET.name
+
+    # --- running ----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> int:
+        """Until dynod is told to end; returns its exit status."""
+        async with asyncio.TaskGroup() as group:
+            self._apps = RunningApps(self._keeper, self._snapshot, self._features, group)
+            self._runs: dict[str, tuple[AppRun, AppTraffic]] = {}
+            boots = group.create_task(self._apps.boots.run(), name="boot-watch")
+            lost = group.create_task(self._end_without_keeper(), name="keeper-lost")
+            self._operations = Operations([], host=self)
+            for app in await self._store.apps.all():
+                await self._resume_app(app)
+            self._choose_default_app()
+            await self._routing.start(self._listeners)  # only now: a known host must not be answered 404
+            api = PlatformApi(self._operations)
+            await api.start([self._control])
+            self._apps.listen(signalled=self._signalled, lost=self._lost.set)
+            for number in self._snapshot.signals:
+                self._signalled(number)
+            self._keeper.ready()
+            if not self._resumes:
+                say(f"listening on {url(self._listeners)}" if self._listeners else "listening nowhere")
+                say(f"control socket {self._control_path()}")
+            await self._ending.wait()
+            await self._shut_down()
+            await api.close()
+            self._control.close()
+            self._control_path().unlink(missing_ok=True)
+            boots.cancel()
+            lost.cancel()
+        self._store.close()
+        return self._status
+
+    async def _resume_app(self, app: App) -> None:
+        """Start an app as the store has it, or go on with it as the keeper has it."""
+        kept = self._snapshot.stored.get(PLAN + app.name)
+        try:
+            if kept is not None:
+                plan = msgspec.json.decode(kept, type=ServePlan)
+            elif app.folder is not None:
+                plan = make_serve_plan(app.name, app.folder)
+            else:
+                return
+        except DynodError as error:
+            for line in str(error).splitlines():
+                say(f"{app.name}: {line}")
+            return
+        running = await self._run_app(app, plan)
+        rows = await self._store.formation.of(app.id)
+        run, _traffic = self._runs[app.name]
+        adopted = self._apps.adopt(run)
+        for name, note in self._apps.slot_notes(run).items():
+            if name.partition(".")[0] in plan.commands:
+                run.supervisor.restore(name, note, adopted.get(name, []))
+        quantities = {name: row.quantity for name, row in rows.items() if name in plan.commands and name != RELEASE}
+        run.supervisor.scale({**dict.fromkeys(plan.types, 0), **quantities}, "dynod serve")
+        self._operations.add(running)
+
+    async def _run_app(self, app: App, plan: ServePlan) -> RunningApp:
+        self._keeper.put(PLAN + app.name, msgspec.json.encode(plan).decode("ascii"))
+        knobs = await self._store.settings.of(app.id)
+        traffic = self._routing.add_app(app.name, hosts=[f"{app.name}.{self._settings.serve.apps_domain}"])
+        run = self._apps.add(
+            AppParts(
+                name=app.name,
+                commands={name: plan.command(name, self._settings.dyno_rules(name, rows=knobs)) for name in plan.types},
+                traffic=traffic,
+                sink=lambda on_room: self._history_sink(app.name, on_room),
+                exited=lambda _name, _code: None,
+            )
+        )
+        traffic.lines = run.stream.router_lines
+        self._runs[app.name] = run, traffic
+        rows = await self._store.formation.of(app.id)
+
+        async def keep(quantities: Mapping[str, int], sizes: Mapping[str, DynoSize], by: str) -> None:
+            now = await self._store.formation.of(app.id)
+            changed = {
+                name: (
+                    quantities.get(name, now[name].quantity if name in now else 0),
+                    sizes[name].name if name in sizes else (now[name].size if name in now else UNSIZED.name),
+                )
+                for name in {*quantities, *sizes}
+            }
+            await self._store.formation.set(app.id, changed, by=Actor(name=by, origin="control socket"))
+
+        return RunningApp(
+            id=app.id,
+            name=app.name,
+            web_url=self._web_url(app.name),
+            created_at=app.created_at,
+            supervisor=run.supervisor,
+            journal=run.stream,
+            commands=plan.commands,
+            sizes={name: SIZES.get(row.size, UNSIZED) for name, row in rows.items()},
+            formation_updated_at=max([app.updated_at, *(row.updated_at for row in rows.values())]),
+            keep=keep,
+            maintenance=app.maintenance,
+        )
+
+    def _web_url(self, app: str) -> str:
+        """A URL that works: by name where the listeners are, on loopback."""
+        if not self._listeners:
+            return ""
+        port = self._listeners[0].getsockname()[1]
+        return f"http://{app}.{self._settings.serve.apps_domain}:{port}/"
+
+    def _history_sink(self, app: str, on_room: Callable[[], None]) -> StdoutSink:
+        """Contracts 3: in `serve`, handed on means written to the app's history file."""
+        folder = self._state / "logs"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        fd = os.open(folder / f"{app}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        return StdoutSink(self._loop, text=FullText(), fd=fd, on_room=on_room, on_closed=lambda _error: None)
+
+    def _choose_default_app(self) -> None:
+        """Contracts 4: `default_app`, which unset means the only app."""
+        default = self._settings.serve.default_app or (next(iter(self._runs)) if len(self._runs) == 1 else None)
+        self._routing.set_default_app(default if default in self._runs else None)
+
+    # --- what Operations asks (AppHost) -----------------------------------------------------------------------------
+
+    async def create(self, name: str, folder: Path, by: str) -> RunningApp:
+        """A new app from a folder: web dynos 1, all others 0, unless its app.json says otherwise (Heroku)."""
+        plan = make_serve_plan(name, folder)
+        app = await self._store.apps.create(
+            name,
+            by=Actor(name=by, origin="control socket"),
+            folder=Path(plan.folder),
+            formation={process_type: (plan.first_quantity(process_type), UNSIZED.name) for process_type in plan.types},
+        )
+        running = await self._run_app(app, plan)
+        run, _traffic = self._runs[name]
+        run.stream.api(f"Initial release by user {by}")
+        run.supervisor.scale({name: plan.first_quantity(name) for name in plan.types}, f"created by {by}")
+        self._choose_default_app()
+        return running
+
+    async def destroy(self, app: RunningApp, by: str) -> None:
+        """Stop every dyno, then forget the app. Its folder is left alone."""
+        run, _traffic = self._runs.pop(app.name)
+        await run.stop(self._hurry, f"destroyed by {by}")
+        self._apps.remove(app.name)
+        self._routing.remove_app(app.name)
+        self._keeper.put(PLAN + app.name, None)
+        await self._store.apps.destroy(app.id, by=Actor(name=by, origin="control socket"))
+        self._choose_default_app()
+
+    # --- ending -----------------------------------------------------------------------------------------------------
+
+    def _signalled(self, number: int) -> None:
+        if number == signal.SIGHUP:
+            return  # reload: comes with the systemd service
+        self._signals += 1
+        if self._signals == 1:
+            say(f"{signal.Signals(number).name}: stopping (once more kills what is still running)")
+            self._ending.set()
+        else:
+            self._status = 128 + number
+            self._hurry.set()
+            self._apps.hasten()
+
+    async def _shut_down(self) -> None:
+        drained = asyncio.ensure_future(self._routing.shutdown(drain_timeout_s=DRAIN_S))
+        hurried = asyncio.ensure_future(self._hurry.wait())
+        try:
+            await asyncio.wait({drained, hurried}, return_when=asyncio.FIRST_COMPLETED)
+            if not drained.done():
+                await self._routing.shutdown(drain_timeout_s=0.0)
+            await drained
+        finally:
+            hurried.cancel()
+        await self._apps.stop(self._hurry, "dynod ends")
+        for listener in self._listeners:
+            listener.close()
+
+    async def _end_without_keeper(self) -> None:
+        """Under systemd the unit's cgroup ends everything; without it, this does (contracts 1)."""
+        await self._lost.wait()
+        say("the keeper was killed: ending every dyno")
+        await self._apps.kill_without_keeper()
+        os._exit(128 + signal.SIGKILL)
+
+
+def read_settings(options: ServeOptions) -> Settings:
+    """Settings by their precedence: flags, DYNOD_*, the file, defaults. Raises SettingsError."""
+    flags: dict[str, str | Sequence[str]] = {}
+    if options.listen:
+        flags["serve.listen"] = [str(address) for address in options.listen]
+    if options.socket is not None:
+        flags["serve.socket"] = os.fspath(options.socket)
+    if options.state is not None:
+        flags["serve.state"] = os.fspath(options.state)
+    return load_settings(settings_file(options.config, os.environ), environ=os.environ, flags=flags)

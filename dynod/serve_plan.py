@@ -1,0 +1,83 @@
+"""What `dynod serve` runs of an app that was registered from a folder: read at registration and at dynod's start.
+
+Kept with the keeper: the next core goes by it, not by a folder that has changed meanwhile.
+"""
+
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from dynod.app_folder import check_commands, folder_bins, inspect_app_folder
+from dynod.core.command import analyse
+from dynod.core.environment import manifest_values, missing_variables, serve_environment
+from dynod.core.formation import RELEASE
+from dynod.core.settings_table import DynoRules
+from dynod.errors import AppFolderError
+from dynod.process.slot import Command, Rules
+from dynod.settings import stop_rule
+
+WEB = "web"
+
+
+class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything about the app that a core needs."""
+
+    app: str
+    folder: str
+    commands: dict[str, str]  # process type → command, `release` included
+    first_quantities: dict[str, int]  # of app.json
+    manifest_env: dict[str, str]
+
+    @property
+    def types(self) -> list[str]:
+        """Those that have dynos."""
+        return [name for name in self.commands if name != RELEASE]
+
+    def first_quantity(self, process_type: str) -> int:
+        """How many dynos a new app has: app.json's, else web 1 and the others 0, as Heroku's first deploy."""
+        return self.first_quantities.get(process_type, 1 if process_type == WEB else 0)
+
+    def environment(self, dyno: str, port: int | None) -> Mapping[str, str]:
+        """The variables of one dyno, built from nothing."""
+        return serve_environment(
+            daemon=os.environ,
+            config_vars=self.manifest_env,
+            home=self.folder,
+            folder_bins=folder_bins(Path(self.folder)),
+            dyno=dyno,
+            port=port,
+        )
+
+    def command(self, process_type: str, rules: DynoRules) -> Command:
+        """How the dynos of a process type are started."""
+        shown = self.commands[process_type]
+        return Command(
+            argv=analyse(shown, shell=shutil.which("bash") or "/bin/sh").argv,
+            shown=shown,
+            cwd=self.folder,
+            environment=self.environment,
+            stop=stop_rule(rules),
+            rules=Rules(restart=rules.restart, enforce_boot_timeout=True, boot_timeout_s=rules.boot_timeout_s),
+        )
+
+
+def make_serve_plan(app: str, folder: Path) -> ServePlan:
+    """Read the folder; `.env` is a laptop's and not read. Raises AppFolderError with every fault there is."""
+    read, faults = inspect_app_folder(folder)
+    manifest = read.manifest
+    plan = ServePlan(
+        app=app,
+        folder=str(read.folder),
+        commands={declared.name: declared.command for declared in read.types},
+        first_quantities=dict(manifest.quantities),
+        manifest_env=manifest_values(manifest, elsewhere=(), secret=lambda: secrets.token_hex(32)),
+    )
+    path = plan.environment("check.1", None)["PATH"]
+    faults = (*faults, *missing_variables(manifest, elsewhere=()), *check_commands(read, path=path))
+    if faults:
+        raise AppFolderError("\n".join(str(fault) for fault in faults))
+    return plan
