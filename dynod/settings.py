@@ -1,10 +1,11 @@
 """The daemon's settings: flag > `DYNOD_*` > file > default, checked to the last key before anything is started.
 
 dynod.toml (+ environment + flags) → values of `core` and plain structs. Every fault is reported, not only the first,
-each with the place it stands in. The tree is a msgspec struct, so that a core can leave it with the keeper for the next.
+each with the place it stands in. The tree is a msgspec struct, so that a core can leave it with the keeper.
 What `[router]` may hold is the router's to say: the daemon hands that table on.
 """
 
+import math
 import os
 import signal
 import tomllib
@@ -40,6 +41,7 @@ FILE_NAME: Final = "dynod.toml"
 SYSTEM_FILE: Final = Path("/etc/dynod") / FILE_NAME
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
+MOST_NUMBER: Final = 2**63
 
 
 class Serve(msgspec.Struct, frozen=True, kw_only=True):
@@ -248,7 +250,7 @@ class _Reading:
     def text(self, place: str, section: str, key: str, text: str) -> None:
         """One setting as text, from where no types are."""
         if section == "router":
-            self._read[section][key] = _typed(text)
+            self._for_router(place, {key: _typed(text)})
         elif key in _PLAIN[section]:
             self._plain(place, section, key, _PLAIN[section][key].parse(text), text)
         else:
@@ -269,13 +271,26 @@ class _Reading:
         elif not isinstance(table, dict):
             self._faults.append(f"{place}: {section}: expected a table, found {as_written(table)}")
         elif section == "router":
-            self._read[section].update(table)
+            self._for_router(place, table)
         else:
             plain = _PLAIN[section]
             for key in [key for key in table if key in plain]:
                 found = table.pop(key)
                 self._plain(place, section, key, plain[key].fit(found), found)
             self._knobs(place, section, read_table(table, _KNOBS.get(section, {}), known=plain))
+
+    def _for_router(self, place: str, table: Mapping[str, object]) -> None:
+        """Names and ranges are the router's to check; here only what no setting of its can be."""
+        for key, found in table.items():
+            texts = isinstance(found, list) and all(isinstance(item, str) for item in found)
+            number = isinstance(found, int | float) and math.isfinite(found) and abs(found) < MOST_NUMBER
+            if texts or number or isinstance(found, str):
+                self._read["router"][key] = found
+            else:
+                self._faults.append(
+                    f"{place}: router.{printable(key)}: expected a number, a text, a list of texts, true or false, "
+                    f"found {as_written(found)}"
+                )
 
     def _plain(self, place: str, section: str, key: str, value: object | None, found: object) -> None:
         if value is None:

@@ -16,8 +16,9 @@ MINUTE_S: Final = 60
 DAY_S: Final = 24 * 60 * MINUTE_S
 MONTH_S: Final = 31 * DAY_S  # longer waits are typing errors
 MOST_BYTES: Final = 2**40
+DIGITS: Final = 6  # of a fraction: finer differences are noise, and a text is read back exactly
 
-_NUMBER: Final = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,15})?(?:[eE][+-]?[0-9]{1,2})?", re.ASCII)
+_NUMBER: Final = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,20})?(?:[eE][+-]?[0-9]{1,2})?", re.ASCII)
 _WHOLE: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
 _WORDS: Final = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
 
@@ -55,7 +56,7 @@ class Seconds:
     def fit(self, found: object) -> float | None:
         if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
             return None
-        return float(found) if self.least <= found <= self.most or (self.off and found == 0) else None
+        return round(float(found), DIGITS) if self.least <= found <= self.most or (self.off and found == 0) else None
 
     def parse(self, text: str) -> float | None:
         return self.fit(float(text)) if _NUMBER.fullmatch(text) else None
@@ -70,7 +71,7 @@ class Share:
     def fit(self, found: object) -> float | None:
         if isinstance(found, bool) or not isinstance(found, int | float):
             return None
-        return float(found) if 0 <= found <= 1 else None
+        return round(float(found), DIGITS) if 0 <= found <= 1 else None
 
     def parse(self, text: str) -> float | None:
         return self.fit(float(text)) if _NUMBER.fullmatch(text) else None
