@@ -155,8 +155,10 @@ class Prober:
         return judge_answer(check, answer, host=host, secure=check.scheme.lower() == "https")
 
     async def _get(self, check: Healthcheck, where: Address, headers: dict[str, str], answered: list[int]) -> Answer:
-        path = check.path or "/"
-        url = URL(f"{check.scheme.lower()}://{where}{path if path.startswith('/') else f'/{path}'}", encoded=True)
+        scheme, path = check.scheme.lower(), check.path or "/"
+        if scheme not in {"http", "https"}:
+            raise ValueError(f'its scheme is "{check.scheme}", and only http and https are spoken')
+        url = URL(f"{scheme}://{where}{path if path.startswith('/') else f'/{path}'}", encoded=True)
         # ssl=False: a dyno's own certificate is nobody's business but the app's.
         async with self._session.get(url, headers=headers, allow_redirects=False, ssl=False) as response:
             answered.append(response.status)
