@@ -29,6 +29,7 @@ from dynod.keeper.protocol import (
     Release,
     SetState,
     Signalled,
+    SnapshotEnd,
     Spawned,
     Stop,
     Welcome,
@@ -97,7 +98,7 @@ def test_the_next_core_is_given_everything(tmp_path: Path) -> None:
     with KeeperRun() as keeper:
         first = keeper.next_core()
         snapshot = first.be_ready()
-        assert snapshot.welcome == Welcome(VERSION, 1, [])
+        assert snapshot.welcome[:3] == (VERSION, 1, [])
         assert not any((snapshot.instances, snapshot.held, snapshot.stored, snapshot.events))
         script = f"echo before; read line <{gate}; echo after $line; exec sleep 1000"
         spawned, output = launch(keeper, first, "a", "sh", "-c", script, state="launching")
@@ -115,7 +116,7 @@ def test_the_next_core_is_given_everything(tmp_path: Path) -> None:
         gate.write_text("while no core read\n")
         second = keeper.next_core()
         snapshot = second.hello()
-        assert snapshot.welcome == Welcome(VERSION, 2, [])
+        assert snapshot.welcome[:3] == (VERSION, 2, [])
         assert snapshot.stored == {"plan": "y\udcff"}
         assert list(snapshot.instances) == ["a", "b"]
         running, done = snapshot.instances["a"], snapshot.instances["b"]
@@ -249,8 +250,8 @@ def test_a_core_that_talks_nonsense_is_replaced_and_the_dynos_are_left_alone() -
         keeper.output.wait_for_line("dynod: a frame of .*; replacing the core")
         core = keeper.next_core()
         assert core.be_ready().instances["a"].pid == spawned.pid
-        core.send(Welcome(VERSION, 1, []))  # a keeper's word
-        keeper.output.wait_for_line("dynod: a core does not send Welcome; replacing the core")
+        core.send(SnapshotEnd())  # a keeper's word
+        keeper.output.wait_for_line("dynod: a core does not send SnapshotEnd; replacing the core")
         assert keeper.next_core().be_ready().instances["a"].pid == spawned.pid
 
 

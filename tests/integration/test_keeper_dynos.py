@@ -284,7 +284,7 @@ def test_a_keeper_that_runs_out_of_descriptors_refuses_and_lives() -> None:
         assert len(core.be_ready().instances) == started, "and can hand over what it has"
 
 
-@pytest.mark.parametrize("without", ["pdeathsig", "waitid", "subreaper", "subreaper,pdeathsig,waitid"])
+@pytest.mark.parametrize("without", ["cgroup", "pdeathsig", "waitid", "subreaper", "cgroup,subreaper,pdeathsig,waitid"])
 def test_statuses_come_without_linux_too(without: str) -> None:
     with KeeperRun(env={"DYNOD_WITHOUT": without}) as keeper:
         core = keeper.next_core()
