@@ -1,14 +1,17 @@
 """An event loop whose clock jumps to the next deadline when nothing else is to be done: an hour in a millisecond.
 
-For code that only sleeps and waits; not for real children or sockets, whose news take real time.
+For code that only sleeps and waits; not for real children or sockets, whose news take real time. What is given to a
+thread is done at once, in the loop.
 """
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
+from typing import Any, TypeVar, TypeVarTuple
 
 Result = TypeVar("Result")
+Arguments = TypeVarTuple("Arguments")
 
 
 class _JumpingSelector(selectors.SelectSelector):
@@ -34,6 +37,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._jumping.now
+
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[*Arguments], Result], *args: *Arguments
+    ) -> asyncio.Future[Result]:
+        del executor
+        done: asyncio.Future[Result] = self.create_future()
+        done.set_result(func(*args))
+        return done
 
 
 def run_virtually(main: Coroutine[Any, Any, Result]) -> Result:
