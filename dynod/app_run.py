@@ -16,6 +16,7 @@ from typing import Final
 from dynod.core.dyno import InstanceEvent
 from dynod.core.ports import FIRST_PORT, LAST_PORT, PortAllotment
 from dynod.keeper import processes
+from dynod.keeper.cgroups import Groups
 from dynod.keeper.client import Events, KeeperClient, Snapshot
 from dynod.keeper.features import Features
 from dynod.logs.pump import OutputPump
@@ -110,6 +111,7 @@ class RunningApps:
         self.group = group
         self.boots = BootWatch(SocketTable(self.members, by_netlink=features.netlink and features.proc))
         self.gate = StartGate(BOOTING_AT_ONCE)
+        self._groups = Groups(snapshot.groups) if snapshot.groups else None
         self._snapshot = snapshot
         self._runs: dict[str, AppRun] = {}
         taken = [
@@ -181,14 +183,24 @@ class RunningApps:
 
     def members(self, instance_ids: Collection[str]) -> Mapping[str, Collection[int]]:
         """The living processes of each of these instances."""
-        owners = {id_: owner for id_, owner in self._owners().items() if id_ in instance_ids}
-        table = processes.table(self.features)
-        found = processes.members(owners, table, adopter=os.getppid(), features=self.features)
+        found: dict[str, Collection[int]] = {}
+        if self._groups is not None:
+            for id_ in instance_ids:
+                if (grouped := self._groups.members(id_)) is not None:
+                    found[id_] = grouped
+        owners = {id_: owner for id_, owner in self._owners().items() if id_ in instance_ids and id_ not in found}
+        if owners:
+            table = processes.table(self.features)
+            found |= processes.members(owners, table, adopter=os.getppid(), features=self.features)
         return {id_: found.get(id_, []) for id_ in instance_ids}
 
     def _owners(self) -> dict[str, processes.Owner]:
         return {
-            id_: processes.Owner(instance.pid, tuple(os.fsencode(mark) for mark in instance.marks))
+            id_: processes.Owner(
+                instance.pid,
+                tuple(os.fsencode(mark) for mark in instance.marks),
+                reaped=instance.exit_code is not None,
+            )
             for run in self._runs.values()
             for id_, instance in run.supervisor.instances.items()
             if instance.pid
@@ -212,11 +224,16 @@ class RunningApps:
     async def kill_without_keeper(self) -> None:
         """The keeper was killed: no dyno outlives it (contracts 1)."""
         owners = self._owners()
+        if self._groups is not None:
+            for id_ in owners:
+                self._groups.kill(id_)
         while True:
             table = processes.table(self.features)
             # Orphans fall to whoever this core has fallen to.
             members = processes.members(owners, table, adopter=os.getppid(), features=self.features)
             if not any(members.values()):
+                if self._groups is not None:
+                    self._groups.remove_all()
                 return
             for id_, pids in members.items():
                 processes.send(pids, signal.SIGKILL, leader=owners[id_].pid)

@@ -2,7 +2,8 @@
 
 Version 2 wherever its tree is mounted and writable for this user (root, or a delegated subtree): membership and
 `cgroup.kill` need no controller. Version 1's freezer elsewhere: stop all, signal each, thaw.
-Groups lie below the keeper's own: `dynod-PID/INSTANCE`. Limits are another matter and come with dyno sizes.
+Groups lie below the keeper's own: `dynod-PID/INSTANCE`, PID being the keeper's. Limits are another matter and come
+with dyno sizes.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ from typing import Final
 
 _MOUNTS: Final = "/proc/self/mountinfo"
 _OWN: Final = "/proc/self/cgroup"
+_PREFIX: Final = "dynod-"
 REMOVE_TRIES: Final = 50  # a group is busy until its last zombie has been reaped
 REMOVE_PAUSE_S: Final = 0.002
 
@@ -22,9 +24,8 @@ REMOVE_PAUSE_S: Final = 0.002
 class Groups:
     """The groups of one keeper. `root` is its folder; made when the first instance is started."""
 
-    def __init__(self, root: str, *, version: int) -> None:
+    def __init__(self, root: str) -> None:
         self.root = root
-        self.version = version
 
     def path(self, instance_id: str) -> str:
         """Where an instance's group is."""
@@ -49,7 +50,7 @@ class Groups:
     def kill(self, instance_id: str) -> None:
         """SIGKILL to every process of the group at once: nothing that is forked meanwhile escapes."""
         path = self.path(instance_id)
-        if self.version == 2 and os.path.exists(f"{path}/cgroup.kill"):  # noqa: PLR2004, PTH110
+        if os.path.exists(f"{path}/cgroup.kill"):  # noqa: PTH110 (version 2, since Linux 5.14)
             with contextlib.suppress(OSError):
                 _write(f"{path}/cgroup.kill", "1")
                 return
@@ -85,23 +86,40 @@ def enter(path: str) -> None:
 
 
 def find(pid: int) -> Groups | None:
-    """Where groups can be made for the keeper with this process id; None where they cannot. Leaves nothing behind."""
+    """Where groups can be made for the keeper with this process id; None where they cannot.
+
+    Ends what is left in groups of keepers that were killed together with their core: nobody else will.
+    """
     for version, mount in _mounts():
         own = _own_path(version)
         if own is None:
             continue
-        root = f"{mount}{own.rstrip('/')}/dynod-{pid}"
+        folder = f"{mount}{own.rstrip('/')}"
+        _sweep(folder)
+        root = f"{folder}/{_PREFIX}{pid}"
         try:
             os.mkdir(root, 0o755)  # noqa: PTH102
         except FileExistsError:
             pass  # of a process that had this id before: its groups are empty, or it would still have the id
         except OSError:
             continue
-        groups = Groups(root, version=version)
+        groups = Groups(root)
         if _works(groups):
             return groups
         groups.remove_all()
     return None
+
+
+def _sweep(folder: str) -> None:
+    for name in os.listdir(folder):  # noqa: PTH208
+        pid = name.removeprefix(_PREFIX)
+        if name.startswith(_PREFIX) and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):  # noqa: PTH110
+            groups = Groups(f"{folder}/{name}")
+            with contextlib.suppress(OSError):
+                for instance_id in os.listdir(groups.root):  # noqa: PTH208
+                    if os.path.isdir(f"{groups.root}/{instance_id}"):  # noqa: PTH112
+                        groups.kill(instance_id)
+            groups.remove_all()
 
 
 def _works(groups: Groups) -> bool:
@@ -138,7 +156,7 @@ def _mounts() -> Iterator[tuple[int, str]]:
 
 
 def _own_path(version: int) -> str | None:
-    """This process's group in the tree: proc(5), `ID:CONTROLLERS:PATH`, controllers empty for version 2."""
+    """Where this process is in the tree: proc(5), `ID:CONTROLLERS:PATH`, controllers empty for version 2."""
     for line in _read(_OWN).splitlines():
         _id, controllers, path = line.split(":", 2)
         if (version == 2 and not controllers) or (version == 1 and "freezer" in controllers.split(",")):  # noqa: PLR2004

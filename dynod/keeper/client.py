@@ -78,6 +78,7 @@ class Snapshot(NamedTuple):
 
     generation: int
     signals: list[int]
+    groups: str
     adopted: list[Adopted]
     held: dict[str, list[int]]
     stored: dict[str, str]
@@ -110,7 +111,7 @@ class KeeperClient:
     async def connect(self) -> Snapshot:
         """Say hello and take over what there is. Raises KeeperLostError or ProtocolError."""
         snapshot: asyncio.Future[Snapshot] = self._loop.create_future()
-        generation, signals = 0, [0]
+        generation, signals, groups = 0, [0], ""
         adopted: list[Adopted] = []
         held: dict[str, list[int]] = {}
         stored: dict[str, str] = {}
@@ -120,7 +121,7 @@ class KeeperClient:
             snapshot.set_exception(error)
 
         def take() -> None:
-            nonlocal generation, signals
+            nonlocal generation, signals, groups
             try:
                 received = self._channel.receive()
             except EOFError:
@@ -131,7 +132,7 @@ class KeeperClient:
                 return
             for index, (message, fds) in enumerate(received):
                 match message:
-                    case Welcome(version, generation, signals):
+                    case Welcome(version, generation, signals, groups):
                         if version != VERSION:
                             fail(ProtocolError(f"keeper speaks {version}, core speaks {VERSION}"))
                             return
@@ -143,7 +144,7 @@ class KeeperClient:
                         stored[key] = value
                     case SnapshotEnd():
                         self._loop.remove_reader(self._channel.fileno())
-                        snapshot.set_result(Snapshot(generation, signals, adopted, held, stored))
+                        snapshot.set_result(Snapshot(generation, signals, groups, adopted, held, stored))
                         self._backlog = received[index + 1 :]  # events that came right behind
                         return
                     case _:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _PR_SET_CHILD_SUBREAPER = 36
 
-NAMES = ("subreaper", "pdeathsig", "proc", "waitid", "tee", "epoll", "netlink")
+NAMES = ("subreaper", "pdeathsig", "proc", "waitid", "tee", "epoll", "netlink", "cgroup")
 WITHOUT = "DYNOD_WITHOUT"
 
 
@@ -26,6 +26,7 @@ class Features(NamedTuple):
     tee: bool  # a pipe can be read without being emptied
     epoll: bool  # descriptors can be watched edge-triggered
     netlink: bool  # listening sockets can be asked of the kernel
+    cgroup: bool  # processes can be held together by control groups, where this user may make them
 
 
 def detect(environ: Mapping[str, str]) -> Features:
@@ -42,6 +43,7 @@ def detect(environ: Mapping[str, str]) -> Features:
         tee=linux and "tee" not in without,
         epoll=linux and "epoll" not in without,
         netlink=linux and "netlink" not in without,
+        cgroup=linux and "cgroup" not in without,
     )
 
 

@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from dynod.keeper import processes
+from dynod.keeper import cgroups, processes
 from dynod.keeper.features import Features, become_subreaper, detect
 from dynod.keeper.notify import Notifier
 from dynod.keeper.protocol import (
@@ -56,6 +56,7 @@ from dynod.keeper.protocol import (
 from dynod.keeper.spawn import SpawnRefusedError, spawn
 
 SWEEP_S = 0.05  # between rounds of SIGKILL while processes are still being forked, or where no SIGCHLD tells
+LOOKS = 10  # at the process table, one after the other, before the keeper turns to other things
 OVERSLEPT_S = 1.0  # dynod itself was stopped (Ctrl-Z) or the machine slept: the core had no chance to beat
 EX_SOFTWARE = 70  # sysexits(3)
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
@@ -159,6 +160,7 @@ class Keeper:
         self._adopter = os.getpid() if features.subreaper else None
         if features.subreaper:
             become_subreaper()
+        self._groups = cgroups.find(os.getpid()) if features.cgroup else None
         self._most_fds = _raise_nofile(self._nofile[1])  # the core inherits it; dynos get theirs back
 
     # --- the loop ---------------------------------------------------------------------------------------------------
@@ -405,7 +407,9 @@ class Keeper:
     def _greet(self, core: _Core) -> None:
         core.greeted = True
         core.last_beat = time.monotonic()
-        self._send(core, Welcome(VERSION, self._generation, list(self._signals)))
+        self._send(
+            core, Welcome(VERSION, self._generation, list(self._signals), self._groups.root if self._groups else "")
+        )
         for instance in self._instances.values():
             self._send(
                 core,
@@ -441,19 +445,34 @@ class Keeper:
                     cwd=request.cwd,
                     stdin=self._stdin,
                     nofile=self._nofile,
+                    group=self._make_group(request.id),
                     features=self._features,
                 )
             except SpawnRefusedError as error:
+                if self._groups is not None:
+                    self._groups.remove(request.id)
                 self._send(core, SpawnFailed(request.id, error.errno, error.during))
                 return
             instance = self._instances[request.id] = _Instance(request, started.pid, started.output)
         self._send(core, Spawned(instance.id, instance.pid, instance.started_at), [instance.output])
+
+    def _make_group(self, id_: str) -> str | None:
+        """Without one, as where the machine has too many, the process table tells whose a process is."""
+        if self._groups is None:
+            return None
+        try:
+            return self._groups.make(id_)
+        except OSError as error:
+            _say(f"no control group for an instance: {error}")
+            return None
 
     def _forget(self, id_: str) -> None:
         instance = self._instances.get(id_)
         if instance is not None and instance.gone:
             os.close(instance.output)
             del self._instances[id_]
+            if self._groups is not None:
+                self._groups.remove(id_)
 
     def _release(self, name: str) -> None:
         for fd in self._held.pop(name, ()):
@@ -462,7 +481,11 @@ class Keeper:
     # --- processes --------------------------------------------------------------------------------------------------
 
     def _reap(self) -> None:
-        """Take every status there is: of the core, of dynos, of orphans that fell to us."""
+        if self._take_statuses():
+            self._settle()
+
+    def _take_statuses(self) -> bool:
+        """Take every status there is: of the core, of dynos, of orphans that fell to us; False when there was none."""
         by_pid = {instance.pid: instance for instance in self._instances.values() if instance.exit_code is None}
         taken = False
         left_behind: list[_Instance] = []
@@ -478,8 +501,7 @@ class Keeper:
                 if not instance.stopping:
                     left_behind.append(instance)
         self._kill(left_behind)
-        if taken:
-            self._settle()
+        return taken
 
     def _statuses(self) -> Iterable[tuple[int, int]]:
         """Every status there is; whose it is the caller knows. Nobody else in this process waits for children."""
@@ -498,9 +520,19 @@ class Keeper:
             yield pid, os.waitstatus_to_exitcode(status)
 
     def _members(self, instances: Iterable[_Instance]) -> dict[str, list[int]]:
-        owners = {instance.id: instance.owner for instance in instances}
-        table = processes.table(self._features)
-        return processes.members(owners, table, adopter=self._adopter, features=self._features)
+        """Of the instances that have a control group it knows; of the others the process table."""
+        found: dict[str, list[int]] = {}
+        owners: dict[str, processes.Owner] = {}
+        for instance in instances:
+            grouped = self._groups.members(instance.id) if self._groups is not None else None
+            if grouped is not None:
+                found[instance.id] = grouped
+            else:
+                owners[instance.id] = instance.owner
+        if owners:
+            table = processes.table(self._features)
+            found |= processes.members(owners, table, adopter=self._adopter, features=self._features)
+        return found
 
     def _stop(self, instance: _Instance, number: int, grace_s: float) -> None:
         if instance.gone:
@@ -532,37 +564,50 @@ class Keeper:
         counts = []
         for instance in instances:
             instance.killed = True
-            counts.append((instance, processes.send(members[instance.id], signal.SIGKILL, leader=instance.pid)))
+            counts.append((instance, len(members[instance.id])))
+            self._kill_members(instance, members[instance.id])
         return counts
 
+    def _kill_members(self, instance: _Instance, members: list[int]) -> None:
+        if self._groups is not None:
+            self._groups.kill(instance.id)
+        processes.send(members, signal.SIGKILL, leader=instance.pid)
+
     def _settle(self) -> None:
-        """Find out which instances have no process left; go on killing those whose time is over."""
-        open_ones = [instance for instance in self._instances.values() if instance.exit_code is not None]
-        open_ones = [instance for instance in open_ones if not instance.gone]
-        if not open_ones:
-            return
-        members = self._members(open_ones)
+        """Find out which instances have no process left; go on killing those whose time is over.
+
+        A look at the process table is not made in one moment: of a chain of processes that each fork and exit, it may
+        meet none. But then one has ended meanwhile and fallen to us, or is about to. So nothing is gone until a look
+        found nothing and nobody has ended during it.
+        """
+        for _ in range(LOOKS):
+            open_ones = [each for each in self._instances.values() if each.exit_code is not None and not each.gone]
+            if not open_ones:
+                return
+            members = self._members(open_ones)
+            changes = not all(members.values()) and processes.someone_changes(self._adopter, self._features)
+            unsettled = not all(members.values()) and self._take_statuses()
+            if not unsettled and not changes:
+                break
         for instance in open_ones:
             left = members[instance.id]
-            if not left:
+            if not left and not unsettled:
                 instance.gone = True
                 instance.kill_at = None
                 self._tell(Gone(instance.id))
                 continue
             if instance.killed:
-                processes.send(left, signal.SIGKILL, leader=instance.pid)
-            if instance.killed or not self._features.subreaper:
+                self._kill_members(instance, left)
+            if instance.killed or unsettled or not self._features.subreaper:
                 self._sweep_at = time.monotonic() + SWEEP_S
 
     def _end(self, status: int) -> int:
         """Nothing outlives the keeper: kill what is left, its orphans included, and take every status."""
         self._notifier.send("STOPPING=1")
         while True:
-            table = processes.table(self._features)
-            owners = {instance.id: instance.owner for instance in self._instances.values()}
-            members = processes.members(owners, table, adopter=self._adopter, features=self._features)
-            left = {pid for pids in members.values() for pid in pids}
+            left = {pid for pids in self._members(self._instances.values()).values() for pid in pids}
             if self._features.subreaper:
+                table = processes.table(self._features)
                 left.update(process.pid for process in table.values() if process.parent == os.getpid())
             within_reach = [pid for pid in left if _signal(pid, signal.SIGKILL)]
             for _ in self._statuses():
@@ -570,6 +615,8 @@ class Keeper:
             if not within_reach:
                 if left:
                     _say(f"not allowed to end {', '.join(map(str, sorted(left)))}")
+                if self._groups is not None:
+                    self._groups.remove_all()
                 return status
             time.sleep(SWEEP_S)
 

@@ -76,6 +76,13 @@ def members(
     return {instance: sorted(pids) for instance, pids in found.items()}
 
 
+def someone_changes(adopter: int | None, features: Features) -> bool:
+    """Whether an orphan cannot be told whose it is just now: while it execs or ends, a process has no environment."""
+    if adopter is None or not features.proc:
+        return False
+    return any(process.parent == adopter and not _environment(process.pid) for process in table(features).values())
+
+
 def send(pids: Iterable[int], number: int, *, leader: int) -> int:
     """Signal the group led by `leader` at once, then each process outside it; returns how many there were.
 

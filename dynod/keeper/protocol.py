@@ -121,6 +121,7 @@ class Welcome(NamedTuple):
     version: int
     generation: int  # 1 for the first core, one more for each that follows
     signals: list[int]  # signals taken so far, in order: a stop asked for while no core lived is not lost
+    groups: str  # the folder in which each instance has a control group named by its id; empty where there is none
 
 
 class Instance(NamedTuple):

@@ -11,6 +11,7 @@ import signal
 from collections.abc import Mapping
 from typing import NamedTuple, NoReturn
 
+from dynod.keeper.cgroups import enter
 from dynod.keeper.features import Features, end_with_parent
 
 _REPORT = "{} {}"
@@ -39,9 +40,13 @@ def spawn(
     cwd: str,
     stdin: int,
     nofile: tuple[int, int],
+    group: str | None,
     features: Features,
 ) -> Started:
-    """Fork and exec. Returns once the exec has succeeded; raises SpawnRefusedError with the failing step."""
+    """Fork and exec, in the control group whose folder `group` is.
+
+    Returns once the exec has succeeded; raises SpawnRefusedError with the failing step.
+    """
     keeper = os.getpid()
     output, output_end, report, report_end = _two_pipes()
     # Blocked over the fork: a signal that met the child before it has handlers of its own would be written to the
@@ -63,6 +68,7 @@ def spawn(
             output=output_end,
             report=report_end,
             nofile=nofile,
+            group=group,
             keeper=keeper,
             features=features,
         )
@@ -101,6 +107,7 @@ def _child(
     output: int,
     report: int,
     nofile: tuple[int, int],
+    group: str | None,
     keeper: int,
     features: Features,
 ) -> NoReturn:
@@ -112,6 +119,9 @@ def _child(
         for each in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             signal.signal(each, signal.SIG_DFL)  # Python ignores SIGPIPE, the keeper catches more; exec keeps "ignored"
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        if group is not None:
+            during = "cgroup"
+            enter(group)
         during = "setrlimit"
         resource.setrlimit(resource.RLIMIT_NOFILE, nofile)
         during = "redirect"
