@@ -97,6 +97,11 @@ class Routing:
         self._is_started = True
         await self._router.start(listeners)
 
+    def stop_accepting(self) -> None:
+        """No more connections; those that come wait in the backlog as long as anybody has the sockets."""
+        if self._is_started:
+            self._router.stop_accepting()
+
     async def shutdown(self, *, drain_timeout_s: float) -> None:
         """Stop accepting, answer what is in flight, cut what remains at the deadline.
 

@@ -102,7 +102,7 @@ class Up:
         self._plan = msgspec.json.decode(self._snapshot.stored["plan"], type=UpPlan)
         folder = Path(self._plan.folder)
         self._claim = FolderClaim.resume(folder, runtime_folder(os.environ), self._snapshot.held["claim"])
-        self._listeners = [socket.socket(fileno=fd) for fd in self._snapshot.held["router"]]
+        self._listeners = [socket.socket(fileno=fd) for fd in self._snapshot.held.get("router", ())]
 
     def _listen(self) -> list[socket.socket]:
         if not self._plan.has_web:
@@ -158,6 +158,8 @@ class Up:
             await api.start([self._claim.control])
             adopted = self._apps.adopt(self._app)
             self._apps.listen(signalled=self._signalled, lost=self._lost.set)
+            if (noted := self._snapshot.stored.get("ending")) is not None:
+                self._end(int(noted))
             for number in self._snapshot.signals:
                 self._signalled(number)
             self._keeper.ready()
@@ -249,6 +251,9 @@ class Up:
         if self._options.stop_on_exit and not self._ending.is_set():
             say(f"{name} exited with status {exit_status(exit_code)}: stopping (--on-exit stop)")
             self._end(exit_status(exit_code))
+            for slot in self._app.supervisor.slots:
+                if slot.name == name:
+                    slot.stop("--on-exit stop")  # now: requests in flight may take a while, and it would start again
 
     def _signalled(self, number: int) -> None:
         """The first signal ends in order, a second one at once, and shows in the exit status."""
@@ -265,14 +270,17 @@ class Up:
         if not self._ending.is_set():
             self._status = status
             self._ending.set()
+            self._keeper.put("ending", str(status))
             self._apps.stop_one_offs("dynod ends")
 
     async def _shut_down(self) -> None:
         """Requests in flight, then every process of every dyno, then the last lines, then every file."""
+        self._routing.stop_accepting()
+        self._keeper.release("router")
+        for listener in self._listeners:
+            listener.close()  # the last one, so that a client is refused, and not left waiting in the backlog
         await self._drain()
         await self._apps.stop(self._hurry, "dynod ends")
-        for listener in self._listeners:
-            listener.close()
 
     async def _drain(self) -> None:
         shutdown = asyncio.ensure_future(self._routing.shutdown(drain_timeout_s=DRAIN_S))

@@ -266,7 +266,8 @@ class Router:
     async def _accept_again(self) -> None:
         try:
             for sock in self._sockets:
-                await self._serve(sock)
+                if self._accepting:  # else they may be closed
+                    await self._serve(sock)
         finally:
             self._resuming = None
         if not self._accepting:
