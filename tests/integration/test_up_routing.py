@@ -1,12 +1,9 @@
 """From a client over the router of `dynod up` to a web dyno and back, and what is answered where none can serve."""
 
 import asyncio
-import contextlib
-import http.client
 import json
 import os
 import re
-import select
 import signal
 import socket
 import time
@@ -20,7 +17,8 @@ from websockets.asyncio.client import connect
 from yarl import URL
 
 from support.app_folder import app_folder, toy
-from support.up import LISTENING, Up, eventually, free_port
+from support.open_request import OpenRequest
+from support.up import LISTENING, Up, free_port
 
 WEB = {"web": toy("web_server")}
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -41,34 +39,6 @@ def router_line(up: Up, path: str, *, since: int = 0) -> str:
     return up.wait_for_line(
         rf'heroku\[router\]: (.* path="{re.escape(path)}" .*)$', since=since, stream="stdout"
     ).group()
-
-
-class Waiting:
-    """A request that the router has read, and that is not answered yet."""
-
-    def __init__(self, up: Up, path: str) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", up.port, timeout=60)
-        self._connection.request("GET", path)
-        self._router = f"0100007F:{up.port:04X}"
-        self._client = f"0100007F:{self._connection.sock.getsockname()[1]:04X}"
-        eventually(self._is_read, what="the router has read the request")
-
-    def _is_read(self) -> bool:
-        """Accepted (it has an inode) and nothing left in its receive queue: proc(5), /proc/net/tcp."""
-        for line in Path("/proc/net/tcp").read_text().splitlines():
-            words = line.split()
-            if words[1:3] == [self._router, self._client]:
-                return words[4].endswith(":00000000") and words[9] != "0"
-        return False
-
-    @property
-    def is_answered(self) -> bool:
-        return bool(select.select([self._connection.sock], [], [], 0)[0])
-
-    def answer(self) -> tuple[int, bytes]:
-        with contextlib.closing(self._connection):
-            response = self._connection.getresponse()
-            return response.status, response.read()
 
 
 # Passing through
@@ -237,7 +207,7 @@ def test_a_dyno_that_binds_late_gets_the_requests_that_wait_for_it(tmp_path: Pat
     os.mkfifo(folder / "gate")
     with Up(folder) as up:
         up.wait_for_line(r"app\[web\.1\]: waits before it binds")
-        early = [Waiting(up, f"/{number}") for number in range(5)]
+        early = [OpenRequest(up, f"/{number}") for number in range(5)]
         assert not any(request.is_answered for request in early)
         (folder / "gate").write_text("go\n")
         assert [request.answer()[0] for request in early] == [200] * 5
@@ -283,7 +253,7 @@ def test_who_waits_for_a_dyno_does_not_hold_up_the_end(tmp_path: Path) -> None:
     os.mkfifo(folder / "gate")
     with Up(folder) as up:
         up.wait_for_line(r"app\[web\.1\]: waits before it binds")
-        early = Waiting(up, "/")
+        early = OpenRequest(up, "/")
         up.send_signal(signal.SIGINT)
         assert early.answer()[0] == 503
         assert up.wait() == 0
@@ -320,7 +290,7 @@ def test_requests_wait_for_the_release(tmp_path: Path) -> None:
     os.mkfifo(folder / "gate")
     with Up(folder, "--release") as up:
         up.wait_for_line(r"heroku\[release\.\d+\]: State changed from starting to up")
-        early = Waiting(up, "/")
+        early = OpenRequest(up, "/")
         assert set(up.dyno_pids()) == {up.wait_for_line(r"heroku\[(release\.\d+)\]").group()}
         (folder / "gate").write_text("migrated\n")
         assert early.answer()[0] == 200
@@ -331,7 +301,7 @@ def test_a_failed_release_ends_up_and_answers_who_waits(tmp_path: Path) -> None:
     os.mkfifo(folder / "gate")
     with Up(folder, "--release") as up:
         up.wait_for_line(r"heroku\[release\.\d+\]: State changed from starting to up")
-        early = Waiting(up, "/")
+        early = OpenRequest(up, "/")
         (folder / "gate").write_text("oh\n")
         assert up.wait() == 3
         up.wait_for_line(r"^dynod: the release process failed with status 3: nothing was started$", stream="stderr")
@@ -349,7 +319,7 @@ def test_h12_is_only_reported_unless_strict(tmp_path: Path) -> None:
         asked = []
         for up in (lenient, strict):
             up.wait_until_up("web.1")
-            asked.append(Waiting(up, "/gate/breakpoint"))
+            asked.append(OpenRequest(up, "/gate/breakpoint"))
             up.wait_for_line(r"app\[web\.1\]: request waits at gate breakpoint")
         assert asked[1].answer()[0] == 503
         assert router_line(strict, "/gate/breakpoint").startswith('at=error code=H12 desc="Request timeout" ')
