@@ -1,4 +1,4 @@
-"""The sampler on virtual time, with dynos whose memory is a script: what it reads when, what it says, whom it accuses."""
+"""The sampler on virtual time, with dynos whose memory is a script: what it reads when, what it says, who must go."""
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
