@@ -136,7 +136,7 @@ class SignalName:
 
     names: Collection[str] = (
         *("SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH"),
-        *("SIGKILL", "SIGALRM", "SIGABRT", "SIGPWR", "SIGCONT"),
+        *("SIGKILL", "SIGALRM", "SIGABRT"),  # each on Linux and macOS alike
     )
 
     @property

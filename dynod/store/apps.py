@@ -12,7 +12,7 @@ from dynod.core.app_name import app_name_fault
 from dynod.core.fault import quoted
 from dynod.store.audit import Actor, note
 from dynod.store.database import Database
-from dynod.store.errors import NameRefusedError, NameTakenError, StoreError
+from dynod.store.errors import FolderRefusedError, NameRefusedError, NameTakenError
 from dynod.store.formation import Wanted, put
 from dynod.store.moments import from_column, to_column
 from dynod.store.owner import no_such_app
@@ -55,7 +55,7 @@ class Apps:
     async def create(
         self, name: str, *, by: Actor, folder: Path | None = None, formation: Mapping[str, Wanted] | None = None
     ) -> App:
-        """A new app, with its formation. Raises NameRefusedError, NameTakenError, StoreError."""
+        """A new app, with its formation. Raises NameRefusedError, NameTakenError, FolderRefusedError, StoreError."""
         _refuse_bad(name)
         held_folder = _held(folder)
 
@@ -162,7 +162,7 @@ def _held(folder: Path | None) -> str | None:
         return None
     path = os.fspath(folder)
     if not folder.is_absolute() or "\0" in path or not _is_utf8(path):
-        raise StoreError(f"folder {quoted(path)}: expected an absolute path in UTF-8")
+        raise FolderRefusedError(f"folder {quoted(path)}: expected an absolute path in UTF-8")
     return path
 
 

@@ -34,6 +34,12 @@ class NameTakenError(DynodError):
     code = "name_taken"
 
 
+class FolderRefusedError(DynodError):
+    """A folder that a row cannot hold."""
+
+    code = "folder_refused"
+
+
 class UnknownAppError(DynodError):
     """No app of that id: destroyed meanwhile."""
 

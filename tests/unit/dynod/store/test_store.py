@@ -10,7 +10,7 @@ import pytest
 
 from dynod.store import audit
 from dynod.store.audit import Actor
-from dynod.store.errors import NameRefusedError, NameTakenError, StoreError, UnknownAppError
+from dynod.store.errors import FolderRefusedError, NameRefusedError, NameTakenError, UnknownAppError
 from dynod.store.store import Store
 
 ME = Actor(name="me@example.com", origin="unix uid 1000")
@@ -78,7 +78,7 @@ def test_a_name_that_is_taken_or_bad_is_refused(store: Store) -> None:
 @pytest.mark.parametrize("folder", ["relative", "/with\0nul", "/not-utf8-\udcff"])
 def test_a_folder_that_could_not_be_kept_is_refused(store: Store, folder: str) -> None:
     async def work() -> None:
-        with pytest.raises(StoreError, match="expected an absolute path in UTF-8"):
+        with pytest.raises(FolderRefusedError, match="expected an absolute path in UTF-8"):
             await store.apps.create("demo", by=ME, folder=Path(folder))
         assert await store.apps.all() == ()
 
