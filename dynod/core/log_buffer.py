@@ -145,6 +145,11 @@ class LogBuffer:
             due += self._count(*self._remove(oldest), now)
         return due + self.relieve(now)
 
+    def give_up(self, now: float) -> None:
+        """The writer knows that nothing will be taken for now: stalled at once, until something is."""
+        if self._out and self._stall_s:
+            self._progress_at = now - self._stall_s
+
     def relieve(self, now: float) -> list[Receipt]:
         """While stalled: drop the oldest until what waits is within the limit, and let nobody wait for the rest."""
         due: list[Receipt] = []

@@ -7,9 +7,9 @@ which form and which colours are the caller's decision.
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 
 from dynod.core.log_buffer import BUFFER_BYTES, STALL_S
+from dynod.core.log_codes import tail_overflow
 from dynod.core.log_line import LOGPLEX_PS, LogBatch, platform_batch
 from dynod.core.log_text import FullText, LogText, TerminalText
 from dynod.logs.stdout_writer import StdoutWriter
@@ -64,8 +64,6 @@ class StdoutSink:
         return await self._writer.flush_and_close(timeout_s)
 
     def _announcement(self, lines: int, since: float) -> bytes:
-        # Heroku's words for a tail whose reader is too slow (heroku-semantics 4.3); its times have no fraction.
-        stamp = datetime.fromtimestamp(int(since), UTC).isoformat()
-        message = f"Error L11 (Tail buffer overflow) -> This tail session dropped {lines} messages since {stamp}."
+        message = tail_overflow(lines, since)
         gap = platform_batch(time=time.time(), source="heroku", ps=LOGPLEX_PS, messages=(message,))
         return self._text.format(gap)

@@ -1,8 +1,8 @@
-"""Writes the app stream to dynod's stdout: one thread that may block, behind a bounded buffer.
+"""Writes the app stream to dynod's stdout or to the app's history: one thread that may block, behind a bounded buffer.
 
-Flow: stream → text → buffer (core) → **writer** → terminal, file or pipe. A thread with blocking writes, because an
-event loop cannot wait for a regular file, and O_NONBLOCK set on a terminal would stay there for the shell
-(contracts 3).
+Flow: stream → text → buffer (core) → **writer** → terminal, file or pipe; in `serve`, the history's newest segment. A
+thread with blocking writes, because an event loop cannot wait for a regular file, and O_NONBLOCK set on a terminal
+would stay there for the shell (contracts 3).
 All decisions are log_buffer's and are made in the loop's thread; the thread only writes what it is given.
 Knows nothing of lines, dynos or formats, but for the one line that announces a gap, which it is given a maker for.
 """
@@ -15,7 +15,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, Protocol
 
 from dynod.core.log_buffer import BUFFER_BYTES, STALL_S, Entry, LogBuffer, Receipt
 
@@ -25,8 +25,25 @@ WRITE_BYTES: Final = 64 * 1024  # a pipe's usual capacity
 SLOW_WRITE_BYTES: Final = select.PIPE_BUF  # to a slow reader: a write that blocks tells of no progress until it returns
 SLOW_S: Final = 0.1
 FULL_DISK_RETRY_S: Final = 0.5  # nothing tells when a file system has room again
+FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 Announce = Callable[[int, float], bytes]  # lines dropped, since when (epoch seconds)
+
+
+class Target(Protocol):
+    """Where the bytes go, if not to a descriptor: something that lasts, so that every trouble with it may pass."""
+
+    def append(self, data: memoryview, /) -> int:
+        """Write some of it, in the writer's thread. Raises OSError."""
+        ...
+
+    def wrote(self) -> None:
+        """Something has been written (called in the loop's thread)."""
+        ...
+
+    def troubled(self, error: OSError | None) -> None:
+        """Writing fails from now on, or, None, works again (called in the loop's thread)."""
+        ...
 
 
 class StdoutWriter:
@@ -36,7 +53,8 @@ class StdoutWriter:
         self,
         loop: asyncio.AbstractEventLoop,
         *,
-        fd: int,
+        fd: int = -1,
+        target: Target | None = None,
         announce: Announce,
         on_room: Callable[[], None],
         on_closed: Callable[[OSError], None],
@@ -47,10 +65,11 @@ class StdoutWriter:
     ) -> None:
         """`on_room` is called when writing may go on after `write` returned False; `on_closed` once, when nobody
         can read any more (EPIPE, or EIO of a terminal that has gone). `ends_broken_line`: an earlier core was killed,
-        perhaps in the middle of a line.
+        perhaps in the middle of a line. `target` is written to instead of `fd`, and tried again whatever it says.
         """
         self._loop = loop
         self._fd = fd
+        self._target = target
         self._announce = announce
         self._on_room = on_room
         self._on_closed = on_closed
@@ -68,6 +87,8 @@ class StdoutWriter:
         self._idle.set()
         self._thread = threading.Thread(target=self._work, name="stdout", daemon=True)
         self._prefix = b"\n" if ends_broken_line else b""
+        self._placed = 0
+        self._is_in_trouble = False
 
     def start(self) -> None:
         self._thread.start()
@@ -76,6 +97,16 @@ class StdoutWriter:
     def dropped(self) -> Mapping[str, int]:
         """Lines that were dropped, by process name."""
         return self._buffer.dropped
+
+    @property
+    def accepted(self) -> int:
+        """Bytes that have been given to the thread or wait for it, announcements of gaps included, since the start."""
+        return self._placed + self._buffer.size
+
+    @property
+    def is_stalled(self) -> bool:
+        """Nothing has been taken for so long that the oldest lines are dropped."""
+        return self._is_in_trouble or self._buffer.is_stalled(time.monotonic())
 
     def write(self, data: bytes, ps: str, on_handed_on: Receipt | None = None, *, patient: bool = True) -> bool:
         """Queue whole lines of process `ps`. False: queued, but bring no more until `on_room`.
@@ -138,7 +169,9 @@ class StdoutWriter:
                 pieces.insert(0, self._prefix)
                 self._prefix = b""
             self._jobs_out += 1
-            self._jobs.put(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+            job = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            self._placed += len(job)
+            self._jobs.put(job)
         if self._stall_timer is None:
             self._watch_for_stall()
 
@@ -172,6 +205,8 @@ class StdoutWriter:
         now = time.monotonic()
         for receipt in self._buffer.written(self._progress_at):
             receipt()
+        if self._target is not None:
+            self._target.wrote()
         if self._is_shut:
             return
         self._feed(now)
@@ -192,6 +227,18 @@ class StdoutWriter:
             self._on_room()
         self._on_closed(error)
 
+    def _troubled(self, error: OSError | None) -> None:
+        """Writing to the target began to fail, or works again (called in the loop's thread)."""
+        if self._target is None:
+            return
+        self._is_in_trouble = error is not None
+        self._target.troubled(error)
+        now = time.monotonic()
+        if error is not None:  # production does not stand still for a disk that is full
+            self._buffer.give_up(now)
+            self._give(self._buffer.relieve(now))
+        self._give_room(now)
+
     # What follows runs in the thread.
 
     def _work(self) -> None:
@@ -203,7 +250,7 @@ class StdoutWriter:
             else:
                 self._tell(self._written)
 
-    def _tell(self, callback: Callable[..., None], *args: OSError) -> None:
+    def _tell(self, callback: Callable[..., None], *args: OSError | None) -> None:
         try:
             self._loop.call_soon_threadsafe(callback, *args)
         except RuntimeError:  # the loop is closed: dynod is on its way out, nobody wants to know
@@ -212,18 +259,28 @@ class StdoutWriter:
     def _write_all(self, data: bytes) -> None:
         view = memoryview(data)
         size = WRITE_BYTES
+        troubled = False
         while view:
             before = time.monotonic()
             try:
-                view = view[os.write(self._fd, view[:size]) :]
+                count = os.write(self._fd, view[:size]) if self._target is None else self._target.append(view[:size])
             except BlockingIOError:  # O_NONBLOCK, left on a shared terminal by somebody else
                 self._wait_writable()
                 continue
             except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT) or self._stopping.wait(self._full_disk_retry_s):
+                if self._target is None and error.errno not in FULL:
+                    raise
+                if not troubled:
+                    troubled = True
+                    self._tell(self._troubled, error)
+                if self._stopping.wait(self._full_disk_retry_s):
                     raise
                 continue
+            view = view[count:]
             self._progress_at = time.monotonic()
+            if troubled:
+                troubled = False
+                self._tell(self._troubled, None)
             size = WRITE_BYTES if self._progress_at - before < SLOW_S else SLOW_WRITE_BYTES
 
     def _wait_writable(self) -> None:
