@@ -9,22 +9,30 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
+from dynod.core.boot import Address
 from dynod.core.dyno import InstanceEvent
+from dynod.core.dyno_sizes import UNSIZED, DynoSize
 from dynod.core.ports import FIRST_PORT, LAST_PORT, PortAllotment
+from dynod.core.reachability import ReachabilityNotices
 from dynod.keeper import processes
 from dynod.keeper.cgroups import Groups
 from dynod.keeper.client import Events, KeeperClient, Snapshot
 from dynod.keeper.features import Features
+from dynod.logs.history_sink import HistorySink
 from dynod.logs.pump import OutputPump
 from dynod.logs.stdout_sink import StdoutSink
 from dynod.logs.stream import LogStream
 from dynod.process.boot_watch import BootWatch, SocketTable
+from dynod.process.check_commands import CheckCommands, Place, is_check_note
 from dynod.process.instance import Instance
 from dynod.process.placement import Traffic
+from dynod.process.probes import HealthWatch, Prober
+from dynod.process.sampler import Sample, Sampled, Sampler
 from dynod.process.slot import Command, Surroundings
 from dynod.process.sockets import port_is_free
 from dynod.process.start_gate import StartGate
@@ -34,7 +42,9 @@ FLUSH_S: Final = 5.0  # the last lines, to a reader that may be slow
 SWEEP_S: Final = 0.05
 BOOTING_AT_ONCE: Final = 4 * (os.cpu_count() or 1)
 
-SinkMaker = Callable[[Callable[[], None]], StdoutSink]  # from what is to be called when there is room again
+SinkMaker = Callable[
+    [Callable[[], None]], StdoutSink | HistorySink
+]  # from what is to be called when there is room again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +56,9 @@ class AppParts:
     traffic: Traffic
     sink: SinkMaker
     exited: Callable[[str, int], None]  # a dyno ended by itself: name, exit code
+    sizes: dict[str, DynoSize]  # by process type; changed by `ps:type`
+    enforce: bool  # production's limits
+    names_open_binds: bool  # says which dynos others can reach past the router
 
 
 class AppRun:
@@ -61,6 +74,14 @@ class AppRun:
             on_first_output=self._wrote,
             peek=None if running.features.tee and running.features.epoll else False,
         )
+        self.sizes = parts.sizes
+        self._reachable = ReachabilityNotices() if parts.names_open_binds else None
+        self._place = {name: (command.cwd, command.environment) for name, command in parts.commands.items()}
+        loop = asyncio.get_running_loop()
+        self.check_commands = CheckCommands(running.keeper, self._place_of)
+        self._prober = Prober(
+            listening=running.sockets, commands=self.check_commands, host="localhost", clock=loop.time
+        )
         shared = Surroundings(
             app=parts.name,
             placement=running.keeper,
@@ -74,8 +95,59 @@ class AppRun:
             gate=running.gate,
             clock=time.time,
             random=random.random,
+            health=HealthWatch(self._prober, clock=loop.time),
+            listens=self._listens,
         )
         self.supervisor = Supervisor(running.group, shared, parts.commands)
+        self._sampler = Sampler(
+            dynos=lambda: [self._sampled(instance, running) for instance in self.supervisor.instances.values()],
+            members=running.members,
+            journal=self.stream,
+            vast=self.supervisor.over_memory,
+            clock=loop.time,
+            enforce=parts.enforce,
+        )
+        self._sampling = running.group.create_task(self._sampler.run(), name=f"sampler:{parts.name}")
+
+    def _sampled(self, instance: Instance, running: "RunningApps") -> Sampled:
+        size = self.sizes.get(instance.name.rpartition(".")[0], UNSIZED)
+        return Sampled(id=instance.id, name=instance.name, size=size, cgroup=running.memory_group(instance.id))
+
+    def _place_of(self, instance_id: str) -> Place | None:
+        instance = self.supervisor.instances.get(instance_id)
+        if instance is None:
+            return None
+        cwd, environment = self._place[instance.name.rpartition(".")[0]]
+        return Place(cwd, environment(instance.name, instance.port))
+
+    def _listens(self, name: str, addresses: Sequence[Address]) -> None:
+        if self._reachable is not None:
+            notice = self._reachable.line(name.rpartition(".")[0], addresses)
+            if notice is not None:
+                self.stream.platform(name, notice)
+
+    def latest_usage(self, instance_id: str) -> Sample | None:
+        """Memory and CPU of an instance when they were last read."""
+        return self._sampler.latest(instance_id)
+
+    # --- the keeper's events ----------------------------------------------------------------------------------------
+
+    def exited(self, instance_id: str, exit_code: int, running: "RunningApps") -> None:
+        """The main process of a dyno, or the command of a health check, ended."""
+        if self.check_commands.exited(instance_id, exit_code):
+            return
+        instance = self.supervisor.instances.get(instance_id)
+        if instance is not None and instance.exit_code is None:
+            by_us = instance.stop_asked or instance.hastened or instance.over_memory
+            cause = self._sampler.exited(self._sampled(instance, running), exit_code, killed_by_us=by_us)
+            if cause is not None:
+                self.stream.platform(instance.name, cause)
+        self.supervisor.exited(instance_id, exit_code)
+
+    def gone(self, instance_id: str) -> None:
+        """No process of it is left."""
+        if not self.check_commands.gone(instance_id):
+            self.supervisor.gone(instance_id)
 
     def _resume_output(self) -> None:
         self.output.resume()
@@ -98,6 +170,8 @@ class AppRun:
         finally:
             hurried.cancel()
             stopped.cancel()
+        self._sampling.cancel()
+        await self._prober.close()
         await self.sink.flush_and_close(0.0 if hurry.is_set() else FLUSH_S)
         await self.output.close()
 
@@ -109,15 +183,19 @@ class RunningApps:
         self.keeper = keeper
         self.features = features
         self.group = group
-        self.boots = BootWatch(SocketTable(self.members, by_netlink=features.netlink and features.proc))
+        self.sockets = SocketTable(self.members, by_netlink=features.netlink and features.proc)
+        self.boots = BootWatch(self.sockets)
         self.gate = StartGate(BOOTING_AT_ONCE)
         self._groups = Groups(snapshot.groups) if snapshot.groups else None
+        self._groups_account = bool(snapshot.groups) and (Path(snapshot.groups) / "memory.current").exists()
         self._snapshot = snapshot
         self._runs: dict[str, AppRun] = {}
+        self._left_checks: set[str] = set()
         taken = [
             port
             for adopted in snapshot.adopted
-            if (port := Instance.from_note(adopted.instance.id, adopted.instance.state).port) is not None
+            if not is_check_note(adopted.instance.state)
+            and (port := Instance.from_note(adopted.instance.id, adopted.instance.state).port) is not None
         ]
         # Two dynods on one machine begin apart.
         start = FIRST_PORT + os.getppid() * 97 % (LAST_PORT - FIRST_PORT + 1)
@@ -140,6 +218,8 @@ class RunningApps:
         found: dict[str, list[Instance]] = {}
         for adopted in sorted(self._snapshot.adopted, key=lambda each: each.instance.started_at):
             kept = adopted.instance
+            if is_check_note(kept.state):
+                continue
             instance = Instance.from_note(kept.id, kept.state)
             if instance.app != run.name:
                 continue
@@ -155,6 +235,18 @@ class RunningApps:
             found.setdefault(instance.name, []).append(instance)
         return found
 
+    def end_left_checks(self) -> None:
+        """Commands of health checks that an earlier core was running: their answer is of no use any more."""
+        for adopted in self._snapshot.adopted:
+            kept = adopted.instance
+            if is_check_note(kept.state):
+                os.close(adopted.output)
+                if kept.gone:
+                    self.keeper.forget(kept.id)
+                else:
+                    self._left_checks.add(kept.id)
+                    self.keeper.stop(kept.id, number=signal.SIGKILL, grace_s=0.0)
+
     def slot_notes(self, run: AppRun) -> dict[str, str]:
         """What an earlier core noted of an app's slots, by dyno name."""
         prefix = run.supervisor.note_prefix
@@ -166,18 +258,24 @@ class RunningApps:
         """From now on every app hears of its dynos' ends."""
         self.keeper.listen(
             Events(
-                exited=lambda id_, code, _at: self._each(lambda supervisor: supervisor.exited(id_, code)),
-                killed=lambda id_, _count: self._each(lambda supervisor: supervisor.killed(id_)),
-                gone=lambda id_: self._each(lambda supervisor: supervisor.gone(id_)),
+                exited=lambda id_, code, _at: self._each(lambda run: run.exited(id_, code, self)),
+                killed=lambda id_, _count: self._each(lambda run: run.supervisor.killed(id_)),
+                gone=self._gone,
                 signalled=signalled,
                 lost=lost,
             )
         )
 
-    def _each(self, tell: Callable[[Supervisor], None]) -> None:
+    def _gone(self, instance_id: str) -> None:
+        if instance_id in self._left_checks:
+            self._left_checks.remove(instance_id)
+            self.keeper.forget(instance_id)
+        self._each(lambda run: run.gone(instance_id))
+
+    def _each(self, tell: Callable[[AppRun], None]) -> None:
         """Instance ids are unique: whoever does not know one ignores it."""
-        for run in self._runs.values():
-            tell(run.supervisor)
+        for run in list(self._runs.values()):
+            tell(run)
 
     # --- processes --------------------------------------------------------------------------------------------------
 
@@ -194,6 +292,12 @@ class RunningApps:
             found |= processes.members(owners, table, adopter=os.getppid(), features=self.features)
         return {id_: found.get(id_, []) for id_ in instance_ids}
 
+    def memory_group(self, instance_id: str) -> str | None:
+        """The instance's control group, where the kernel accounts memory by it."""
+        if self._groups is None or not self._groups_account:
+            return None
+        return self._groups.path(instance_id)
+
     def _owners(self) -> dict[str, processes.Owner]:
         return {
             id_: processes.Owner(
@@ -201,8 +305,8 @@ class RunningApps:
                 tuple(os.fsencode(mark) for mark in instance.marks),
                 reaped=instance.exit_code is not None,
             )
-            for run in self._runs.values()
-            for id_, instance in run.supervisor.instances.items()
+            for run in list(self._runs.values())
+            for id_, instance in list(run.supervisor.instances.items())
             if instance.pid
         }
 

@@ -9,6 +9,7 @@ import grp
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -19,13 +20,13 @@ from dynod.app_run import AppParts, AppRun, RunningApps
 from dynod.cli.serve import ServeOptions
 from dynod.core.dyno_sizes import SIZES, UNSIZED, DynoSize
 from dynod.core.formation import RELEASE
-from dynod.core.log_text import FullText
 from dynod.errors import DynodError
 from dynod.folder_claim import runtime_folder
 from dynod.keeper.client import KeeperClient, Snapshot
 from dynod.keeper.features import Features
 from dynod.listeners import listen, url
-from dynod.logs.stdout_sink import StdoutSink
+from dynod.logs.history_folder import HistoryFolder
+from dynod.logs.history_sink import HistorySink
 from dynod.operations import InvalidError, Operations, RunningApp
 from dynod.platform_api.server import PlatformApi
 from dynod.routing import AppTraffic, Routing
@@ -40,6 +41,7 @@ DRAIN_S: Final = 30.0
 CONTROL_GROUP: Final = "dynod"  # its members may use the control socket
 SYSTEM_SOCKET: Final = Path("/run/dynod/dynod.sock")
 BACKLOG: Final = 128
+LOGS: Final = "logs"  # of the state folder: a folder for each app's history
 PLAN: Final = "plan:"  # of the keys under which the keeper keeps what an app runs
 
 
@@ -126,6 +128,7 @@ class Serve:
             self._apps.listen(signalled=self._signalled, lost=self._lost.set)
             for number in self._snapshot.signals:
                 self._signalled(number)
+            self._apps.end_left_checks()
             self._keeper.ready()
             if not self._resumes:
                 say(f"listening on {url(self._listeners)}" if self._listeners else "listening nowhere")
@@ -168,19 +171,22 @@ class Serve:
     async def _run_app(self, app: App, plan: ServePlan) -> RunningApp:
         self._keeper.put(PLAN + app.name, msgspec.json.encode(plan).decode("ascii"))
         knobs = await self._store.settings.of(app.id)
+        rows = await self._store.formation.of(app.id)
         traffic = self._routing.add_app(app.name, hosts=[f"{app.name}.{self._settings.serve.apps_domain}"])
         run = self._apps.add(
             AppParts(
                 name=app.name,
                 commands={name: plan.command(name, self._settings.dyno_rules(name, rows=knobs)) for name in plan.types},
                 traffic=traffic,
-                sink=lambda on_room: self._history_sink(app.name, on_room),
+                sink=lambda on_room: self._history_sink(app, on_room),
                 exited=lambda _name, _code: None,
+                sizes={name: SIZES.get(row.size, UNSIZED) for name, row in rows.items()},
+                enforce=True,
+                names_open_binds=False,
             )
         )
         traffic.lines = run.stream.router_lines
         self._runs[app.name] = run, traffic
-        rows = await self._store.formation.of(app.id)
 
         async def keep(quantities: Mapping[str, int], sizes: Mapping[str, DynoSize], by: str) -> None:
             now = await self._store.formation.of(app.id)
@@ -201,7 +207,7 @@ class Serve:
             supervisor=run.supervisor,
             journal=run.stream,
             commands=plan.commands,
-            sizes={name: SIZES.get(row.size, UNSIZED) for name, row in rows.items()},
+            sizes=run.sizes,
             formation_updated_at=max([app.updated_at, *(row.updated_at for row in rows.values())]),
             keep=keep,
             maintenance=app.maintenance,
@@ -214,12 +220,11 @@ class Serve:
         port = self._listeners[0].getsockname()[1]
         return f"http://{app}.{self._settings.serve.apps_domain}:{port}/"
 
-    def _history_sink(self, app: str, on_room: Callable[[], None]) -> StdoutSink:
-        """Contracts 3: in `serve`, handed on means written to the app's history file."""
-        folder = self._state / "logs"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        fd = os.open(folder / f"{app}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        return StdoutSink(self._loop, text=FullText(), fd=fd, on_room=on_room, on_closed=lambda _error: None)
+    def _history_sink(self, app: App, on_room: Callable[[], None]) -> HistorySink:
+        """Contracts 3: in `serve`, handed on means written to the app's history."""
+        # By id: an app may be renamed, and another one of its name must not find its lines.
+        folder = HistoryFolder(self._state / LOGS / app.id, clock=time.time)
+        return HistorySink(self._loop, folder, on_room=on_room, say=say)
 
     def _choose_default_app(self) -> None:
         """Contracts 4: `default_app`, which unset means the only app."""
