@@ -37,6 +37,7 @@ from dynod.process.slot import Command, Surroundings
 from dynod.process.sockets import port_is_free
 from dynod.process.start_gate import StartGate
 from dynod.process.supervisor import Supervisor
+from dynod.process.usage import Cgroup
 
 FLUSH_S: Final = 5.0  # the last lines, to a reader that may be slow
 SWEEP_S: Final = 0.05
@@ -111,7 +112,7 @@ class AppRun:
 
     def _sampled(self, instance: Instance, running: "RunningApps") -> Sampled:
         size = self.sizes.get(instance.name.rpartition(".")[0], UNSIZED)
-        return Sampled(id=instance.id, name=instance.name, size=size, cgroup=running.memory_group(instance.id))
+        return Sampled(id=instance.id, name=instance.name, size=size, cgroup=running.accounting(instance.id))
 
     def _place_of(self, instance_id: str) -> Place | None:
         instance = self.supervisor.instances.get(instance_id)
@@ -187,7 +188,7 @@ class RunningApps:
         self.boots = BootWatch(self.sockets)
         self.gate = StartGate(BOOTING_AT_ONCE)
         self._groups = Groups(snapshot.groups) if snapshot.groups else None
-        self._groups_account = bool(snapshot.groups) and (Path(snapshot.groups) / "memory.current").exists()
+        self._memory_is_counted = bool(snapshot.groups) and (Path(snapshot.groups) / "memory.current").exists()
         self._snapshot = snapshot
         self._runs: dict[str, AppRun] = {}
         self._left_checks: set[str] = set()
@@ -292,11 +293,12 @@ class RunningApps:
             found |= processes.members(owners, table, adopter=os.getppid(), features=self.features)
         return {id_: found.get(id_, []) for id_ in instance_ids}
 
-    def memory_group(self, instance_id: str) -> str | None:
-        """The instance's control group, where the kernel accounts memory by it."""
-        if self._groups is None or not self._groups_account:
+    def accounting(self, instance_id: str) -> Cgroup | None:
+        """The instance's control group, as far as the kernel accounts by it; version 2 counts CPU in every group."""
+        if self._groups is None:
             return None
-        return self._groups.path(instance_id)
+        path = self._groups.path(instance_id)
+        return Cgroup(memory=path if self._memory_is_counted else None, cpu=path)
 
     def _owners(self) -> dict[str, processes.Owner]:
         return {

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from dynod.app_folder import check_commands, folder_bins, inspect_app_folder
+from dynod.core.app_manifest import Healthcheck
 from dynod.core.command import analyse
 from dynod.core.environment import manifest_values, missing_variables, serve_environment
 from dynod.core.formation import RELEASE
@@ -31,6 +32,7 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
     commands: dict[str, str]  # process type → command, `release` included
     first_quantities: dict[str, int]  # of app.json
     manifest_env: dict[str, str]
+    healthchecks: dict[str, list[Healthcheck]]  # by process type
 
     @property
     def types(self) -> list[str]:
@@ -61,7 +63,8 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
             cwd=self.folder,
             environment=self.environment,
             stop=stop_rule(rules),
-            rules=Rules(restart=rules.restart, enforce_boot_timeout=True, boot_timeout_s=rules.boot_timeout_s),
+            rules=Rules(restart=rules.restart, enforce=True, boot_timeout_s=rules.boot_timeout_s),
+            checks=self.healthchecks.get(process_type, ()),
         )
 
 
@@ -75,6 +78,7 @@ def make_serve_plan(app: str, folder: Path) -> ServePlan:
         commands={declared.name: declared.command for declared in read.types},
         first_quantities=dict(manifest.quantities),
         manifest_env=manifest_values(manifest, elsewhere=(), secret=lambda: secrets.token_hex(32)),
+        healthchecks={name: list(checks) for name, checks in manifest.healthchecks.items()},
     )
     path = plan.environment("check.1", None)["PATH"]
     faults = (*faults, *missing_variables(manifest, elsewhere=()), *check_commands(read, path=path))

@@ -147,6 +147,9 @@ class Up:
                     traffic=traffic,
                     sink=self._sink,
                     exited=self._exited,
+                    sizes={name: SIZES[size] for name, size in self._formation.sizes.items()},
+                    enforce=self._options.strict,
+                    names_open_binds=True,
                 )
             )
             boots = group.create_task(self._apps.boots.run(), name="boot-watch")
@@ -162,6 +165,7 @@ class Up:
                 self._end(int(noted))
             for number in self._snapshot.signals:
                 self._signalled(number)
+            self._apps.end_left_checks()
             self._keeper.ready()
             if not self._resumes:
                 self._greet()
@@ -176,7 +180,7 @@ class Up:
         return self._status
 
     def _command(self, process_type: str) -> Command:
-        rules = Rules(restart=POLICIES["ladder"], enforce_boot_timeout=self._options.strict)
+        rules = Rules(restart=POLICIES["ladder"], enforce=self._options.strict)
         return self._plan.command(process_type, rules)
 
     def _running_app(self) -> RunningApp:
@@ -189,7 +193,7 @@ class Up:
             supervisor=self._app.supervisor,
             journal=self._app.stream,
             commands=self._plan.commands,
-            sizes={name: SIZES[size] for name, size in formation.sizes.items()},
+            sizes=self._app.sizes,
             formation_updated_at=datetime.fromtimestamp(formation.updated_at, UTC),
             keep=self._keep_formation,
         )

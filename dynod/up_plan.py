@@ -17,6 +17,7 @@ import msgspec
 
 from dynod.app_folder import app_name, check_commands, folder_bins, inspect_app_folder
 from dynod.cli.up import UpOptions
+from dynod.core.app_manifest import Healthcheck
 from dynod.core.command import analyse
 from dynod.core.dotenv import Dotenv
 from dynod.core.dyno import StopRule
@@ -39,6 +40,7 @@ class UpPlan(msgspec.Struct, frozen=True, kw_only=True):
     quantities: dict[str, int]
     manifest_env: dict[str, str]
     dotenv: list[dict[str, str]]
+    healthchecks: dict[str, list[Healthcheck]]  # by process type
     default_port: int  # of the router
     started_at: float  # seconds since the epoch
 
@@ -68,6 +70,7 @@ class UpPlan(msgspec.Struct, frozen=True, kw_only=True):
             environment=self.environment,
             stop=StopRule(),
             rules=rules,
+            checks=self.healthchecks.get(process_type, ()),
         )
 
 
@@ -91,6 +94,7 @@ def make_plan(options: UpOptions) -> UpPlan:
         quantities=dict(formation.quantities),
         manifest_env=manifest_values(app.manifest, elsewhere=elsewhere, secret=lambda: secrets.token_hex(32)),
         dotenv=[dict(values) for values in app.env_values],
+        healthchecks={name: list(checks) for name, checks in app.manifest.healthchecks.items()},
         default_port=_default_port(app.dotenv),
         started_at=time.time(),
     )

@@ -6,7 +6,7 @@ that address. Heroku's R10 is the time limit; a dyno on another port is told so,
 
 import ipaddress
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 BOOT_TIMEOUT_S = 60.0  # Heroku R10
 WRONG_PORT_AFTER_S = 3.0  # a program may open other ports first
@@ -30,9 +30,10 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Up; the router connects to `address`."""
+    """Up; the router connects to `address`. `everything` is all that the dyno listens on."""
 
     address: Address
+    everything: tuple[Address, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def judge(
     """
     mine = sorted(address for address in own if address.port == port)
     if mine:
-        return Listening(_reachable(mine))
+        return Listening(_reachable(mine), tuple(sorted(own)))
     if any(address.port == port for address in strangers):
         return PortTaken()
     if elapsed_s >= timeout_s:

@@ -25,6 +25,9 @@ class Instance:
     exit_code: int | None = None  # of the main process; negative for a signal
     stop_asked: bool = False  # by a signal and a grace, which may run out (R12)
     hastened: bool = False  # a person cut the grace short
+    in_pool: bool = False  # a web dyno whose readiness checks pass, if it has any
+    over_memory: bool = False  # R15: it must go
+    health: asyncio.Task[None] | None = None  # follows its checks
     has_written: bool = False
     silence_said: bool = False
     kill_said: bool = False  # that its grace ran out
@@ -43,6 +46,11 @@ class Instance:
         """Follow the table of `core.dyno`."""
         self.state = advance_instance(self.state, event)
 
+    def end_health(self) -> None:
+        """Its checks no longer matter."""
+        if self.health is not None:
+            self.health.cancel()
+
     def note(self) -> str:
         """What the next core needs, kept by the keeper."""
         return json.dumps(
@@ -57,6 +65,7 @@ class Instance:
                 "replaces": self.replaces,
                 "grace_s": self.grace_s,
                 "stop_asked": self.stop_asked,
+                "in_pool": self.in_pool,
                 "has_written": self.has_written,
                 "silence_said": self.silence_said,
                 "kill_said": self.kill_said,
@@ -79,6 +88,7 @@ class Instance:
             stop_asked=noted["stop_asked"],
             launched=noted["launched"],
             up_since=noted["up_since"],
+            in_pool=noted["in_pool"],
             has_written=noted["has_written"],
             silence_said=noted["silence_said"],
             kill_said=noted["kill_said"],

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple, Protocol
 
-from dynod.core.boot import BOOT_TIMEOUT_S, ElsewhereOnly, Listening, PortTaken, TimedOut, Verdict, Waiting
+from dynod.core.app_manifest import Healthcheck
+from dynod.core.boot import BOOT_TIMEOUT_S, Address, ElsewhereOnly, Listening, PortTaken, TimedOut, Verdict, Waiting
 from dynod.core.command import expand_port_for_display
 from dynod.core.dyno import (
     InstanceEvent,
@@ -28,11 +29,14 @@ from dynod.core.dyno import (
     exit_status,
 )
 from dynod.core.formation import RELEASE
+from dynod.core.healthcheck import NotReady, Ready, Started, StartFailed, Target, Unhealthy, line
+from dynod.core.healthcheck import Verdict as HealthVerdict
 from dynod.core.ports import FIRST_PORT, LAST_PORT, PortAllotment
 from dynod.core.restart import RestartPolicy
 from dynod.process.boot_watch import BootWatch
 from dynod.process.instance import Instance
 from dynod.process.placement import Journal, Output, Placement, Traffic
+from dynod.process.probes import HealthWatch
 from dynod.process.start_gate import StartGate
 
 HISTORY_LENGTH = 30  # entries of a slot's history
@@ -47,7 +51,7 @@ class Rules:
     """What the dynos of a process type are held to."""
 
     restart: RestartPolicy
-    enforce_boot_timeout: bool  # `up` only reports R10: a breakpoint is not a timeout (contracts 8)
+    enforce: bool  # `up` only reports R10 and failed health checks: a breakpoint is not a timeout (contracts 8)
     boot_timeout_s: float = BOOT_TIMEOUT_S
 
 
@@ -60,6 +64,7 @@ class Command(NamedTuple):
     environment: Callable[[str, int | None], Mapping[str, str]]  # dyno name, port → its variables
     stop: StopRule
     rules: Rules
+    checks: Sequence[Healthcheck] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +83,8 @@ class Surroundings:
     gate: StartGate
     clock: Callable[[], float]  # seconds since the epoch
     random: Callable[[], float]  # from 0 up to 1
+    health: HealthWatch | None = None  # follows the checks of commands that have any
+    listens: Callable[[str, Sequence[Address]], None] = lambda _name, _addresses: None  # a web dyno is up: all of its
 
 
 class Attendant(Protocol):
@@ -85,7 +92,7 @@ class Attendant(Protocol):
 
     def attend(self, instance: Instance) -> None: ...  # see it out in a task of its own
     def account(self, instance: Instance) -> None: ...  # the slot has drawn the consequences of its end
-    def in_background(self, work: Coroutine[None, None, None], name: str) -> None: ...
+    def in_background(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]: ...
     def state_changed(self) -> None: ...
     @property
     def hastened(self) -> bool: ...  # a person will not wait for anybody's grace
@@ -99,6 +106,8 @@ class Ending(Enum):
     RESTART = auto()
     PORT_TAKEN = auto()
     BOOT_TIMEOUT = auto()
+    CHECKS_FAILED = auto()
+    OVER_MEMORY = auto()  # R15
 
 
 class Happening(NamedTuple):
@@ -129,6 +138,7 @@ class Slot:
         self._restart: asyncio.Future[bool] | None = None
         self._one_off = False
         self._verdicts: list[Verdict] = []
+        self._health: list[tuple[str, HealthVerdict]] = []  # instance id, what its checks say
         self._changed = asyncio.Event()
         self._leave_gate: Callable[[], None] = lambda: None
 
@@ -220,6 +230,8 @@ class Slot:
         if ending is Ending.EXITED:
             await self._read_out(instance)
             self._say_exit(instance)
+        elif ending is Ending.OVER_MEMORY:
+            await self._kill_aloud(instance)
         else:
             await self._retire(instance, account=False)
         code = instance.exit_code or 0
@@ -296,13 +308,13 @@ class Slot:
     async def _live(self, instance: Instance) -> Ending:
         """From launch, or wherever an earlier core was, to its end."""
         if instance.state is InstanceState.LAUNCHING:
-            ending = await self._boot(instance) if self.web else None
-            if ending is not None:
+            if (ending := await self._come_up(instance)) is not None:
                 return ending
             self._ready(instance)
         elif instance.state is InstanceState.UP:
-            if instance.address is not None:
-                self._shared.traffic.join(instance.id, self.name, instance.address)
+            self._join(instance)
+            if instance.health is None:
+                self._watch_health(instance, started=True)
             if self.state is SlotState.STARTING and self._replacement is None:
                 self._advance(SlotEvent.READY)  # the earlier core got as far as noting it of the instance
         elif instance.stop_asked:
@@ -312,6 +324,7 @@ class Slot:
         while True:
             if (ending := self._asked(instance)) is not None:
                 return ending
+            self._heed_health(instance)
             await self._until(self._silence_deadline(instance))
             self._name_silence(instance)
 
@@ -319,9 +332,86 @@ class Slot:
         """What has happened to the instance, or been asked of it."""
         if instance.exit_code is not None:
             return Ending.EXITED
+        if instance.over_memory:
+            return Ending.OVER_MEMORY
         if not self.wanted:
             return Ending.STOP
         return Ending.RESTART if self._restart is not None else None
+
+    async def _come_up(self, instance: Instance) -> Ending | None:
+        """None when it is up: it listens, and its startup checks pass. One that replaces another must be ready too."""
+        if self.web and instance.address is None and (ending := await self._boot(instance)) is not None:
+            return ending
+        self._watch_health(instance, started=False)
+        while instance.health is not None:
+            said = self._take_health(instance)
+            instance.in_pool |= any(isinstance(verdict, Ready) for verdict in said)
+            start_failed = any(isinstance(verdict, StartFailed) for verdict in said)
+            not_ready = any(isinstance(verdict, NotReady) for verdict in said)
+            replaces = instance.replaces is not None
+            if (start_failed and (self.command.rules.enforce or replaces)) or (not_ready and replaces):
+                return Ending.CHECKS_FAILED
+            if start_failed:
+                instance.in_pool = True  # only reported; nothing follows it
+            if instance.in_pool or (any(isinstance(verdict, Started) for verdict in said) and not replaces):
+                return None
+            if (ending := self._asked_while_booting(instance)) is not None:
+                return ending
+            await self._until(None)
+        return None
+
+    def _asked_while_booting(self, instance: Instance) -> Ending | None:
+        """As `_asked`; what replaces another boots because of a restart, so that none is asked of it."""
+        ending = self._asked(instance)
+        return None if ending is Ending.RESTART and instance.replaces is not None else ending
+
+    def _watch_health(self, instance: Instance, *, started: bool) -> None:
+        """Follow the dyno's checks from now on, if it has any; without readiness checks it is in the pool at once."""
+        if not self.command.checks or self._shared.health is None:
+            instance.in_pool = True
+            return
+
+        def heard(verdict: HealthVerdict) -> None:
+            self._health.append((instance.id, verdict))
+            self._changed.set()
+
+        target = Target(
+            instance_id=instance.id,
+            name=self.name,
+            port=instance.port or 0,
+            address=instance.address,
+            launched=instance.launched,
+        )
+        run = self._shared.health.run(target, self.command.checks, heard, started=started, ready=instance.in_pool)
+        instance.health = self._attendant.in_background(run, f"health:{self.name}:{instance.id}")
+
+    def _take_health(self, instance: Instance) -> list[HealthVerdict]:
+        """What its checks have said since the last time; each that concerns people is said in the log."""
+        mine = [verdict for id_, verdict in self._health if id_ == instance.id]
+        self._health = [each for each in self._health if each[0] != instance.id]
+        for verdict in mine:
+            if (text := line(verdict)) is not None:
+                self._say(text)
+        return mine
+
+    def _heed_health(self, instance: Instance) -> None:
+        """In or out of the router's pool by readiness, restarted by liveness."""
+        for verdict in self._take_health(instance):
+            match verdict:
+                case Ready():
+                    instance.in_pool = True
+                    self._join(instance)
+                    self._shared.placement.set_state(instance.id, instance.note())
+                case NotReady():
+                    instance.in_pool = False
+                    self._shared.traffic.leave(instance.id)
+                    self._shared.placement.set_state(instance.id, instance.note())
+                case Unhealthy() if self.command.rules.enforce:
+                    self.restart("liveness check failed")
+
+    def _join(self, instance: Instance) -> None:
+        if instance.address is not None and instance.in_pool:
+            self._shared.traffic.join(instance.id, self.name, instance.address)
 
     async def _boot(self, instance: Instance) -> Ending | None:
         """None when it is up; meanwhile what is wrong is said."""
@@ -339,8 +429,9 @@ class Slot:
             while True:
                 while self._verdicts:
                     match self._verdicts.pop(0):
-                        case Listening(address):
+                        case Listening(address, everything):
                             instance.address = address
+                            self._shared.listens(self.name, everything)
                             return None
                         case ElsewhereOnly(addresses):
                             places = ", ".join(str(address) for address in addresses)
@@ -352,12 +443,11 @@ class Slot:
                                 "Error R10 (Boot timeout) -> Web process failed to bind to $PORT within "
                                 f"{self.command.rules.boot_timeout_s:.0f} seconds of launch"
                             )
-                            if self.command.rules.enforce_boot_timeout:
+                            if self.command.rules.enforce:
                                 return Ending.BOOT_TIMEOUT
                         case Waiting():
                             pass
-                ending = self._asked(instance)
-                if ending is not None and not (ending is Ending.RESTART and instance.replaces is not None):
+                if (ending := self._asked_while_booting(instance)) is not None:
                     return ending
                 await self._until(None)
         finally:
@@ -373,8 +463,7 @@ class Slot:
         instance.advance(InstanceEvent.READY)
         instance.up_since = asyncio.get_running_loop().time()
         self._shared.placement.set_state(instance.id, instance.note())
-        if instance.address is not None:
-            self._shared.traffic.join(instance.id, self.name, instance.address)
+        self._join(instance)
         self._advance(SlotEvent.READY)
         self._restarted(up=True)
 
@@ -387,7 +476,7 @@ class Slot:
             new = self._replacement or await self._start(replaces=old)
             if new is None:
                 break
-            ending = await self._boot(new) if new.state is InstanceState.LAUNCHING else None
+            ending = await self._come_up(new) if new.state is InstanceState.LAUNCHING else None
             if ending is None or ending is Ending.STOP:
                 self.instance, self._replacement = new, None
                 if ending is None and new.state is InstanceState.LAUNCHING:
@@ -428,10 +517,13 @@ class Slot:
             case Ending.PORT_TAKEN:
                 self._say(f"port {instance.port} was taken by another program meanwhile; trying another port")
                 await self._kill(instance)
-            case Ending.BOOT_TIMEOUT:
-                self._say("Stopping process with SIGKILL")
-                await self._kill(instance)
-                self._say_exit(instance)
+            case Ending.BOOT_TIMEOUT | Ending.OVER_MEMORY:
+                await self._kill_aloud(instance)
+                self.instance = None
+                self._crash(self._up_s(instance))
+                self._shared.exited(self.name, instance.exit_code or 0)
+            case Ending.CHECKS_FAILED:
+                await self._retire(instance, account=False)
                 self.instance = None
                 self._crash(0.0)
                 self._shared.exited(self.name, instance.exit_code or 0)
@@ -441,6 +533,7 @@ class Slot:
 
     async def _retire(self, instance: Instance, *, account: bool = True) -> None:
         """Out of the router's pool, then the stop signal and its grace, until nothing is left of it."""
+        instance.end_health()
         await self._shared.traffic.drain(instance.id)
         rule = self.command.stop
         if not instance.stop_asked and instance.exit_code is None:
@@ -455,7 +548,13 @@ class Slot:
         if account:
             self._attendant.account(instance)
 
+    async def _kill_aloud(self, instance: Instance) -> None:
+        self._say("Stopping process with SIGKILL")
+        await self._kill(instance)
+        self._say_exit(instance)
+
     async def _kill(self, instance: Instance) -> None:
+        instance.end_health()
         if instance.exit_code is None:
             instance.advance(InstanceEvent.STOP)
         self._shared.placement.stop(instance.id, number=signal.SIGKILL, grace_s=0.0)

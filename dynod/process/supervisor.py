@@ -170,9 +170,9 @@ class Supervisor:
         instance.accounted = True
         self._forget(instance)
 
-    def in_background(self, work: Coroutine[None, None, None], name: str) -> None:
+    def in_background(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
         """Work that the daemon's group owns."""
-        self._group.create_task(work, name=name)
+        return self._group.create_task(work, name=name)
 
     def state_changed(self) -> None:
         """Tell the router what the web dynos mean for a request that comes now."""
@@ -197,6 +197,7 @@ class Supervisor:
         """Its main process ended."""
         if (instance := self._instances.get(instance_id)) is not None and instance.exit_code is None:
             instance.exit_code = exit_code
+            instance.end_health()
             instance.advance(InstanceEvent.EXITED)
             self._shared.traffic.leave(instance.id)
             self._wake(instance)
@@ -221,6 +222,12 @@ class Supervisor:
         if (instance := self._instances.get(instance_id)) is not None and not instance.has_written:
             instance.has_written = True
             self._shared.placement.set_state(instance.id, instance.note())
+
+    def over_memory(self, instance_id: str) -> None:
+        """R15: it must go."""
+        if (instance := self._instances.get(instance_id)) is not None:
+            instance.over_memory = True
+            self._wake(instance)
 
     def gone(self, instance_id: str) -> None:
         """No process of it is left."""
