@@ -46,6 +46,11 @@ class Session:
             raise UsageError("this dynod has no app yet")
         raise UsageError(f"which app? name it with -a: {', '.join(names)}")
 
+    def close(self) -> None:
+        """Let go of the daemon, if there was one."""
+        if "client" in vars(self):
+            self.client.close()
+
     def show_json(self, document: object) -> None:
         """Data for programs."""
         show(json.dumps(document, indent=2, ensure_ascii=False))
@@ -60,7 +65,10 @@ def with_session(function: Callable[Concatenate[Session, Given], None]) -> Calla
         session = Session(
             app=_text(options["app"]), socket=_text(options["socket"]), as_json=options["as_json"] is True
         )
-        function(session, *args, **kwargs)
+        try:
+            function(session, *args, **kwargs)
+        finally:
+            session.close()
 
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print the API's objects as JSON."),

@@ -38,10 +38,15 @@ class UnixConnection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        """Called by the first request."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+        """Open it; `sock` is None until that has succeeded."""
+        opening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            opening.settimeout(self.timeout)
+            opening.connect(self._path)
+        except BaseException:
+            opening.close()
+            raise
+        self.sock = opening
 
 
 class ApiClient:
@@ -124,18 +129,18 @@ class ApiClient:
             encoded = json.dumps(body).encode()
             sent["Content-Type"] = "application/json"
         for attempt in (1, 2):
+            self._connect()
             try:
                 self._connection.request(method, path, body=encoded, headers=sent)
                 response = self._connection.getresponse()
                 content = response.read()
+                if "Content-Length" not in response.headers:  # which dynod always sends: the head was cut short
+                    raise http.client.IncompleteRead(content)
             except TimeoutError as error:
                 self._connection.close()
                 raise NoDaemonError(f"dynod does not answer on {self.daemon.socket} ({TIMEOUT_S:.0f} s)") from error
             except (http.client.HTTPException, OSError) as error:
-                was_connected = self._connection.sock is not None
                 self._connection.close()
-                if not was_connected or not isinstance(error, http.client.HTTPException | ConnectionError):
-                    raise _unreachable(self.daemon, error) from error
                 if method == "GET" and attempt == 1:
                     continue
                 raise ApiError(
@@ -146,6 +151,13 @@ class ApiClient:
             else:
                 return _understood(response.status, content), response.headers.get("Next-Range")
         raise AssertionError("unreachable")
+
+    def _connect(self) -> None:
+        if self._connection.sock is None:
+            try:
+                self._connection.connect()
+            except OSError as error:
+                raise _unreachable(self.daemon, error) from error
 
 
 def _understood(status: int, content: bytes) -> object:
@@ -172,7 +184,7 @@ def _dynos_path(app: str, process_type: str | None, dyno: str | None) -> str:
     return _path("apps", app, "dynos")
 
 
-def _unreachable(daemon: Daemon, error: Exception) -> NoDaemonError:
+def _unreachable(daemon: Daemon, error: OSError) -> NoDaemonError:
     path, named = daemon.socket, f" (from {daemon.source})" if daemon.source != daemon.socket else ""
     match error:
         case PermissionError():
