@@ -20,6 +20,7 @@ DEFAULT_WAIT_S: Final = (
     5.0  # dokku takes a wait of 0 for "not given"; probing without a pause would be a load of its own
 )
 DOKKU_PORT: Final = 5000  # dokku's PORT, the same for every app: in a healthcheck it stands for "the app's port"
+LONGEST_TITLE: Final = 80  # characters
 BACK_AFTER: Final = 2  # passes in a row that bring a dyno back which was once out: one alone may be luck
 
 
@@ -65,9 +66,12 @@ def conflict(check: Healthcheck) -> str | None:
 
 
 def title(check: Healthcheck) -> str:
-    """How messages name the check: its name, else what it does."""
-    if check.name:
-        return check.name
+    """How messages name the check: its name, else what it does; one line, and not a long one."""
+    words = " ".join((check.name or _description(check)).split())
+    return words if len(words) <= LONGEST_TITLE else f"{words[: LONGEST_TITLE - 1]}…"
+
+
+def _description(check: Healthcheck) -> str:
     match strategy(check):
         case Strategy.COMMAND:
             return " ".join(check.command)

@@ -133,5 +133,13 @@ def oom_line(
     return None
 
 
+def oom_child_line(kills: int, memory: Memory) -> str | None:
+    """Processes of a dyno that the kernel killed since the last look while the dyno lives on: a worker, most often."""
+    if kills <= 0:
+        return None
+    whom = "a process" if kills == 1 else f"{kills} processes"
+    return f"The kernel killed {whom} of this dyno: out of memory (it now uses {memory.total // MB}M)"
+
+
 def _mb(amount: int) -> str:
     return f"{amount / MB:.2f}MB"

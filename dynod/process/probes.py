@@ -35,6 +35,7 @@ from dynod.process.placement import Listening
 PROBES_AT_ONCE: Final = 64  # a new core begins with every dyno at once
 READ_LIMIT: Final = 1024 * 1024  # of a body that is searched for `content`
 ERROR_PAGE_LIMIT: Final = 65_536  # of a body that explains a failure
+QUOTED: Final = 200  # characters of a command's last line
 PROXY_HEADERS: Final = {
     "User-Agent": "dynod-healthcheck",
     "Accept": "*/*",
@@ -196,7 +197,8 @@ def _refused(error: aiohttp.ClientConnectorError, where: Address, target: Target
 
 def _last_line(output: bytes) -> str:
     lines = output.decode(errors="replace").strip().splitlines()
-    return f': "{lines[-1].strip()[:200]}"' if lines else ""
+    said = "".join(each for each in lines[-1].strip()[:QUOTED] if each.isprintable()) if lines else ""
+    return f': "{said}"' if said else ""
 
 
 def _status(exit_code: int) -> int:

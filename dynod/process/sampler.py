@@ -23,6 +23,7 @@ from dynod.core.memory_quota import (
     judge,
     load_line,
     memory_line,
+    oom_child_line,
     oom_line,
     worth_watching,
 )
@@ -196,7 +197,11 @@ class Sampler:
         watched = self._watched.get(dyno.id)
         if watched is None or watched.told:
             return
-        watched.sample = Sample(at, usage, _cpu_share(watched.sample, usage, at))
+        previous, watched.sample = watched.sample, Sample(at, usage, _cpu_share(watched.sample, usage, at))
+        if previous is not None:
+            killed = oom_child_line(usage.oom_kills - previous.usage.oom_kills, usage.memory)
+            if killed is not None:
+                self._journal.platform(dyno.name, killed)
         if regular and self._metrics is not None:
             self._write_metrics(self._metrics, dyno, watched, at)
         finding = judge(dyno.size, usage.memory, watched.excess, now=at, enforce=self._enforce)

@@ -35,6 +35,7 @@ class Server(NamedTuple):
 
     pid: int
     port: int
+    host: str = "127.0.0.1"
 
     @property
     def target(self) -> Target:
@@ -42,7 +43,7 @@ class Server(NamedTuple):
             instance_id=INSTANCE,
             name="web.1",
             port=self.port,
-            address=Address("127.0.0.1", self.port),
+            address=Address(self.host, self.port),
             launched=0.0,
         )
 
@@ -147,6 +148,14 @@ def test_these_pass(healthy: Server, check: Healthcheck) -> None:
 )
 def test_these_fail_and_say_why(healthy: Server, check: Healthcheck, why: str) -> None:
     assert reason(healthy, check) == why.replace("PORT", str(healthy.port))
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6")
+def test_a_dyno_on_ipv6_alone_is_reached() -> None:
+    with serving("healthy.py", env={"HOST": "::1"}) as served:
+        server = served._replace(host="::1")
+        assert probe(server, get("/ok", content="all is well")) == Passed()
+        assert probe(server, Healthcheck(kind="startup", listening=True)) == Passed()
 
 
 def test_what_is_not_http_is_called_so(healthy: Server) -> None:
@@ -431,6 +440,7 @@ def test_a_command_runs_in_the_dynos_folder_and_environment(tmp_path: Path) -> N
     [
         (["sh", "-c", "echo checking; echo queue is full >&2; exit 3"], 'exited with status 3: "queue is full"'),
         (["sh", "-c", "exit 1"], "exited with status 1"),
+        (["sh", "-c", "printf '\\033[31mred\\007'; exit 1"], 'exited with status 1: "[31mred"'),
         (["sh", "-c", "kill -9 $$"], "exited with status 137"),
         (["no-such-program-anywhere"], "could not be started: No such file or directory"),
     ],

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from dynod.core.dyno_sizes import MB, DynoSize
+from dynod.core.dyno_sizes import MB, UNSIZED, DynoSize
 from dynod.process import usage as usage_module
 from dynod.process.sampler import Sampled, Sampler
 from dynod.process.usage import Cgroup, Source, Usage, UsageReader, machine_oom_kills, oom_kills
@@ -260,13 +260,14 @@ class Watching:
     obedient: Obedient
     enforce: bool = True
     size: DynoSize = SMALL
+    cgroup: Cgroup | None = None
     lines: list[str] = field(default_factory=list)
     accused: list[str] = field(default_factory=list)
     now: float = 0.0
 
     def __post_init__(self) -> None:
         self.sampler = Sampler(
-            dynos=lambda: [Sampled(ID, "web.1", self.size)],
+            dynos=lambda: [Sampled(ID, "web.1", self.size, self.cgroup)],
             members=self.members,
             journal=self,
             vast=self.accused.append,
@@ -418,6 +419,21 @@ def test_the_kernels_kill_is_attributed_to_the_dynos_own_limit(v1: Cgroup) -> No
         line = sampler.exited(dyno, -signal.SIGKILL, killed_by_us=False)
         assert line == "Killed by the kernel: the dyno was out of memory"
         assert sampler.exited(dyno, -signal.SIGKILL, killed_by_us=True) is None
+
+
+def test_a_worker_that_the_kernel_kills_is_reported_while_its_dyno_lives(v1: Cgroup) -> None:
+    Path(str(v1.memory), "memory.limit_in_bytes").write_text(str(60 * MB))
+    with toy("obeys.py") as child:
+        enter(v1, child.pid)
+        obedient = Obedient(child)
+        watching = Watching(obedient, size=UNSIZED, cgroup=v1)
+        assert watching.sweep() == []
+        obedient.told("greedy 100")
+        (line,) = watching.sweep()
+        assert line.startswith("web.1 The kernel killed a process of this dyno: out of memory (it now uses ")
+        assert watching.sweep() == []
+        child.kill()
+        child.wait()
 
 
 @pytest.mark.skipif(V2 is None, reason="no cgroup v2")

@@ -78,7 +78,9 @@ def send(connection: socket.socket, status: str, body: bytes, fields: str = "") 
 def main() -> None:
     """Serves until SIGTERM."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    listener = socket.create_server(("127.0.0.1", int(os.environ.get("PORT", "0"))), backlog=128)
+    host = os.environ.get("HOST", "127.0.0.1")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, int(os.environ.get("PORT", "0"))), family=family, backlog=128)
 
     def accept() -> None:
         while True:

@@ -1,6 +1,7 @@
 """Does what it is told on stdin, a line each, and answers each with "done ...": the toy for tests of memory and CPU.
 
 take N       takes N more megabytes and touches them
+greedy N     a child takes N megabytes, which is waited for, however it ends
 drop         gives all of them back
 burn         a child burns CPU until it has used 0.3 s, and is waited for
 orphan PATH  a grandchild burns as much, then waits at the FIFO; its parent ends at once: "done PID"
@@ -44,6 +45,11 @@ for line in sys.stdin:
     match line.split():
         case ["take", megabytes]:
             taken.append(bytearray(b"x" * 1024) * (int(megabytes) << 10))
+        case ["greedy", megabytes]:
+            if (pid := os.fork()) == 0:
+                taken.append(bytearray(b"x" * 1024) * (int(megabytes) << 10))
+                os._exit(0)
+            answer = str(os.waitpid(pid, 0)[1])
         case ["drop"]:
             taken.clear()
         case ["burn"]:

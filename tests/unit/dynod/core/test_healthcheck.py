@@ -60,6 +60,8 @@ def history(health: Health, index: int, answers: str, *, from_s: float = 0.0) ->
         (Healthcheck(kind="startup", listening=True, port=3000), Strategy.LISTENING, "listening on 3000"),
         (Healthcheck(kind="startup", command=("bin/ok", "-q")), Strategy.COMMAND, "bin/ok -q"),
         (Healthcheck(kind="startup", path="/health", name="web ok"), Strategy.PATH, "web ok"),
+        (Healthcheck(kind="startup", path="/health", name="web\nok\t!"), Strategy.PATH, "web ok !"),
+        (Healthcheck(kind="startup", command=("sh", "-c", "x" * 90)), Strategy.COMMAND, f"sh -c {'x' * 73}…"),
     ],
 )
 def test_a_check_asks_what_its_keys_say_and_is_named_for_it(check: Healthcheck, asks: Strategy, name: str) -> None:

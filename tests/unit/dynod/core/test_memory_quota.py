@@ -15,6 +15,7 @@ from dynod.core.memory_quota import (
     judge,
     load_line,
     memory_line,
+    oom_child_line,
     oom_line,
     worth_watching,
 )
@@ -202,6 +203,12 @@ def test_an_oom_kill_is_attributed_only_on_evidence(
 ) -> None:
     line = oom_line(exit_code, own_kills=own, machine_kills=machine, killed_by_us=by_us, memory=None)
     assert line is None if says is None else re.match(re.escape(says), line or "")
+
+
+@pytest.mark.parametrize(("kills", "whom"), [(-1, None), (0, None), (1, "a process"), (3, "3 processes")])
+def test_workers_that_the_kernel_killed_are_counted(kills: int, whom: str | None) -> None:
+    line = oom_child_line(kills, Memory(rss=90 * MB))
+    assert line == (whom and f"The kernel killed {whom} of this dyno: out of memory (it now uses 90M)")
 
 
 def test_an_oom_line_names_the_last_figure() -> None:
