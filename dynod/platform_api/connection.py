@@ -10,7 +10,7 @@ from typing import Final, cast
 
 from aiohttp import web
 
-from dynod.platform_api.errors import UNEXPECTED, error_response
+from dynod.platform_api.errors import UNEXPECTED, answer_to, error_response
 
 LONGEST_LINE: Final = 8190  # bytes: request line, and one field of a head
 MOST_FIELDS: Final = 100
@@ -51,6 +51,14 @@ class Connection(web.RequestHandler):
         response = error_response(status, "The request is no well-formed HTTP." if malformed else UNEXPECTED)
         response.force_close()
         return response
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Put into Heroku's form what aiohttp refuses before any middleware: an `Expect` that is not understood."""
+        if isinstance(resp, web.HTTPException):
+            resp = answer_to(resp) or resp
+        return await super().finish_response(request, resp, start_time)
 
 
 class Refusal(asyncio.Protocol):

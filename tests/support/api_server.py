@@ -205,8 +205,8 @@ class ApiServer:
     def connect(self) -> socket.socket:
         """A raw connection."""
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.connect(str(self.path))  # without a timeout it waits where the backlog is full
         connection.settimeout(TIMEOUT_S)
-        connection.connect(str(self.path))
         return connection
 
     def _run(self) -> None:
