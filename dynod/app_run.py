@@ -180,13 +180,20 @@ class AppRun:
 class RunningApps:
     """Every app of this core. Owns nothing but what `add` makes; its tasks live in the daemon's group."""
 
-    def __init__(self, keeper: KeeperClient, snapshot: Snapshot, features: Features, group: asyncio.TaskGroup) -> None:
+    def __init__(
+        self,
+        keeper: KeeperClient,
+        snapshot: Snapshot,
+        features: Features,
+        group: asyncio.TaskGroup,
+        starts_at_once: int,
+    ) -> None:
         self.keeper = keeper
         self.features = features
         self.group = group
         self.sockets = SocketTable(self.members, by_netlink=features.netlink and features.proc)
         self.boots = BootWatch(self.sockets)
-        self.gate = StartGate(BOOTING_AT_ONCE)
+        self.gate = StartGate(starts_at_once or BOOTING_AT_ONCE)
         self._groups = Groups(snapshot.groups) if snapshot.groups else None
         self._memory_is_counted = bool(snapshot.groups) and (Path(snapshot.groups) / "memory.current").exists()
         self._snapshot = snapshot

@@ -62,23 +62,35 @@ class AppTraffic:
         self._router.set_app(self.app, condition=CONDITIONS[condition])
 
 
+def _settings(knobs: Mapping[str, object]) -> RouterSettings:
+    try:
+        return RouterSettings.from_mapping(knobs)
+    except RouterSettingsError as error:
+        raise SettingsError(f"router: {error}") from error
+
+
 class Routing:
     """The router of this core and the apps behind it."""
 
     def __init__(self, knobs: Mapping[str, object]) -> None:
         """`knobs` are settings of the router, by name. Raises SettingsError naming the one that is wrong."""
-        try:
-            settings = RouterSettings.from_mapping(knobs)
-        except RouterSettingsError as error:
-            raise SettingsError(f"router: {error}") from error
-        self._router = Router(settings, on_records=self._record)
+        self._router = Router(_settings(knobs), on_records=self._record)
         self._apps: dict[str, AppTraffic] = {}
         self._is_started = False
 
-    def add_app(self, app: str, *, hosts: Collection[str] = (), default: bool = False) -> AppTraffic:
-        """An app, reached by these hosts; `default`: by any other host too."""
+    def add_app(
+        self,
+        app: str,
+        *,
+        hosts: Collection[str] = (),
+        default: bool = False,
+        knobs: Mapping[str, object] | None = None,
+    ) -> AppTraffic:
+        """An app, reached by these hosts; `default`: by any other host too. `knobs` None: the router's own."""
         traffic = self._apps[app] = AppTraffic(app, self._router)
-        self._router.set_app(app, condition=AppCondition.BOOTING, hosts=hosts)
+        self._router.set_app(
+            app, condition=AppCondition.BOOTING, hosts=hosts, settings=None if knobs is None else _settings(knobs)
+        )
         if default:
             self._router.set_default_app(app)
         return traffic

@@ -114,7 +114,9 @@ class Serve:
     async def run(self) -> int:
         """Until dynod is told to end; returns its exit status."""
         async with asyncio.TaskGroup() as group:
-            self._apps = RunningApps(self._keeper, self._snapshot, self._features, group)
+            self._apps = RunningApps(
+                self._keeper, self._snapshot, self._features, group, self._settings.dynos.starts_at_once
+            )
             self._runs: dict[str, tuple[AppRun, AppTraffic]] = {}
             boots = group.create_task(self._apps.boots.run(), name="boot-watch")
             lost = group.create_task(self._end_without_keeper(), name="keeper-lost")
@@ -172,7 +174,11 @@ class Serve:
         self._keeper.put(PLAN + app.name, msgspec.json.encode(plan).decode("ascii"))
         knobs = await self._store.settings.of(app.id)
         rows = await self._store.formation.of(app.id)
-        traffic = self._routing.add_app(app.name, hosts=[f"{app.name}.{self._settings.serve.apps_domain}"])
+        traffic = self._routing.add_app(
+            app.name,
+            hosts=[f"{app.name}.{self._settings.serve.apps_domain}"],
+            knobs={**self._settings.router, **self._settings.app_router(knobs)},
+        )
         run = self._apps.add(
             AppParts(
                 name=app.name,

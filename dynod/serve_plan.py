@@ -63,7 +63,9 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
             cwd=self.folder,
             environment=self.environment,
             stop=stop_rule(rules),
-            rules=Rules(restart=rules.restart, enforce=True, boot_timeout_s=rules.boot_timeout_s),
+            rules=Rules(
+                restart=rules.restart, enforce=True, boot_timeout_s=rules.boot_timeout_s, cycle_s=rules.cycle_s
+            ),
             checks=self.healthchecks.get(process_type, ()),
         )
 

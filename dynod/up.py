@@ -24,7 +24,6 @@ from dynod.core.dyno import exit_status
 from dynod.core.dyno_sizes import SIZES, DynoSize
 from dynod.core.formation import RELEASE
 from dynod.core.log_text import FullText, LogText
-from dynod.core.restart import POLICIES
 from dynod.errors import DynodError
 from dynod.folder_claim import FolderClaim, runtime_folder
 from dynod.keeper.client import KeeperClient, Snapshot
@@ -34,7 +33,7 @@ from dynod.logs.stdout_sink import StdoutSink, local_text
 from dynod.operations import Operations, RunningApp
 from dynod.platform_api.server import PlatformApi
 from dynod.process.instance import Instance
-from dynod.process.slot import Command, Rules
+from dynod.process.slot import Command
 from dynod.routing import Routing
 from dynod.stderr import say
 from dynod.up_plan import UpPlan, make_plan
@@ -83,7 +82,9 @@ class Up:
         )
         # No slow start: dynos of one folder are alike, and a reload should show the balancing from the first request.
         # H12 is only reported unless --strict: a breakpoint is not a timeout.
-        self._routing = Routing({"enforce_first_byte": self._options.strict, "slow_start_s": 0.0})
+        own = {"enforce_first_byte": self._options.strict, "slow_start_s": 0.0}
+        settings = self._plan.settings
+        self._routing = Routing({**own, **settings.router, **settings.app_router()})
 
     def _begin(self) -> None:
         self._plan = make_plan(self._options)
@@ -118,6 +119,8 @@ class Up:
             on_room=on_room,
             on_closed=lambda _error: self._end(0),  # nobody reads any more, as with `dynod up | head`
             ends_broken_line=self._resumes,
+            stall_s=self._plan.settings.logs.stall_s,
+            limit=self._plan.settings.logs.buffer_bytes,
         )
 
     def _text(self) -> LogText:
@@ -138,7 +141,9 @@ class Up:
     async def run(self) -> int:
         """Until dynod is told to end, or a dyno's exit ends it; returns dynod's exit status."""
         async with asyncio.TaskGroup() as group:
-            self._apps = RunningApps(self._keeper, self._snapshot, self._features, group)
+            self._apps = RunningApps(
+                self._keeper, self._snapshot, self._features, group, self._plan.settings.dynos.starts_at_once
+            )
             traffic = self._routing.add_app(self._plan.app, default=True)
             self._app = self._apps.add(
                 AppParts(
@@ -180,8 +185,7 @@ class Up:
         return self._status
 
     def _command(self, process_type: str) -> Command:
-        rules = Rules(restart=POLICIES["ladder"], enforce=self._options.strict)
-        return self._plan.command(process_type, rules)
+        return self._plan.command(process_type, strict=self._options.strict)
 
     def _running_app(self) -> RunningApp:
         formation = self._formation

@@ -20,15 +20,16 @@ from dynod.cli.up import UpOptions
 from dynod.core.app_manifest import Healthcheck
 from dynod.core.command import analyse
 from dynod.core.dotenv import Dotenv
-from dynod.core.dyno import StopRule
 from dynod.core.environment import manifest_values, missing_variables, up_environment
 from dynod.core.fault import Fault, quoted
 from dynod.core.formation import RELEASE, plan_formation
 from dynod.errors import AppFolderError
 from dynod.listeners import DEFAULT_PORT
 from dynod.process.slot import Command, Rules
+from dynod.settings import Settings, load_settings, stop_rule
 
 WEB = "web"
+SETTINGS = "dynod.toml"
 
 
 class UpPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +42,7 @@ class UpPlan(msgspec.Struct, frozen=True, kw_only=True):
     manifest_env: dict[str, str]
     dotenv: list[dict[str, str]]
     healthchecks: dict[str, list[Healthcheck]]  # by process type
+    settings: Settings
     default_port: int  # of the router
     started_at: float  # seconds since the epoch
 
@@ -60,16 +62,19 @@ class UpPlan(msgspec.Struct, frozen=True, kw_only=True):
             port=port,
         )
 
-    def command(self, process_type: str, rules: Rules) -> Command:
-        """How the dynos of a process type are started."""
+    def command(self, process_type: str, *, strict: bool) -> Command:
+        """How the dynos of a process type are started; `strict`: production's limits are enforced."""
         command = self.commands[process_type]
+        rules = self.settings.dyno_rules(process_type, rows={})
         return Command(
             argv=analyse(command, shell=shutil.which("bash") or "/bin/sh").argv,
             shown=command,
             cwd=self.folder,
             environment=self.environment,
-            stop=StopRule(),
-            rules=rules,
+            stop=stop_rule(rules),
+            rules=Rules(
+                restart=rules.restart, enforce=strict, boot_timeout_s=rules.boot_timeout_s, cycle_s=rules.cycle_s
+            ),
             checks=self.healthchecks.get(process_type, ()),
         )
 
@@ -95,6 +100,7 @@ def make_plan(options: UpOptions) -> UpPlan:
         manifest_env=manifest_values(app.manifest, elsewhere=elsewhere, secret=lambda: secrets.token_hex(32)),
         dotenv=[dict(values) for values in app.env_values],
         healthchecks={name: list(checks) for name, checks in app.manifest.healthchecks.items()},
+        settings=_settings(app.folder),
         default_port=_default_port(app.dotenv),
         started_at=time.time(),
     )
@@ -106,6 +112,12 @@ def make_plan(options: UpOptions) -> UpPlan:
     if faults:
         raise AppFolderError("\n".join(str(fault) for fault in faults))
     return plan
+
+
+def _settings(folder: Path) -> Settings:
+    """`dynod.toml` of the folder, if it has one. Raises SettingsError."""
+    file = folder / SETTINGS
+    return load_settings(file if file.exists() else None, environ=os.environ, verb="up")
 
 
 def _release(options: UpOptions) -> set[str]:

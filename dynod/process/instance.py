@@ -20,6 +20,7 @@ class Instance:
     started_at: float = 0.0  # seconds since the epoch
     launched: float = 0.0  # the loop's clock, which is one for all cores of a boot: CLOCK_MONOTONIC
     up_since: float | None = None  # the loop's clock
+    cycle_at: float | None = None  # the loop's clock; when a fresh one is to take its place
     state: InstanceState = InstanceState.LAUNCHING
     address: Address | None = None  # where the router reaches it
     exit_code: int | None = None  # of the main process; negative for a signal
@@ -61,6 +62,7 @@ class Instance:
                 "state": self.state,
                 "launched": self.launched,
                 "up_since": self.up_since,
+                "cycle_at": self.cycle_at,
                 "address": [self.address.host, self.address.port] if self.address is not None else None,
                 "replaces": self.replaces,
                 "grace_s": self.grace_s,
@@ -88,6 +90,7 @@ class Instance:
             stop_asked=noted["stop_asked"],
             launched=noted["launched"],
             up_since=noted["up_since"],
+            cycle_at=noted["cycle_at"],
             in_pool=noted["in_pool"],
             has_written=noted["has_written"],
             silence_said=noted["silence_said"],

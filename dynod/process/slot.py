@@ -40,6 +40,7 @@ from dynod.process.probes import HealthWatch
 from dynod.process.start_gate import StartGate
 
 HISTORY_LENGTH = 30  # entries of a slot's history
+CYCLE_SPREAD = 0.15  # Heroku: every 24 h plus up to 216 minutes, so that dynos do not go all at once
 SILENT_AFTER_S = 10.0  # up this long without a word: most often a program that buffers its output
 COMMAND_NOT_FOUND = 127  # as a shell says it
 COMMAND_NOT_EXECUTABLE = 126
@@ -53,6 +54,7 @@ class Rules:
     restart: RestartPolicy
     enforce: bool  # `up` only reports R10 and failed health checks: a breakpoint is not a timeout (contracts 8)
     boot_timeout_s: float = BOOT_TIMEOUT_S
+    cycle_s: float = 0.0  # replaced by a fresh dyno after so long, and up to CYCLE_SPREAD longer; 0: never
 
 
 class Command(NamedTuple):
@@ -136,6 +138,7 @@ class Slot:
         self._crashes = 0
         self._retry_at = 0.0  # the loop's clock, as Instance.launched
         self._restart: asyncio.Future[bool] | None = None
+        self._restart_word = ""
         self._one_off = False
         self._verdicts: list[Verdict] = []
         self._health: list[tuple[str, HealthVerdict]] = []  # instance id, what its checks say
@@ -162,9 +165,13 @@ class Slot:
             self.happened(why)
         self._changed.set()
 
-    def restart(self, why: str) -> asyncio.Future[bool]:
-        """Restart the dyno, a web dyno without a gap; the future tells whether the new one came up."""
+    def restart(self, why: str, *, word: str = "Restarting") -> asyncio.Future[bool]:
+        """Restart the dyno, a web dyno without a gap; the future tells whether the new one came up.
+
+        `word` is Heroku's for the cause, and begins the lines about it.
+        """
         if self._restart is None:
+            self._restart_word = word
             self._restart = asyncio.get_running_loop().create_future()
             self.happened(why)
         self._changed.set()
@@ -325,8 +332,10 @@ class Slot:
             if (ending := self._asked(instance)) is not None:
                 return ending
             self._heed_health(instance)
-            await self._until(self._silence_deadline(instance))
+            due = [at for at in (self._silence_deadline(instance), instance.cycle_at) if at is not None]
+            await self._until(min(due) if due else None)
             self._name_silence(instance)
+            self._cycle(instance)
 
     def _asked(self, instance: Instance) -> Ending | None:
         """What has happened to the instance, or been asked of it."""
@@ -462,6 +471,8 @@ class Slot:
         self._leave_gate()
         instance.advance(InstanceEvent.READY)
         instance.up_since = asyncio.get_running_loop().time()
+        if cycle_s := self.command.rules.cycle_s:
+            instance.cycle_at = instance.launched + cycle_s * (1 + CYCLE_SPREAD * self._shared.random())
         self._shared.placement.set_state(instance.id, instance.note())
         self._join(instance)
         self._advance(SlotEvent.READY)
@@ -470,7 +481,7 @@ class Slot:
     async def _replace(self, old: Instance) -> None:
         """Boot a new instance beside the old one, which serves until the new one is up, and for good if it fails."""
         if self.state is SlotState.UP:
-            self._say("Restarting")
+            self._say(self._restart_word)
             self._advance(SlotEvent.RESTART)
         while True:
             new = self._replacement or await self._start(replaces=old)
@@ -510,7 +521,7 @@ class Slot:
                 self._advance(SlotEvent.STOP)
                 await self._retire(instance)
             case Ending.RESTART:
-                self._say("Restarting")
+                self._say(self._restart_word)
                 self._advance(SlotEvent.RESTART)
                 self._crashes = 0
                 await self._retire(instance)
@@ -622,6 +633,12 @@ class Slot:
     def _up_s(self, instance: Instance) -> float:
         """For how long it was up; 0 if it never was."""
         return asyncio.get_running_loop().time() - instance.up_since if instance.up_since is not None else 0.0
+
+    def _cycle(self, instance: Instance) -> None:
+        at = instance.cycle_at
+        if at is not None and instance.exit_code is None and asyncio.get_running_loop().time() >= at:
+            instance.cycle_at = None
+            self.restart(f"cycled after {self.command.rules.cycle_s:.0f} s", word="Cycling")
 
     def _silence_deadline(self, instance: Instance) -> float | None:
         if instance.silence_said or instance.has_written or instance.up_since is None:
