@@ -40,6 +40,7 @@ from dynod.process.supervisor import Supervisor
 from dynod.process.usage import Cgroup
 
 FLUSH_S: Final = 5.0  # the last lines, to a reader that may be slow
+HURRIED_FLUSH_S: Final = 0.5  # to one that may be stuck, while a person waits
 SWEEP_S: Final = 0.05
 BOOTING_AT_ONCE: Final = 4 * (os.cpu_count() or 1)
 
@@ -173,7 +174,7 @@ class AppRun:
             stopped.cancel()
         self._sampling.cancel()
         await self._prober.close()
-        await self.sink.flush_and_close(0.0 if hurry.is_set() else FLUSH_S)
+        await self.sink.flush_and_close(HURRIED_FLUSH_S if hurry.is_set() else FLUSH_S)
         await self.output.close()
 
 

@@ -93,6 +93,7 @@ class OutputPump:
         self._turns: deque[_Output] = deque()  # bounded: each output is in here at most once
         self._round: asyncio.Handle | None = None
         self._is_paused = False
+        self._is_closed = False
         self._rest: asyncio.TimerHandle | None = None
         self._is_busy_time = False  # this wake-up brought more than little
 
@@ -145,7 +146,13 @@ class OutputPump:
         await output.done.wait()
 
     async def close(self) -> None:
-        """Let go of every pipe as it is. What was not handed on stays in it for whoever holds it too."""
+        """Let go of every pipe as it is. What was not handed on stays in it for whoever holds it too.
+
+        Calling it twice is harmless.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
         for output in tuple(self._outputs.values()):
             self._let_go(output)
         for handle in (self._round, self._rest):

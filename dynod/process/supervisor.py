@@ -152,6 +152,7 @@ class Supervisor:
         return (order.index(process_type) if process_type in order else len(order), int(number))
 
     async def _keep(self, slot: Slot) -> None:
+        await slot.run()  # also if it is unwanted by now: an earlier core may have left it an instance to stop
         while slot.wanted:  # it may be wanted again while it still stops
             await slot.run()
         del self._slots[slot.name], self._tasks[slot.name]
