@@ -19,10 +19,12 @@ import uvloop
 from dynod.core.app_manifest import Healthcheck
 from dynod.core.boot import Address
 from dynod.core.healthcheck import Failed, Outcome, Passed, Target, Verdict, line
+from dynod.keeper.client import Events, KeeperClient
 from dynod.process.boot_watch import SocketTable
 from dynod.process.check_commands import MARK, CheckCommands, Place, is_check_note
 from dynod.process.probes import CommandResult, HealthWatch, Prober
-from support import installed
+from support import installed, processes
+from support.keeper import Core, KeeperRun
 from support.source_tree import REPOSITORY
 
 TOYS = REPOSITORY / "tests/toys"
@@ -406,7 +408,7 @@ def run_check(
 
     async def work() -> tuple[Outcome, LocalPlacement]:
         placement = LocalPlacement()
-        env = {"PATH": os.environ["PATH"], "DYNO": "web.1", "PORT": "20017"}
+        env = {"PATH": "/usr/bin:/bin", "DYNO": "web.1", "PORT": "20017"}
         commands = CheckCommands(placement, lambda _id: None if gone else Place(str(cwd), env))
         placement.commands = commands
         table = SocketTable(lambda ids: {id_: [] for id_ in ids}, by_netlink=True)
@@ -470,3 +472,66 @@ def test_a_command_for_a_dyno_that_has_ended_is_not_run(tmp_path: Path) -> None:
 
 def test_what_another_instance_noted_is_no_check() -> None:
     assert not is_check_note('{"name": "web.1", "port": 20017}')
+
+
+def test_the_keeper_ends_a_check_with_all_its_children_and_leaves_its_dyno_alone(tmp_path: Path) -> None:
+    """Both have DYNO and PORT in their environment, by which the keeper knows orphans again."""
+    for gate in ("dyno", "check"):
+        os.mkfifo(tmp_path / gate)
+
+    def waiting(keeper: KeeperRun) -> list[str]:
+        return sorted(process.command[1] for process in processes.marked(keeper.mark) if process.command[0] == "cat")
+
+    async def work(keeper: KeeperRun, core: Core) -> Outcome:
+        loop = asyncio.get_running_loop()
+        env = {"PATH": "/usr/bin:/bin", "DYNO": "web.1", "PORT": "20017", processes.MARK: keeper.mark}
+        client = KeeperClient(os.dup(core._channel.fileno()), loop)
+        commands = CheckCommands(client, lambda _id: Place(str(tmp_path), env))
+        check_gone, dyno_gone = asyncio.Event(), asyncio.Event()
+
+        def exited(instance_id: str, exit_code: int, _at: float) -> None:
+            commands.exited(instance_id, exit_code)
+
+        def gone(instance_id: str) -> None:
+            (check_gone if commands.gone(instance_id) else dyno_gone).set()
+
+        client.listen(
+            Events(
+                exited=exited,
+                killed=lambda _id, _left: None,
+                gone=gone,
+                signalled=lambda _number: None,
+                lost=lambda: None,
+            )
+        )
+        dyno = await client.launch(
+            instance_id=INSTANCE,
+            argv=["sh", "-c", "(setsid cat dyno &) ; echo up; exec cat dyno"],
+            env=env,
+            cwd=str(tmp_path),
+            marks=["DYNO=web.1", "PORT=20017"],
+            stop_signal=signal.SIGTERM,
+            grace_s=30.0,
+            state="{}",
+        )
+        assert await asyncio.to_thread(os.read, dyno.output, 10) == b"up\n"
+        os.close(dyno.output)
+        table = SocketTable(lambda ids: {id_: [] for id_ in ids}, by_netlink=True)
+        asking = Prober(listening=table, commands=commands, host="x", clock=loop.time)
+        command = ("sh", "-c", "(setsid cat check &) ; echo checking; exec cat check")
+        outcome = await asking.probe(Healthcheck(kind="startup", command=command, timeout_s=1), Server(0, 20017).target)
+        async with asyncio.timeout(30):
+            await check_gone.wait()
+            assert waiting(keeper) == ["dyno", "dyno"]
+            assert not dyno_gone.is_set()
+            client.stop(INSTANCE, number=signal.SIGKILL, grace_s=0.0)
+            await dyno_gone.wait()
+        client.forget(INSTANCE)
+        await asking.close()
+        client.close()
+        return outcome
+
+    with KeeperRun() as keeper:
+        core = keeper.next_core()
+        core.be_ready()
+        assert on_uvloop(lambda: work(keeper, core)) == Failed('was not done within 1 s: "checking"')
