@@ -474,7 +474,8 @@ def test_what_another_instance_noted_is_no_check() -> None:
     assert not is_check_note('{"name": "web.1", "port": 20017}')
 
 
-def test_the_keeper_ends_a_check_with_all_its_children_and_leaves_its_dyno_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("without", ["", "cgroup"])
+def test_the_keeper_ends_a_check_with_all_its_children_and_leaves_its_dyno_alone(tmp_path: Path, without: str) -> None:
     """Both have DYNO and PORT in their environment, by which the keeper knows orphans again."""
     for gate in ("dyno", "check"):
         os.mkfifo(tmp_path / gate)
@@ -531,7 +532,7 @@ def test_the_keeper_ends_a_check_with_all_its_children_and_leaves_its_dyno_alone
         client.close()
         return outcome
 
-    with KeeperRun() as keeper:
+    with KeeperRun(env={"DYNOD_WITHOUT": without}) as keeper:
         core = keeper.next_core()
         core.be_ready()
         assert on_uvloop(lambda: work(keeper, core)) == Failed('was not done within 1 s: "checking"')
