@@ -675,8 +675,8 @@ def _say(text: str) -> None:
 
 def main(argv: list[str]) -> int:
     """Run `dynod up …` or `dynod serve …`; `argv` begins with the verb. Returns the exit status."""
-    faulthandler.enable()
     own_descriptors()
+    faulthandler.enable(2)  # by number: sys.stderr is None where dynod was started without one
     features = detect(os.environ)
     notifier = Notifier(os.environ)
     return Keeper(argv, features=features, notifier=notifier).run()

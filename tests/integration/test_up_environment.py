@@ -12,7 +12,7 @@ import pytest
 
 from support.app_folder import TOYS, app_folder, toy
 from support.processes import MARK
-from support.up import Up, clean_environment
+from support.up import Up, clean_environment, eventually
 
 DESCRIBES = toy("describes_itself")
 DYNOD_BIN = str(Path(sys.prefix) / "bin")
@@ -166,6 +166,19 @@ def test_descriptors_of_the_caller_do_not_reach_a_dyno(tmp_path: Path) -> None:
     with up:
         seen = described(up, "worker.1")
         assert sorted(seen["descriptors"]) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_it_runs_without_standard_descriptors(tmp_path: Path, closed: str) -> None:
+    """As `dynod up >&-` and some service managers start it; a dyno has its three all the same."""
+    up = Up(app_folder(tmp_path, procfile={"worker": DESCRIBES}))
+    up._command[:0] = ["sh", "-c", f'exec "$0" "$@" {closed}']
+    with up:
+        eventually((up.folder / "worker.1.json").exists, what="the dyno runs")
+        seen = json.loads((up.folder / "worker.1.json").read_text())
+        assert sorted(seen["descriptors"]) == ["0", "1", "2"]
+        assert seen["descriptors"]["0"] == "/dev/null"
+        assert seen["descriptors"]["1"].startswith("pipe:")
 
 
 def test_from_a_terminal_stdin_is_open_and_empty(tmp_path: Path) -> None:

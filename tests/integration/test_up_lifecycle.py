@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,14 @@ from support.open_request import OpenRequest
 from support.up import Up, eventually
 
 R12 = "Error R12 (Exit timeout) -> At least one process failed to exit within 30 seconds of SIGTERM"
+
+
+@pytest.fixture(autouse=True)
+def hangups() -> Iterator[None]:
+    """Where the tests themselves run under nohup, dynod would rightly ignore SIGHUP too."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def said_of(up: Up, dyno: str) -> list[str]:
@@ -248,6 +257,17 @@ def test_a_signal_while_it_starts(tmp_path: Path) -> None:
         with Up(app_folder(tmp_path, procfile={"worker": toy("waits")}, name=number.name)) as up:
             up.core_pid()
             assert up.stop(number) == 0
+
+
+def test_under_nohup_a_hangup_ends_nothing(tmp_path: Path) -> None:
+    up = Up(app_folder(tmp_path, procfile={"web": toy("web_server")}))
+    up._command[:0] = ["nohup"]
+    with up:
+        up.wait_until_up("web.1")
+        up.send_signal(signal.SIGHUP)
+        assert up.get("/").status == 200
+        assert up.stop() == 0
+        assert not any("SIGHUP" in line.text for line in up.output.lines())
 
 
 def test_a_terminal_that_is_closed_ends_it_in_order(tmp_path: Path) -> None:
