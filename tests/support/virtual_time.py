@@ -29,10 +29,11 @@ class _JumpingSelector(selectors.SelectSelector):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """Starts at 0 s."""
+    """Starts at 0 s, or where an earlier one ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, start_s: float = 0.0) -> None:
         self._jumping = _JumpingSelector()
+        self._jumping.now = start_s
         super().__init__(self._jumping)
 
     def time(self) -> float:
@@ -47,7 +48,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return done
 
 
-def run_virtually(main: Coroutine[Any, Any, Result]) -> Result:
+def run_virtually(main: Coroutine[Any, Any, Result], *, start_s: float = 0.0) -> Result:
     """`asyncio.run` on virtual time."""
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+    with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(start_s)) as runner:
         return runner.run(main)
