@@ -234,13 +234,14 @@ class RoutedApp:
 class AppTable:
     """Which app a Host belongs to: exact name, then wildcard, then the default app (contracts.md section 4)."""
 
-    __slots__ = ("_apps", "_wildcards", "by_host", "default")
+    __slots__ = ("_apps", "_by_host", "_default", "_wildcards", "generation")
 
     def __init__(self) -> None:
         self._apps: dict[str, RoutedApp] = {}
-        self.by_host: dict[str, RoutedApp] = {}
+        self._by_host: dict[str, RoutedApp] = {}
         self._wildcards: dict[str, RoutedApp] = {}
-        self.default: str | None = None
+        self._default: str | None = None
+        self.generation = 0  # changes with every change, so that what `find` said may be remembered
 
     def __iter__(self) -> Iterator[RoutedApp]:
         return iter(self._apps.values())
@@ -263,7 +264,7 @@ class AppTable:
 
     def find(self, host: str) -> RoutedApp | None:
         """The app for a Host without port, in lower case."""
-        app = self.by_host.get(host)
+        app = self._by_host.get(host)
         if app is not None:
             return app
         _, dot, rest = host.partition(".")
@@ -272,12 +273,18 @@ class AppTable:
             if app is not None:
                 return app
             _, dot, rest = rest.partition(".")
-        return self._apps.get(self.default) if self.default is not None else None
+        return self._apps.get(self._default) if self._default is not None else None
+
+    def set_default(self, name: str | None) -> None:
+        """The app that any other Host reaches."""
+        self._default = name
+        self.generation += 1
 
     def hosts(self) -> tuple[str, ...]:
         """Every host name in use."""
         return tuple(host for app in self for host in app.hosts)
 
     def _index(self) -> None:
-        self.by_host = {host: app for app in self for host in app.hosts if not host.startswith("*.")}
+        self.generation += 1
+        self._by_host = {host: app for app in self for host in app.hosts if not host.startswith("*.")}
         self._wildcards = {host[2:]: app for app in self for host in app.hosts if host.startswith("*.")}

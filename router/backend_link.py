@@ -39,8 +39,11 @@ class AnswerTaker(Protocol):
     def switch(self, link: "BackendLink", answer: ResponseHead, data: bytes) -> None:
         """A 101, and what came after it."""
 
-    def answer_starts(self, answer: ResponseHead, data: bytes, *, bodyless: bool, framed: bool) -> None:
-        """The final head and the body's first bytes. `framed`: the body's end is known from its framing."""
+    def answer_starts(self, answer: ResponseHead, data: bytes, *, bodyless: bool, framed: bool, last: bool) -> None:
+        """The final head and the body's first bytes.
+
+        `framed`: the body's end is known from its framing. `last`: it is here, `answer_ends` comes next.
+        """
 
     def answer_data(self, data: bytes) -> None:
         """More of the body, already framed as `answer_starts` announced."""
@@ -246,7 +249,7 @@ class BackendLink(asyncio.Protocol):
         if answer.idle_limit_s is not None:
             self.idle_limit_s = answer.idle_limit_s
         if taker.method == b"HEAD" or answer.status in _NO_BODY_STATUS or answer.length == 0:
-            taker.answer_starts(answer, b"", bodyless=True, framed=True)
+            taker.answer_starts(answer, b"", bodyless=True, framed=True, last=True)
             if self.taker is taker:
                 self._end(taker, clean=answer.persistent and not data)
             return
@@ -255,23 +258,23 @@ class BackendLink(asyncio.Protocol):
             out, done, surplus = self._unchunk(taker, self._chunks, data)
             if self.taker is not taker:
                 return
-            taker.answer_starts(answer, out, bodyless=False, framed=True)
+            taker.answer_starts(answer, out, bodyless=False, framed=True, last=done)
             if done and self.taker is taker:
                 self._end(taker, clean=answer.persistent and not surplus)
             return
         length = answer.length
         if length < 0:
             self._left = _UNTIL_CLOSE
-            taker.answer_starts(answer, data, bodyless=False, framed=False)
+            taker.answer_starts(answer, data, bodyless=False, framed=False, last=False)
             return
         got = len(data)
         if got < length:
             self._left = length - got
-            taker.answer_starts(answer, data, bodyless=False, framed=True)
+            taker.answer_starts(answer, data, bodyless=False, framed=True, last=False)
             return
         if got > length:
             data = data[:length]
-        taker.answer_starts(answer, data, bodyless=False, framed=True)
+        taker.answer_starts(answer, data, bodyless=False, framed=True, last=True)
         if self.taker is taker:
             self._end(taker, clean=answer.persistent and got == length)
 

@@ -20,6 +20,15 @@ import httptools
 from router.core.request_record import printable
 from router.errors import HeadError
 
+try:
+    from router import _http_head as _compiled
+except ImportError:
+    _compiled = None  # type: ignore[assignment]  # optional at build; everything works without it
+
+COMPILED: Final = _compiled is not None
+_scan_request = _compiled.scan_request if COMPILED else None
+_scan_answer = _compiled.scan_answer if COMPILED else None
+
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 _VALUE: Final = rb"[\t\x20-\x7e\x80-\xff]"
 
@@ -37,6 +46,10 @@ _TOKEN_LIST: Final = re.compile(rb"[ \t]*" + _TOKEN + rb"*[ \t]*(?:,[ \t]*" + _T
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9+/=-]{20,200}")  # Heroku, "HTTP Request IDs"
 _ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?]+)(.*)", re.DOTALL)
 _KEEP_ALIVE_TIMEOUT: Final = re.compile(rb"(?i:timeout)=([0-9]{1,6})")
+
+
+_CLOSE: Final = 1  # what the compiled scan calls `Connection: close`
+_KEEP_ALIVE: Final = 2
 
 
 def _scan(first_letters: bytes, names: bytes) -> re.Pattern[bytes]:
@@ -94,7 +107,7 @@ class HeadLimits:
 class Forwarding:
     """What a request's head is told about the connection it came by. One per client connection."""
 
-    __slots__ = ("peer", "port", "scheme", "trusted", "via")
+    __slots__ = ("common", "peer", "port", "scheme", "trusted", "via")
 
     def __init__(self, *, peer: bytes, port: bytes, scheme: bytes, trusted: bool, via: bytes) -> None:
         self.peer = peer
@@ -102,6 +115,11 @@ class Forwarding:
         self.scheme = scheme
         self.trusted = trusted
         self.via = via
+        # What ends the head of a request that says nothing of where it comes from, as most do.
+        self.common = (
+            b"\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Port: %b\r\nVia: 1.1 %b\r\nX-Request-Start: "
+            % (peer, scheme, port, via)
+        )
 
 
 class RequestFields:
@@ -223,6 +241,57 @@ def parse_request_fields(block: bytes, *, minor: int, by: Forwarding, limits: He
         HeadError: for whatever RFC 9112 calls invalid or ambiguous, and beyond `limits`.
 
     """
+    if _scan_request is not None:
+        # @@C without the compiled scan, @@D with it.
+        plain = _scan_request(block, limits.fields, limits.line, limits.name)
+        if plain is not None:
+            return _plain_request(plain, minor, by)
+    return judge_request_fields(block, minor=minor, by=by, limits=limits)
+
+
+def _plain_request(
+    plain: tuple[bytes, bytes, int, int, bytes | None, bytes | None, bytes | None, bytes | None, bytes | None],
+    minor: int,
+    by: Forwarding,
+) -> RequestFields:
+    rest, host, length, connection, request_id, forwarded_for, proto, port, via = plain
+    fields = RequestFields()
+    fields.host = host
+    fields.host_key = host_key(host)
+    fields.length = length
+    fields.chunked = False
+    fields.has_body = length > 0
+    fields.persistent = connection != _CLOSE if minor else connection == _KEEP_ALIVE
+    fields.upgrade = b""
+    fields.expects_continue = False
+    fields.request_id = request_id or b""
+    if length >= 0:
+        rest += b"\nContent-Length: %d\r" % length
+    if minor and forwarded_for is proto is port is via is None:
+        fields.fwd = by.peer
+        fields.protocol = "https" if by.scheme == b"https" else "http"
+        fields.tail = rest + by.common
+        return fields
+    scheme = (printable(proto) if by.trusted and proto else b"") or by.scheme
+    port = (printable(port) if by.trusted and port else b"") or by.port
+    chain = by.peer if forwarded_for is None else b"%b, %b" % (forwarded_for, by.peer)
+    fields.fwd = printable(chain)
+    fields.protocol = "https" if scheme == b"https" else "http"
+    own = b"1.%d %b" % (minor, by.via)
+    fields.tail = (
+        b"%b\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Port: %b\r\nVia: %b\r\nX-Request-Start: "
+        % (rest, chain, scheme, port, own if via is None else b"%b, %b" % (via, own))
+    )
+    return fields
+
+
+def judge_request_fields(block: bytes, *, minor: int, by: Forwarding, limits: HeadLimits) -> RequestFields:
+    """`parse_request_fields` in plain Python, for every head there may be.
+
+    Raises:
+        HeadError: as there.
+
+    """
     _check_block(b"GET / HTTP/1.1\r" + block, block, limits, httptools.HttpRequestParser)
     fields = RequestFields()
     kept: list[bytes] = []
@@ -339,9 +408,13 @@ def parse_response(head: bytes, *, via: bytes, limits: HeadLimits, date: bytes) 
     if end > limits.status_line:
         raise HeadError("oversized status line", 502)
     minor = match.group(1) == b"1"
+    block = head[end:]
+    if _scan_answer is not None and end + len(block) <= limits.set_cookie:
+        plain = _scan_answer(block, limits.line)
+        if plain is not None:
+            return _plain_answer(match, plain, minor=minor, via=via, date=date)
     answer = ResponseHead()
     status = answer.status = int(match.group(2))
-    block = head[end:]
     _check_response_block(block, limits)
     kept: list[bytes] = []
     position = 0
@@ -406,6 +479,48 @@ def parse_response(head: bytes, *, via: bytes, limits: HeadLimits, date: bytes) 
     else:
         answer.framing = b""
     answer.ready = answer.before_framing + answer.framing + b"\r\n"
+    return answer
+
+
+def _plain_answer(
+    match: re.Match[bytes],
+    plain: tuple[bytes, int, int, int, int, bytes | None, bytes | None],
+    *,
+    minor: int,
+    via: bytes,
+    date: bytes,
+) -> ResponseHead:
+    rest, length, chunked, connection, has_date, via_before, keep_alive = plain
+    if chunked and not minor:
+        raise HeadError("invalid content length", 502)
+    _, code, reason = match.groups()
+    answer = ResponseHead()
+    status = answer.status = int(code)
+    answer.persistent = connection != _CLOSE if minor else connection == _KEEP_ALIVE
+    answer.upgrade = b""
+    answer.idle_limit_s = None
+    if keep_alive is not None:
+        seconds = _KEEP_ALIVE_TIMEOUT.search(keep_alive)
+        if seconds is not None:
+            answer.idle_limit_s = float(seconds.group(1))
+    if status >= 200 and not has_date:
+        rest += b"\nDate: " + date + b"\r"
+    own = b"1.%d %b" % (minor, via)
+    if via_before is not None:
+        own = b"%b, %b" % (via_before, own)
+    before = answer.before_framing = b"HTTP/1.1 %b %b\r%b\nVia: %b\r\n" % (code, reason, rest, own)
+    if status < 200 or status == 204:
+        length, chunked, framing = 0, False, b""
+    elif chunked:
+        framing = b"Transfer-Encoding: chunked\r\n"
+    elif length >= 0:
+        framing = b"Content-Length: %d\r\n" % length
+    else:
+        framing = b""
+    answer.length = length
+    answer.chunked = bool(chunked)
+    answer.framing = framing
+    answer.ready = before + framing + b"\r\n"
     return answer
 
 

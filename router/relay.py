@@ -88,6 +88,7 @@ class ClientConnection(asyncio.Protocol):
         "_got_byte",
         "_half_closed",
         "_held_code",
+        "_held_from",
         "_idle_s",
         "_last_call",
         "_last_failure",
@@ -99,6 +100,9 @@ class ClientConnection(asyncio.Protocol):
         "_probes",
         "_proxy_line_due",
         "_rechunk",
+        "_routed_app",
+        "_routed_fields",
+        "_routed_generation",
         "_record",
         "_request_from",
         "_searched",
@@ -143,10 +147,15 @@ class ClientConnection(asyncio.Protocol):
         self._half_closed = False
         self._close_after = False
         self._held_code: Code | None = None
+        self._held_from = 0.0
         self._timer = LazyTimer(context.loop, self._time_passed)
         self._lingered = 0
         self._unsent_at_look = 0
         self._failed_at: tuple[str, ...] = ()
+        self._last_failure: Code | None = None
+        self._routed_fields: RequestFields | None = None
+        self._routed_app: RoutedApp | None = None
+        self._routed_generation = -1
         self._answered = False
         self._rechunk = False
         self._framed = True
@@ -280,7 +289,12 @@ class ClientConnection(asyncio.Protocol):
         self.method = method
         self.http10 = not minor
         self._target = target
-        app = context.apps.by_host.get(fields.host_key) or context.apps.find(fields.host_key)
+        apps = context.apps
+        if fields is self._routed_fields and apps.generation == self._routed_generation:
+            app = self._routed_app
+        else:
+            app = self._routed_app = apps.find(fields.host_key)
+            self._routed_fields, self._routed_generation = fields, apps.generation
         record = RequestRecord(app.name if app is not None else "", method, target, fields.host, time())
         self._record = record
         record.request_id = fields.request_id or context.new_request_id()
@@ -289,9 +303,6 @@ class ClientConnection(asyncio.Protocol):
         self._answered = self._rechunk = self._got_byte = False
         self._close_after = False
         self._answer_bytes = 0
-        if self._failed_at:
-            self._failed_at = ()
-        self._last_failure: Code | None = None
         self._continued = not fields.expects_continue
         if fields.has_body:
             self.reading = Reading.BODY
@@ -464,6 +475,7 @@ class ClientConnection(asyncio.Protocol):
             self._fail(hold.code)
             return
         self._held_code = hold.code
+        self._held_from = perf_counter()
         self._pause_body()
         self._within(hold.limit_s - waited)
         app.wait(self, hold.retry_at)
@@ -471,6 +483,8 @@ class ClientConnection(asyncio.Protocol):
     def room(self) -> None:
         """Parked, and told that there may be room now."""
         self._held_code = None
+        if self._record is not None:
+            self._record.queue_ms += (perf_counter() - self._held_from) * 1000.0
         self._route()
 
     def connected(self, attempt: object, link: BackendLink) -> None:
@@ -596,7 +610,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self.transport.write(answer.before_framing + b"\r\n")
 
-    def answer_starts(self, answer: ResponseHead, data: bytes, *, bodyless: bool, framed: bool) -> None:
+    def answer_starts(self, answer: ResponseHead, data: bytes, *, bodyless: bool, framed: bool, last: bool) -> None:
         """The final head, and what came with it."""
         record = self._record
         if record is None:
@@ -640,8 +654,9 @@ class ClientConnection(asyncio.Protocol):
             data = b"%x\r\n%b\r\n" % (len(data), data)
         out = head + data
         self._answer_bytes += len(out)
-        self._within(self._idle_s)
         self.transport.write(out)
+        if not last:
+            self._within(self._idle_s)
 
     def answer_data(self, data: bytes) -> None:
         """More of the body."""
@@ -811,6 +826,9 @@ class ClientConnection(asyncio.Protocol):
         now = perf_counter()
         self._record = None
         self._attempt = None
+        if self._last_failure is not None:
+            self._last_failure = None
+            self._failed_at = ()
         app, entry, link = self._app, self._entry, self._link
         if link is not None:
             self._link = None
@@ -820,17 +838,15 @@ class ClientConnection(asyncio.Protocol):
             self._entry = None
             if record.connect_ms is not None and self._service_from >= self._request_from:
                 record.service_ms = (now - self._service_from) * 1000.0
-                record.queue_ms = max(0.0, record.total_ms - record.service_ms - record.connect_ms)
                 record.bytes_out = self._answer_bytes
             if app is not None:
                 app.release(entry, outcome)
-        elif record.dyno == b"":
-            record.queue_ms = record.total_ms
         if app is not None:
             self._app = None
             app.open -= 1
             if self._held_code is not None:
                 self._held_code = None
+                record.queue_ms += (now - self._held_from) * 1000.0
                 app.stop_waiting(self)
         self._context.finished(record)
 

@@ -25,11 +25,13 @@ from gunicorn.config import Config  # type: ignore[import-untyped]  # gunicorn s
 from gunicorn.http import RequestParser  # type: ignore[import-untyped]  # gunicorn ships no types
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]  # gunicorn ships no types
 
+from router import http_head
 from router.errors import HeadError
 from router.http_head import (
     Forwarding,
     HeadLimits,
     RequestFields,
+    ResponseHead,
     origin_form,
     parse_request_fields,
     parse_response,
@@ -38,6 +40,7 @@ from router.http_head import (
 
 LIMITS = HeadLimits(request_line=8192, line=8192, fields=1000)
 BY = Forwarding(peer=b"192.0.2.9", port=b"80", scheme=b"http", trusted=False, via=b"dynod")
+BEHIND_PROXY = Forwarding(peer=b"127.0.0.1", port=b"80", scheme=b"http", trusted=True, via=b"dynod")
 DATE = b"Mon, 23 Nov 2026 15:00:00 GMT"
 
 REQUESTS = [
@@ -261,6 +264,42 @@ def check_answer(head: bytes) -> bool:
     return True
 
 
+def check_twins(head: bytes) -> None:
+    """The compiled parser and the Python one understand the same of a head, or both refuse it."""
+    results = []
+    compiled = http_head._scan_request, http_head._scan_answer
+    for pure in (False, True):
+        if pure:
+            http_head._scan_request = http_head._scan_answer = None
+        try:
+            results.append(_understood(head))
+        finally:
+            http_head._scan_request, http_head._scan_answer = compiled
+    assert results[0] == results[1], results
+
+
+def _understood(head: bytes) -> object:
+    out: list[object] = []
+    line = re.match(rb"[^\n]*(?=\n)", head)
+    block = head[line.end() :] if line else head
+    for minor in (0, 1):
+        for by in (BY, BEHIND_PROXY):
+            try:
+                fields = parse_request_fields(block, minor=minor, by=by, limits=LIMITS)
+            except HeadError as error:
+                out.append(str(error.status))
+            else:
+                out.append({name: getattr(fields, name) for name in RequestFields.__slots__})
+    for start in (b"HTTP/1.1 200 OK\r", b"HTTP/1.0 204 No Content\r"):
+        try:
+            answer = parse_response(start + block, via=b"dynod", limits=LIMITS, date=DATE)
+        except HeadError as error:
+            out.append(error.status)
+        else:
+            out.append({name: getattr(answer, name) for name in ResponseHead.__slots__})
+    return out
+
+
 def run(count: int, seed: int, report: Callable[[str], None] = print) -> tuple[int, int]:
     """`count` heads of each kind; how many of each went on."""
     rng = random.Random(seed)
@@ -270,8 +309,10 @@ def run(count: int, seed: int, report: Callable[[str], None] = print) -> tuple[i
         head = mutated(rng, rng.choice(REQUESTS))
         try:
             passed_requests += check_request(head)
+            check_twins(head)
             head = mutated(rng, rng.choice(ANSWERS))
             passed_answers += check_answer(head)
+            check_twins(head)
         except Exception as error:
             raise AssertionError(f"seed {seed}, head {number}: {head!r}: {error!r}") from error
         if number and number % 100_000 == 0:
