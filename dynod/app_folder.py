@@ -20,6 +20,7 @@ from dynod.core.app_manifest import AppManifest, parse_app_manifest
 from dynod.core.command import first_word
 from dynod.core.dotenv import Dotenv, Statement, read_dotenv
 from dynod.core.fault import Fault
+from dynod.core.healthcheck import conflict
 from dynod.core.procfile import ProcessType, parse_procfile
 from dynod.core.suggest import did_you_mean
 from dynod.errors import AppFolderError
@@ -87,6 +88,7 @@ def inspect_app_folder(
     if text is not None:
         manifest = parse_app_manifest(text, file=APP_MANIFEST)
         faults += manifest.faults
+        faults += _conflicting_checks(manifest)
         if procfile is None and types:  # another Procfile may well declare fewer types than app.json is about
             faults += _unknown_types(manifest, types)
     dotenv = []
@@ -162,6 +164,13 @@ def _unknown_types(manifest: AppManifest, types: Sequence[ProcessType]) -> Itera
         if name not in known:
             message = f"formation.{name}: the Procfile declares no such process type{did_you_mean(name, known)}"
             yield Fault(file=manifest.file, line=manifest.quantity_lines.get(name), message=message)
+
+
+def _conflicting_checks(manifest: AppManifest) -> Iterator[Fault]:
+    for name, checks in manifest.healthchecks.items():
+        for index, check in enumerate(checks):
+            if (reason := conflict(check)) is not None:
+                yield Fault(file=manifest.file, line=None, message=f"healthchecks.{name}[{index}]: {reason}")
 
 
 def _split(folder: Path, env_files: Iterable[Path]) -> Iterator[str]:

@@ -37,7 +37,7 @@ from dynod.process.slot import Command, Surroundings
 from dynod.process.sockets import port_is_free
 from dynod.process.start_gate import StartGate
 from dynod.process.supervisor import Supervisor
-from dynod.process.usage import Cgroup
+from dynod.process.usage import Cgroup, UsageReader
 
 FLUSH_S: Final = 5.0  # the last lines, to a reader that may be slow
 HURRIED_FLUSH_S: Final = 0.5  # to one that may be stuck, while a person waits
@@ -108,6 +108,7 @@ class AppRun:
             vast=self.supervisor.over_memory,
             clock=loop.time,
             enforce=parts.enforce,
+            reader=UsageReader(proc=running.features.proc),
         )
         self._sampling = running.group.create_task(self._sampler.run(), name=f"sampler:{parts.name}")
 
