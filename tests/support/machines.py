@@ -1,0 +1,48 @@
+"""The state machines of `dynod.core.dyno` as the diagrams that ARCHITECTURE.md shows.
+
+`python tests/support/machines.py` writes them into it again; a test says when that is due.
+"""
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from dynod.core.dyno import INSTANCE_TRANSITIONS, SLOT_TRANSITIONS
+
+ARCHITECTURE: Final = Path(__file__).resolve().parents[2] / "ARCHITECTURE.md"
+SECTION: Final = re.compile(
+    r"(?<=<!-- generated: dyno machine -->\n).*?(?=<!-- end of generated: dyno machine -->)", re.DOTALL
+)
+
+
+def diagram(title: str, transitions: Mapping[tuple[StrEnum, StrEnum], StrEnum]) -> str:
+    """A machine as text: from each state, what happens and where that leads."""
+    states = dict.fromkeys(state for state, _ in transitions)
+    rows = [f"{title}", ""]
+    for state in states:
+        moves = [f"{event} → {after}" for (before, event), after in transitions.items() if before is state]
+        rows.append(f"    {state:<10} {', '.join(moves)}")
+    final = dict.fromkeys(after for after in transitions.values() if after not in states)
+    rows += [f"    {state:<10} (the end)" for state in final]
+    return "\n".join(rows)
+
+
+def section() -> str:
+    """What stands between the marks."""
+    slot = diagram("The slot, `web.1`:", SLOT_TRANSITIONS)
+    instance = diagram("The instance, one run of it:", INSTANCE_TRANSITIONS)
+    return f"{slot}\n\n{instance}\n"
+
+
+def written() -> str:
+    """What ARCHITECTURE.md has there now."""
+    found = SECTION.search(ARCHITECTURE.read_text(encoding="utf-8"))
+    assert found, "ARCHITECTURE.md has lost the marks of its generated section"
+    return found[0]
+
+
+if __name__ == "__main__":
+    text = ARCHITECTURE.read_text(encoding="utf-8")
+    ARCHITECTURE.write_text(SECTION.sub(lambda _: section(), text), encoding="utf-8")
