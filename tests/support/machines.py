@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from dynod.core.dyno import INSTANCE_TRANSITIONS, SLOT_TRANSITIONS
 
@@ -17,7 +17,11 @@ SECTION: Final = re.compile(
 )
 
 
-def diagram(title: str, transitions: Mapping[tuple[StrEnum, StrEnum], StrEnum]) -> str:
+State = TypeVar("State", bound=StrEnum)
+Event = TypeVar("Event", bound=StrEnum)
+
+
+def diagram(title: str, transitions: Mapping[tuple[State, Event], State]) -> str:
     """A machine as text: from each state, what happens and where that leads."""
     states = dict.fromkeys(state for state, _ in transitions)
     rows = [f"{title}", ""]
