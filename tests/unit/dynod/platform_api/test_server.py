@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from dynod.core.dyno import SlotState
-from dynod.platform_api import connection
+from dynod.platform_api import connection, exchange
 from support.api_server import APP_ID, ApiServer, MadeUpOperations, id_of
 
 ME = getpass.getuser()
@@ -322,6 +322,24 @@ def test_one_connection_too_many_is_told_so(monkeypatch: pytest.MonkeyPatch) -> 
         with server.connect() as third:
             assert third.recv(65_536).startswith(b"HTTP/1.1 429")
             assert third.recv(1) == b""
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /apps HT", b"GET /apps HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+def test_a_head_that_does_not_come_ends_the_connection(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    monkeypatch.setattr(connection, "KEEP_ALIVE_S", 0.01)
+    with ApiServer() as server, server.connect() as silent:
+        silent.sendall(sent)
+        assert silent.recv(65_536) == b""
+
+
+def test_a_body_that_does_not_come_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange, "BODY_S", 0.01)
+    monkeypatch.setattr(connection, "LINGER_S", 0.01)
+    with ApiServer() as server, server.connect() as slow:
+        slow.sendall(b'PATCH /apps/shop/formation HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"updates"')
+        answer = slow.makefile("rb").read()
+        assert re.match(rb"HTTP/1.1 408 .*\r\n\r\n\{\"id\": \"request_timeout\"", answer, re.DOTALL)
+        assert done(server) == []
 
 
 def test_the_socket_stays_with_its_owner() -> None:
