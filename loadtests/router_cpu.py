@@ -5,8 +5,8 @@
 One backend (nginx) for all; one worker each; keep-alive on both sides; access log, request id and forwarded fields on
 everywhere. The load is wrk's, from this machine, so requests per second are not the point: CPU time from /proc/PID/stat
 over requests is. Two scenes, because dynod-router reuses what it understood of a head that comes again on a connection:
-`same` (each request of a connection alike, as most clients are for most of their life) and `varied` (path and two fields
-differ in every request, and two fields in every answer).
+`same` (each request of a connection alike, as most clients are for most of their life) and `varied` (path and two
+fields differ in every request, and two fields in every answer).
 """
 
 import argparse
@@ -112,8 +112,8 @@ events {{ worker_connections 8000; }}
 http {{
   access_log {f"{folder}/{name}.access" if log else "off"};
   keepalive_requests 100000000; keepalive_timeout 75s; client_body_temp_path {folder}/{name}-body;
-  proxy_temp_path {folder}/{name}-proxy; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  {server.replace("PORT", str(port))}
+  proxy_temp_path {folder}/{name}-proxy; fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path
+  {folder}/s; {server.replace("PORT", str(port))}
 }}
 """)
     return ["nginx", "-p", str(folder), "-c", str(config)]
@@ -248,7 +248,7 @@ def _ms(out: str, percentile: str) -> float:
     return float(match.group(1)) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[match.group(2)]
 
 
-def measure(name: str, scene: str, folder: Path, backend: int, seconds: float, connections: int) -> Measured:
+def measure(name: str, scene: str, *, folder: Path, backend: int, seconds: float, connections: int) -> Measured:
     port = free_port()
     with running(PROXIES[name](folder, port, backend), port, folder / f"{name}.out") as pid:
         load(port, scene, 1, connections, folder)  # warm
@@ -268,7 +268,8 @@ def version(*command: str) -> str:
 
 def report(rows: Sequence[Measured], connections: int, seconds: float) -> str:
     lines = [
-        f"date {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, "
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {platform.machine()}, {os.cpu_count()} cores",
+        f"Linux {platform.release()}",
         f"Python {platform.python_version()}",
         f"{version('nginx', '-v')}; {version('haproxy', '-v')}; head module compiled: {compiled()}",
         f"wrk -t1 -c{connections} -d{seconds:g}s, median of the rounds; browser-like heads, 26-byte body",
@@ -284,9 +285,10 @@ def report(rows: Sequence[Measured], connections: int, seconds: float) -> str:
             if mine:
                 cpu = statistics.median(row.cpu_us for row in mine)
                 lines.append(
-                    f"| {scene} | {name} | {cpu:.1f} | {cpu / base:.2f} | {statistics.median(r.per_second for r in mine):.0f} | "
-                    f"{statistics.median(r.p50_ms for r in mine):.2f} | {statistics.median(r.p99_ms for r in mine):.2f} | "
-                    f"{sum(r.failed for r in mine)} |"
+                    f"| {scene} | {name} | {cpu:.1f} | {cpu / base:.2f} "
+                    f"| {statistics.median(r.per_second for r in mine):.0f} "
+                    f"| {statistics.median(r.p50_ms for r in mine):.2f} "
+                    f"| {statistics.median(r.p99_ms for r in mine):.2f} | {sum(r.failed for r in mine)} |"
                 )
     return "\n".join(lines)
 
@@ -315,7 +317,14 @@ def main() -> int:
             for number in range(given.rounds):
                 for scene in given.scene or ("same", "varied"):
                     for name in names:
-                        row = measure(name, scene, folder, backend, given.seconds, given.connections)
+                        row = measure(
+                            name,
+                            scene,
+                            folder=folder,
+                            backend=backend,
+                            seconds=given.seconds,
+                            connections=given.connections,
+                        )
                         rows.append(row)
                         print(
                             f"round {number + 1} {scene:6} {name:12} {row.cpu_us:6.1f} µs  {row.per_second:8.0f}/s  "

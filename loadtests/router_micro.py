@@ -33,7 +33,8 @@ FIELDS = (
 ANSWER = (
     b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Mon, 23 Nov 2026 15:00:00 GMT\r\nContent-Type: text/plain\r\n"
     b"Content-Length: 26\r\nConnection: keep-alive\r\nX-Frame-Options: DENY\r\nX-Content-Type-Options: nosniff\r\n"
-    b"Referrer-Policy: same-origin\r\nVary: Cookie\r\nCache-Control: no-store\r\nETag: %d\r\n\r\nHello from the backend, ok"
+    b"Referrer-Policy: same-origin\r\nVary: Cookie\r\nCache-Control: no-store\r\n"
+    b"ETag: %d\r\n\r\nHello from the backend, ok"
 )
 
 
@@ -79,12 +80,17 @@ class Pair:
         self.router.set_app("demo", condition=AppCondition.SERVING)
         self.router.set_default_app("demo")
         self.router.add_backend("demo", Backend(id="b", label="web.1", host="127.0.0.1", port=1))
-        context = self.router._ready()
-        app = self.router._app("demo")
+        context = self.router._ready()  # noqa: SLF001  # the shell is built by hand, without sockets
+        app = self.router._app("demo")  # noqa: SLF001  # as above
         limits = HeadLimits(request_line=8192, line=524288, fields=1000)
         entry = app.pool.entries()[0]
         self.link = BackendLink(
-            entry, app.idle, limits=limits, max_head=1 << 20, via=b"dynod", date=self.router._http_date
+            entry,
+            app.idle,
+            limits=limits,
+            max_head=1 << 20,
+            via=b"dynod",
+            date=self.router._http_date,  # noqa: SLF001  # as above
         )
         self.link.connection_made(FakeTransport())
         app.keep(self.link)

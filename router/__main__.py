@@ -1,7 +1,7 @@
 """The router as a program: `python -m router --listen HOST:PORT --backend [LABEL=]HOST:PORT …`.
 
-A composition root: reads arguments and the TOML file, makes the loop, the sockets and the one app, writes the access log,
-ends on SIGTERM or SIGINT. Standard library's argparse, because this program has no verbs and starts fast.
+A composition root: reads arguments and the TOML file, makes the loop, the sockets and the one app, writes the access
+log, ends on SIGTERM or SIGINT. Standard library's argparse, because this program has no verbs and starts fast.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from router.settings import RouterSettings
 
 _APP = "app"
 _BACKLOG = 4096
+_TOP_PORT = 65535
 _NOT_ROUTER_SETTINGS = ("listen", "backend", "drain_timeout", "access_log")
 _FLAGS: Mapping[str, str] = {
     "connect_timeout": "connect_timeout_s",
@@ -53,12 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         invocation = read_arguments(sys.argv[1:] if argv is None else argv)
     except SettingsError as error:
-        print(f"dynod-router: {error}", file=sys.stderr)
+        _say(f"dynod-router: {error}")
         return 2
     try:
         sockets = [_listening(host, port) for host, port in invocation.listen]
     except OSError as error:
-        print(f"dynod-router: cannot listen: {error}", file=sys.stderr)
+        _say(f"dynod-router: cannot listen: {error}")
         return 1
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(invocation, sockets))
@@ -134,7 +135,7 @@ def _strings(value: object, name: str) -> list[str]:
 def _address(text: str, name: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > _TOP_PORT:
         raise SettingsError(f"{name}: expected HOST:PORT, found {text!r}")
     return host or "0.0.0.0", int(port)  # noqa: S104  # an empty host means every address, as in `:80`
 
@@ -160,6 +161,11 @@ def _listening(host: str, port: int) -> socket.socket:
     return sock
 
 
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
 async def _serve(invocation: Invocation, sockets: Sequence[socket.socket]) -> int:
     log = _AccessLog(invocation.access_log)
     router = Router(invocation.settings, on_records=log.write)
@@ -174,7 +180,7 @@ async def _serve(invocation: Invocation, sockets: Sequence[socket.socket]) -> in
     await router.start(sockets)
     for sock in sockets:
         host, port = sock.getsockname()[:2]
-        print(f"listening on {f'[{host}]' if ':' in host else host}:{port}", file=sys.stderr, flush=True)
+        _say(f"listening on {f'[{host}]' if ':' in host else host}:{port}")
     await stop.wait()
     for sock in sockets:
         sock.close()  # nobody takes over: new clients are to be refused, not left in the backlog

@@ -1,7 +1,7 @@
 """The apps that the router knows, their backends, and the requests that wait for one.
 
-Flow: Host → `AppTable.find` → `RoutedApp` → pool (core) → a link, at once or after a wait. The decisions are the pool's;
-here is what they need of the world: connections, timers, waiting requests. Owned by the router, on its loop.
+Flow: Host → `AppTable.find` → `RoutedApp` → pool (core) → a link, at once or after a wait. The decisions are the
+pool's; here is what they need of the world: connections, timers, waiting requests. Owned by the router, on its loop.
 """
 
 import asyncio

@@ -14,13 +14,21 @@ from typing import Final, Protocol
 from router.core.backend import PooledBackend
 from router.core.chunked import ChunkReader
 from router.errors import ChunkError, HeadError
-from router.http_head import HeadLimits, ResponseHead, allowed_trailers, parse_response
+from router.http_head import (
+    FINAL,
+    NO_CONTENT,
+    SWITCHING_PROTOCOLS,
+    HeadLimits,
+    ResponseHead,
+    allowed_trailers,
+    parse_response,
+)
 from router.tcp import quiet, read_now
 
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 _MOST_INTERIM: Final = 64  # 1xx answers to one request; a backend that sends more never ends
 _UNTIL_CLOSE: Final = -1
-_NO_BODY_STATUS: Final = frozenset({204, 304})  # RFC 9110 section 6.4.1
+_NO_BODY_STATUS: Final = frozenset({NO_CONTENT, 304})  # RFC 9110 section 6.4.1
 _SALVAGE: Final = 1 << 20
 
 
@@ -205,7 +213,7 @@ class BackendLink(asyncio.Protocol):
             else:
                 try:
                     if end > self._max_head:
-                        raise HeadError("oversized header", 502)
+                        raise HeadError("oversized header", 502)  # noqa: TRY301  # one place for both refusals
                     answer = parse_response(head, via=self._via, limits=self._limits, date=self._date())
                 except HeadError as error:
                     self.taker = None
@@ -213,9 +221,9 @@ class BackendLink(asyncio.Protocol):
                     return
                 self._last_head, self._last_answer = head, answer
             data = data[end:]
-            if answer.status >= 200:
+            if answer.status >= FINAL:
                 break
-            if answer.status == 101:
+            if answer.status == SWITCHING_PROTOCOLS:
                 self.taker = None
                 taker.switch(self, answer, data)
                 return

@@ -4,8 +4,8 @@ Flow: bytes of a head → `parse_request_line` + `parse_request_fields`, or `par
 and the bytes that go on. A head is never forwarded as it came: fields that belong to one hop, fields that a client may
 not set, and those whose name differs from such a one only in `_` for `-` (WSGI and CGI read both alike) are cut.
 
-Two judges must agree on a block of fields: llhttp (httptools), and one regular expression that is the grammar of RFC 9112
-section 5 without obs-fold. What either refuses is refused. No callback per field: llhttp with a callback per field
+Two judges must agree on a block of fields: llhttp (httptools), and one regular expression that is the grammar of RFC
+9112 section 5 without obs-fold. What either refuses is refused. No callback per field: llhttp with a callback per field
 costs 6 µs for a browser's head, without 0.9; the expression 1.8; the scan for the fields that matter 1.4.
 (12 fields of 550 bytes, Python 3.11, one core of a 2-core x86-64 VM.)
 
@@ -48,6 +48,10 @@ _ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?]+)(.*)", re.DOTALL)
 _KEEP_ALIVE_TIMEOUT: Final = re.compile(rb"(?i:timeout)=([0-9]{1,6})")
 
 
+FINAL: Final = 200  # the lowest status of an answer that is not interim
+CONTINUE: Final = 100
+SWITCHING_PROTOCOLS: Final = 101
+NO_CONTENT: Final = 204
 _CLOSE: Final = 1  # what the compiled scan calls `Connection: close`
 _KEEP_ALIVE: Final = 2
 
@@ -117,16 +121,16 @@ class Forwarding:
         self.via = via
         # What ends the head of a request that says nothing of where it comes from, as most do.
         self.common = (
-            b"\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Port: %b\r\nVia: 1.1 %b\r\nX-Request-Start: "
-            % (peer, scheme, port, via)
+            b"\nX-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Port: %b\r\nVia: 1.1 %b"
+            b"\r\nX-Request-Start: " % (peer, scheme, port, via)
         )
 
 
 class RequestFields:
     """A request's fields, understood. Made once per different block on a connection, then reused.
 
-    `length` is -1 without Content-Length. `tail` is everything that goes to the backend after the request line, up to the
-    value of X-Request-Start. `persistent` says whether the client wants to send more on this connection.
+    `length` is -1 without Content-Length. `tail` is everything that goes to the backend after the request line, up to
+    the value of X-Request-Start. `persistent` says whether the client wants to send more on this connection.
     """
 
     __slots__ = (
@@ -161,8 +165,8 @@ class RequestFields:
 class ResponseHead:
     """A backend's answer, understood. Made once per different head on a backend connection, then reused.
 
-    `before_framing` is the head to the client up to where the framing fields belong; `ready` the whole head for the usual
-    case: an HTTP/1.1 client whose connection stays open and a body with a length or in chunks (or none).
+    `before_framing` is the head to the client up to where the framing fields belong; `ready` the whole head for the
+    usual case: an HTTP/1.1 client whose connection stays open and a body with a length or in chunks (or none).
     `idle_limit_s` is the backend's own word on how long it keeps an idle connection.
     """
 
@@ -460,7 +464,7 @@ def parse_response(head: bytes, *, via: bytes, limits: HeadLimits, date: bytes) 
     rest = b"".join(kept)
     if tokens:
         rest = _without_named(rest, tokens)
-    if date and status >= 200:
+    if date and status >= FINAL:
         rest += b"\nDate: " + date + b"\r"
     vias.append(b"1.%d %b" % (minor, via))
     answer.before_framing = b"HTTP/1.1 %b %b\r%b\nVia: %b\r\n" % (
@@ -469,7 +473,7 @@ def parse_response(head: bytes, *, via: bytes, limits: HeadLimits, date: bytes) 
         rest,
         b", ".join(vias),
     )
-    if status < 200 or status == 204:
+    if status < FINAL or status == NO_CONTENT:
         answer.length, answer.chunked = 0, False
         answer.framing = b""
     elif answer.chunked:
@@ -503,13 +507,13 @@ def _plain_answer(
         seconds = _KEEP_ALIVE_TIMEOUT.search(keep_alive)
         if seconds is not None:
             answer.idle_limit_s = float(seconds.group(1))
-    if status >= 200 and not has_date:
+    if status >= FINAL and not has_date:
         rest += b"\nDate: " + date + b"\r"
     own = b"1.%d %b" % (minor, via)
     if via_before is not None:
         own = b"%b, %b" % (via_before, own)
     before = answer.before_framing = b"HTTP/1.1 %b %b\r%b\nVia: %b\r\n" % (code, reason, rest, own)
-    if status < 200 or status == 204:
+    if status < FINAL or status == NO_CONTENT:
         length, chunked, framing = 0, False, b""
     elif chunked:
         framing = b"Transfer-Encoding: chunked\r\n"
@@ -548,7 +552,7 @@ def host_key(host: bytes) -> str:
 
 
 def bare_line_end(part: bytes, *, first: bool) -> bool:
-    """Whether a piece of a head has an LF without CR before it, or a CR without LF after it (its last byte may get one).
+    """Whether a piece of a head has an LF without CR before it, or a CR without LF after it (the last may get one).
 
     Unless `first`, the piece starts with the last byte of the piece before.
     """

@@ -1,8 +1,8 @@
 """A deadline that moves often and hardly ever passes. On the hot path.
 
 One loop timer per connection, left where it is while the deadline moves back, and set again when it fires too early:
-a request sets three deadlines, and cancelling and making a loop timer for each costs what @@A to compare two floats costs
-@@B.
+a request sets three deadlines, and cancelling and making a loop timer for each costs what @@A to compare two floats
+costs @@B.
 """
 
 import asyncio

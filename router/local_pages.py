@@ -1,7 +1,7 @@
 """Answers that the router gives itself: error pages, maintenance, unknown hosts. Bytes made from values.
 
-Statuses and headers are Heroku's (Dev Center "Error Pages"); the page itself is our own and loads nothing from elsewhere,
-but for an operator's own page, which is shown in a frame as Heroku does it.
+Statuses and headers are Heroku's (Dev Center "Error Pages"); the page itself is our own and loads nothing from
+elsewhere, but for an operator's own page, which is shown in a frame as Heroku does it.
 """
 
 import html
@@ -50,7 +50,7 @@ def error_page(code: Code | None, status: int, *, cause: str = "", page_url: str
     if code is Code.MAINTENANCE:
         title, heading = "Offline for Maintenance", "Offline for maintenance"
         text = "<p>This application is undergoing maintenance. Please check back shortly.</p>"
-    elif status >= 500:
+    elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         title, heading = "Application Error", "Application error"
         text = (
             "<p>An error occurred in the application and your page could not be served.</p>"

@@ -21,7 +21,9 @@ _APP_LABELS: Final = ["app", "dyno"]
 
 
 class _Histogram:
-    """Counts per bucket. `zeros` are observations of exactly 0, the usual queue and connect time, kept apart as cheaper."""
+    """Counts per bucket. `zeros` are observations of exactly 0, the usual queue and connect time, kept apart as
+    cheaper.
+    """
 
     __slots__ = ("buckets", "total_ms", "zeros")
 

@@ -2,9 +2,9 @@
 
 Flow: bytes from the client → http_head → apps (which app) → pool (which backend) → backend_link → bytes to the client.
 One request at a time is relayed per connection; what a client sends ahead waits in `_buffer` and its answers keep their
-order. Nothing here awaits: asyncio calls the methods, each reads the state, decides and writes the state in one go, so a
-cancellation cannot land in between. Every exchange ends in `_finish`, exactly once, where its claim is released and its
-record handed on.
+order. Nothing here awaits: asyncio calls the methods, each reads the state, decides and writes the state in one go,
+so a cancellation cannot land in between. Every exchange ends in `_finish`, exactly once, where its claim is released
+and its record handed on.
 
 Deliberately not here: what codes mean (core/codes.py), which backend (core/pool.py), retry rules (core/retry.py),
 tunnels (tunnel.py), pages (local_pages.py).
@@ -12,6 +12,7 @@ tunnels (tunnel.py), pages (local_pages.py).
 
 import asyncio
 from enum import IntEnum
+from http import HTTPStatus
 from math import inf
 from time import perf_counter, time
 from typing import Final
@@ -19,15 +20,16 @@ from typing import Final
 from router import local_pages, tcp
 from router.apps import RoutedApp
 from router.backend_link import BackendLink
-from router.core.backend import PooledBackend
 from router.core import affinity, proxy_line
+from router.core.backend import PooledBackend
 from router.core.codes import CODES, Code
 from router.core.pool import Hold, Outcome, Refuse
 from router.core.request_body import RequestBody
-from router.core.request_record import RequestRecord
+from router.core.request_record import RequestRecord, printable
 from router.core.retry import IDEMPOTENT, Verdict, verdict
 from router.errors import BodyTooLargeError, ChunkError, HeadError
 from router.http_head import (
+    CONTINUE,
     Forwarding,
     RequestFields,
     ResponseHead,
@@ -46,6 +48,8 @@ _PIPELINE_BYTES: Final = 65536  # what a client may send ahead before it is no l
 _LINGER_BYTES: Final = 4 << 20
 _PROBE_S: Final = 0.5  # see _probe
 _RATE_GRACE_S: Final = 30.0
+_LONGEST_METHOD_LOGGED: Final = 30
+_MOST_PROBES: Final = 4
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _HTTPS_PORT: Final = 443  # Heroku: a client that came in on it spoke TLS
 _SLASH: Final = 0x2F
@@ -72,8 +76,8 @@ class ClientConnection(asyncio.Protocol):
         "_attempts",
         "_block",
         "_block_minor",
-        "_buffer",
         "_body",
+        "_buffer",
         "_close_after",
         "_connect_from",
         "_context",
@@ -100,11 +104,11 @@ class ClientConnection(asyncio.Protocol):
         "_probes",
         "_proxy_line_due",
         "_rechunk",
+        "_record",
+        "_request_from",
         "_routed_app",
         "_routed_fields",
         "_routed_generation",
-        "_record",
-        "_request_from",
         "_searched",
         "_sent",
         "_service_from",
@@ -259,7 +263,7 @@ class ClientConnection(asyncio.Protocol):
                 self._buffer = b""
                 return
         # Heads cut anywhere are searched from where the last search ended: bytes one by one stay linear.
-        end = data.find(b"\r\n\r\n", self._searched - 3 if self._searched > 3 else 0)
+        end = data.find(b"\r\n\r\n", max(0, self._searched - 3))
         if end < 0:
             self._partial_head(data)
             return
@@ -271,7 +275,7 @@ class ClientConnection(asyncio.Protocol):
         self._request_from = perf_counter()
         try:
             if end > self._settings.max_head:
-                raise HeadError("oversized head")
+                raise HeadError("oversized head")  # noqa: TRY301  # one place for all refusals
             method, target, minor, lf = request_line(head, context.limits)
             block = head[lf:]
             # The same fields again, as nearly always on one connection: 0.1 µs instead of 11.
@@ -335,7 +339,7 @@ class ClientConnection(asyncio.Protocol):
         try:
             if end < 0:
                 if len(data) >= proxy_line.LONGEST or not data.startswith(b"PROXY "[: len(data)]):
-                    raise HeadError("bad PROXY line")
+                    raise HeadError("bad PROXY line")  # noqa: TRY301  # as parse() raises it
                 self._buffer = data
                 return
             client = proxy_line.parse(data[:end])
@@ -374,9 +378,9 @@ class ClientConnection(asyncio.Protocol):
     def _refuse_head(self, head: bytes, error: HeadError) -> None:
         """A head that is no request: its record says what can be said, the connection ends."""
         line = head.split(b"\n", 1)[0].split(b" ")
-        method = line[0] if line[0].isalpha() and len(line[0]) < 30 else b""
-        path = line[1] if len(line) == 3 else b""
-        path = path[:2048].translate(None, _NOT_IN_PATH)
+        method = line[0] if line[0].isalpha() and len(line[0]) <= _LONGEST_METHOD_LOGGED else b""
+        path = line[1] if len(line) > 2 else b""  # noqa: PLR2004  # method, path, version
+        path = printable(path[:2048])
         record = RequestRecord("", method, path, b"", time())
         record.request_id = self._context.new_request_id()
         record.fwd = self._forwarding.peer
@@ -462,11 +466,11 @@ class ClientConnection(asyncio.Protocol):
             self._connect_from = perf_counter()
             app.connect(self, attempt, claim)
         elif type(claim) is Hold:
-            self._hold(app, claim, now)
+            self._hold(app, claim)
         elif type(claim) is Refuse:
             self._fail(self._last_failure or claim.code)
 
-    def _hold(self, app: RoutedApp, hold: Hold, now: float) -> None:
+    def _hold(self, app: RoutedApp, hold: Hold) -> None:
         if len(app.waiting) >= app.settings.max_queue and hold.code is Code.BACKLOG_TOO_DEEP:
             self._fail(Code.BACKLOG_TOO_DEEP)
             return
@@ -513,7 +517,7 @@ class ClientConnection(asyncio.Protocol):
         self._attempt_failed(code, sent=False, reused=False)
 
     def _attempt_failed(self, code: Code, *, sent: bool, reused: bool) -> None:
-        """This backend did not answer: give its claim back, and ask another if that is allowed."""
+        """The backend did not answer: give its claim back, and ask another if that is allowed."""
         app, entry, record = self._app, self._entry, self._record
         if app is None or entry is None or record is None:
             return
@@ -603,7 +607,7 @@ class ClientConnection(asyncio.Protocol):
         self._within(self._first_byte_s)
         if self.http10:
             return
-        if answer.status == 100:
+        if answer.status == CONTINUE:
             if not self._continued:
                 self._continued = True
                 self.transport.write(_CONTINUE)
@@ -692,7 +696,7 @@ class ClientConnection(asyncio.Protocol):
         """The backend's answer may not be passed on: it is cut, or a page is given in its place."""
         link.transport.abort()
         self._link = None
-        code = Code.HTTP_RESTRICTION if error.status == 502 else Code.POOR_RESPONSE
+        code = Code.HTTP_RESTRICTION if error.status == HTTPStatus.BAD_GATEWAY else Code.POOR_RESPONSE
         self._fail(code, cause=error.cause if code is Code.HTTP_RESTRICTION else "", outcome=Outcome.BROKEN)
 
     def link_lost(self, link: BackendLink, error: Exception | None, *, partial: bool) -> None:  # noqa: ARG002  # seam
@@ -784,7 +788,7 @@ class ClientConnection(asyncio.Protocol):
             settings.maintenance_page_url
             if code is Code.MAINTENANCE
             else settings.error_page_url
-            if shown >= 500
+            if shown >= HTTPStatus.INTERNAL_SERVER_ERROR
             else ""
         )
         self._local_answer(record, shown, local_pages.error_page(code, shown, cause=cause, page_url=url), outcome)
@@ -910,8 +914,8 @@ class ClientConnection(asyncio.Protocol):
     def _probe(self, record: RequestRecord) -> None:
         """Find out whether a client that ended its side still listens.
 
-        A closed socket answers the interim with a reset, a half-closed one takes it and waits on; both look alike before.
-        Only an HTTP/1.1 client may be sent a 1xx; with HTTP/1.0 the answer itself will tell.
+        A closed socket answers the interim with a reset, a half-closed one takes it and waits on; both look alike
+        before. Only an HTTP/1.1 client may be sent a 1xx; with HTTP/1.0 the answer itself will tell.
         """
         if self._record is not record or self._answered or self.http10 or self.transport.is_closing():
             return
@@ -921,7 +925,7 @@ class ClientConnection(asyncio.Protocol):
             self.transport.abort()
             return
         self._probes += 1
-        if self._probes < 4:
+        if self._probes < _MOST_PROBES:
             self._loop.call_later(_PROBE_S, self._probe, record)
 
     # -- pausing the client ----------------------------------------------------------------------------------------
@@ -949,7 +953,7 @@ class ClientConnection(asyncio.Protocol):
     def _within(self, seconds: float) -> None:
         """Something must happen within so many seconds, and within the whole request's limit."""
         deadline = self._loop.time() + seconds
-        self._timer.set(deadline if deadline < self._last_call else self._last_call)
+        self._timer.set(min(self._last_call, deadline))
 
     def _time_passed(self) -> None:
         """The deadline of whatever is being waited for has passed."""
@@ -1022,5 +1026,3 @@ _P_FULL: Final = 2  # its backend is slow
 _P_AHEAD: Final = 4  # it has sent too much ahead
 _P_ANSWER: Final = 8  # it does not read its answers
 _P_ALL: Final = 15
-
-_NOT_IN_PATH: Final = bytes(c for c in range(256) if c <= 0x20 or c >= 0x7F or c == 0x22)

@@ -1,8 +1,8 @@
 """The router as its owner sees it: apps and backends in, records out, listeners, drain, shutdown.
 
-Flow: `start` puts a `ClientConnection` (relay.py) on every accepted socket; the owner changes apps and backends while it
-runs; finished requests are handed out in batches, off the hot path. This is the seam of design.md section 2: plain values
-cross it, and the same calls could come over a pipe.
+Flow: `start` puts a `ClientConnection` (relay.py) on every accepted socket; the owner changes apps and backends
+while it runs; finished requests are handed out in batches, off the hot path. This is the seam of design.md section
+2: plain values cross it, and the same calls could come over a pipe.
 """
 
 import asyncio
@@ -39,8 +39,8 @@ class Router:
     """An HTTP/1.1 reverse proxy with Heroku's semantics.
 
     All methods belong to the event loop's thread. `on_records` gets finished requests, each exactly once, at most about
-    50 ms late; it must not raise. `affinity_key` signs session affinity cookies: give the same one to keep clients pinned
-    over a restart of the router.
+    50 ms late; it must not raise. `affinity_key` signs session affinity cookies: give the same one to keep clients
+    pinned over a restart of the router.
     """
 
     def __init__(
@@ -264,9 +264,14 @@ class Router:
     def _connection_gone(self) -> None:
         if self._quiet is not None:
             self._look_if_quiet()
-        elif self._accepting and not self._servers and not self._resuming and self._loop is not None:
-            if self._connections() < self._max_connections:
-                self._resuming = self._loop.create_task(self._accept_again(), name="router:accept-again")
+        elif (
+            self._accepting
+            and not self._servers
+            and not self._resuming
+            and self._loop is not None
+            and self._connections() < self._max_connections
+        ):
+            self._resuming = self._loop.create_task(self._accept_again(), name="router:accept-again")
 
     async def _accept_again(self) -> None:
         try:
@@ -326,8 +331,8 @@ class Router:
         return known
 
     def _new_request_id(self) -> bytes:
-        # The shape of a version-4 UUID. Its first four groups are drawn anew every 2**16 requests, the fifth walks through
-        # all 2**48 values in an order that looks random: unique, and @@A instead of str(uuid.uuid4())'s @@B.
+        # The shape of a version-4 UUID. Its first four groups are drawn anew every 2**16 requests, the fifth walks
+        # through all 2**48 values in an order that looks random: unique, and @@A instead of str(uuid.uuid4())'s @@B.
         number = self._id_number = (self._id_number * _ID_FACTOR + 1) & _ID_MASK
         self._ids_left -= 1
         if self._ids_left < 0:

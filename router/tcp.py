@@ -1,6 +1,7 @@
 """What asyncio's transports do not offer of a TCP socket."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import struct
@@ -12,10 +13,8 @@ def reset(transport: asyncio.Transport) -> None:
     """Close with a reset instead of an end: for an answer whose end would pass for its completion."""
     sock = transport.get_extra_info("socket")
     if sock is not None:
-        try:
+        with contextlib.suppress(OSError):  # closed already
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
-        except OSError:
-            pass  # closed already
     transport.abort()
 
 

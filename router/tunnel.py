@@ -1,7 +1,8 @@
 """After a 101: bytes both ways between a client and a backend, until both have ended or nothing moves any more.
 
-Flow: the relay hands over both transports when it has written the 101; from then on there is no HTTP here. Back-pressure and
-half-close are passed on. The idle limit is Heroku's rolling 55 s: bytes in either direction keep a tunnel up.
+Flow: the relay hands over both transports when it has written the 101; from then on there is no HTTP here.
+Back-pressure and half-close are passed on. The idle limit is Heroku's rolling 55 s: bytes in either direction keep a
+tunnel up.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """Session affinity by Heroku's cookie: a signed name of the backend that has served a client before. Pure.
 
-Source: Dev Center "Session Affinity". Heroku's value is opaque to clients and so is ours: the backend's id and a MAC, so
-that nobody can choose a backend. The cookie is tied to the host by having no Domain (Heroku names the host itself there,
-which browsers refuse for `localhost` and for addresses).
+Source: Dev Center "Session Affinity". Heroku's value is opaque to clients and so is ours: the backend's id and a MAC,
+so that nobody can choose a backend. The cookie is tied to the host by having no Domain (Heroku names the host itself
+there, which browsers refuse for `localhost` and for addresses).
 """
 
 import hmac

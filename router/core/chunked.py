@@ -64,7 +64,7 @@ class ChunkReader:
                     self._state = _DATA_END
             elif state == _DATA_END:
                 if data[position : position + 2] != b"\r\n":
-                    if size - position == 1 and data[position] == 0x0D:
+                    if size - position == 1 and data[position:] == b"\r":
                         break
                     raise ChunkError("chunk data not followed by CRLF")
                 position += 2

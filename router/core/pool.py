@@ -1,8 +1,8 @@
 """The backends of one app, and who holds which. Pure: decides synchronously, returns the consequence.
 
 Flow: relay claims → works → releases, exactly once each. The pool never waits: a request that cannot be served now gets
-`Hold` (park it, ask again when woken) or `Refuse` (a code); `release`, `add` and `remove` say through `room()` whether the
-shell should wake parked requests. Mutable, owned by the router's event loop thread.
+`Hold` (park it, ask again when woken) or `Refuse` (a code); `release`, `add` and `remove` say through `room()`
+whether the shell should wake parked requests. Mutable, owned by the router's event loop thread.
 """
 
 from collections.abc import Callable, Collection, Mapping

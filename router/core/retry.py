@@ -1,8 +1,8 @@
 """Whether a request that failed at one backend may be tried again. Pure.
 
 design.md section 3: only where nothing was sent, or the method is idempotent and nothing was answered; to another
-dyno; within one deadline and a budget. The one addition: a *kept* connection that the dyno had closed meanwhile is not a
-failure of the dyno, so the same one may be asked again, on a fresh connection.
+dyno; within one deadline and a budget. The one addition: a *kept* connection that the dyno had closed meanwhile is
+not a failure of the dyno, so the same one may be asked again, on a fresh connection.
 """
 
 from enum import Enum

@@ -1,7 +1,7 @@
 """The raw-socket bench: a router, a scripted backend that records exact bytes, and a client that sends exact bytes.
 
-All three live on one uvloop. Nothing here sleeps: tests wait for bytes, for a connection's end, for a record. A limit of
-ten seconds on every wait exists only to fail.
+All three live on one uvloop. Nothing here sleeps: tests wait for bytes, for a connection's end, for a record. A
+limit of ten seconds on every wait exists only to fail.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from functools import wraps
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, Self
 
 import uvloop
 
@@ -159,7 +159,7 @@ class ScriptedBackend:
         self._tasks: set[asyncio.Task[None]] = set()
         self._arrived = asyncio.Condition()
 
-    async def __aenter__(self) -> "ScriptedBackend":
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -312,3 +312,10 @@ def closed_port() -> int:
     """A port on which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         return int(sock.getsockname()[1])
+
+
+async def soon(true: Callable[[], object]) -> None:
+    """Wait until `true()` is; the loop goes on meanwhile."""
+    async with asyncio.timeout(LIMIT_S):
+        while not true():  # noqa: ASYNC110  # what is asked about is the router's own state, which tells nobody
+            await asyncio.sleep(0)

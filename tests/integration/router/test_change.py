@@ -6,11 +6,20 @@ import os
 import random
 import resource
 import socket
+from pathlib import Path
 
 import pytest
-from integration.router.bench import APP, FAST, GET, OK, ScriptedBackend, Wire, answering, bench, on_loop
+from integration.router.bench import APP, FAST, GET, OK, ScriptedBackend, Wire, answering, bench, on_loop, soon
 
 from router import AppCondition, Router
+
+
+def descriptors() -> list[str]:
+    return [path.name for path in Path("/proc/self/fd").iterdir()]
+
+
+def open_descriptors() -> int:
+    return len(descriptors())
 
 
 def holding(answer_now: asyncio.Event, answer: bytes = OK, label: str = "web.1") -> ScriptedBackend:
@@ -21,14 +30,6 @@ def holding(answer_now: asyncio.Event, answer: bytes = OK, label: str = "web.1")
             await wire.send(answer)
 
     return ScriptedBackend(script, label)
-
-
-async def soon(true: object) -> None:
-    """Wait until `true()` is."""
-    assert callable(true)
-    async with asyncio.timeout(10):
-        while not true():
-            await asyncio.sleep(0)
 
 
 @on_loop
@@ -186,7 +187,7 @@ async def test_rolling_restarts_under_load_fail_no_request() -> None:
             before = len(run.records)
             new = await ScriptedBackend(script).__aenter__()
             run.router.add_backend(APP, new.backend)
-            await soon(lambda before=before: len(run.records) > before + 100)
+            await run._until(before + 100)
             in_flight_at_switch.append(run.router.in_flight(APP)[old.backend.id])
             assert await run.router.drain_backend(APP, old.backend.id, timeout_s=10) == 0
             run.router.remove_backend(APP, old.backend.id)
@@ -259,7 +260,7 @@ async def test_out_of_descriptors_is_the_routers_fault_and_passes() -> None:
     async with holding(answer_now) as backend, bench(backend) as run:
         client = await run.client()
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        used = max(int(name) for name in os.listdir("/proc/self/fd")) + 1
+        used = max(int(name) for name in descriptors()) + 1
         spare = [os.dup(0) for _ in range(used, used + 8)]
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (max(spare) + 1, hard))
@@ -329,8 +330,8 @@ async def test_nothing_is_left_when_the_router_has_shut_down() -> None:
 
     await round_trip()  # the loop opens descriptors of its own at the first accept
     gc.collect()
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     tasks = len(asyncio.all_tasks())
     await round_trip()
-    await soon(lambda: len(os.listdir("/proc/self/fd")) <= before)
+    await soon(lambda: open_descriptors() <= before)
     assert len(asyncio.all_tasks()) == tasks

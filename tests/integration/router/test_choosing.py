@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from integration.router.bench import APP, GET, OK, ScriptedBackend, Wire, answering, bench, closed_port, on_loop
+from integration.router.bench import APP, GET, OK, ScriptedBackend, Wire, answering, bench, closed_port, on_loop, soon
 
 from router import AppCondition, Backend, Balance, Code
 
@@ -52,8 +52,7 @@ async def test_a_removed_apps_waiting_requests_are_answered() -> None:
     async with bench(condition=AppCondition.BOOTING) as run:
         client = await run.client()
         await client.send(GET)
-        while run.router.queued(APP) < 1:
-            await asyncio.sleep(0)
+        await soon(lambda: run.router.queued(APP) >= 1)
         run.router.remove_app(APP)
         assert (await client.answer()).status == 502
         assert (await run.ask()).status == 404
@@ -77,8 +76,7 @@ async def test_the_less_busy_dyno_gets_the_request() -> None:
         clients = [await run.client() for _ in range(20)]
         for client in clients:
             await client.send(GET)
-        while sum(run.router.in_flight(APP).values()) < 20:
-            await asyncio.sleep(0)
+        await soon(lambda: sum(run.router.in_flight(APP).values()) >= 20)
         assert set(run.router.in_flight(APP).values()) == {10}  # of two, P2C always sees both
         answer_now.set()
         for client in clients:

@@ -15,6 +15,7 @@ from integration.router.bench import (
     bench,
     closed_port,
     on_loop,
+    soon,
 )
 
 from router import CODES, AppCondition, Backend, Code, format_line
@@ -114,8 +115,7 @@ async def test_h11_when_the_queue_is_full_or_too_slow() -> None:
         assert record.code is Code.BACKLOG_TOO_DEEP
         assert record.queue_ms > 90
         await waiting.send(GET)
-        while run.router.queued(APP) < 1:
-            await asyncio.sleep(0)
+        await soon(lambda: run.router.queued(APP) >= 1)
         is_page(await run.ask(), 503)  # no place in the queue
         assert (await run.record(2)).queue_ms < 90
         answer_now.set()
@@ -137,8 +137,7 @@ async def test_a_queued_request_gets_the_dyno_when_it_is_free_and_its_wait_is_re
         clients = [await run.client() for _ in range(3)]
         for client in clients:
             await client.send(GET)
-        while run.router.queued(APP) < 2:
-            await asyncio.sleep(0)
+        await soon(lambda: run.router.queued(APP) >= 2)
         assert run.router.in_flight(APP) == {backend.backend.id: 1}
         answer_now.set()
         for client in clients:
@@ -402,8 +401,7 @@ async def test_a_held_request_goes_to_the_dyno_that_comes_up() -> None:
     async with ScriptedBackend(answering(OK, body=4)) as backend, bench(condition=AppCondition.BOOTING) as run:
         client = await run.client()
         await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody")
-        while run.router.queued(APP) < 1:
-            await asyncio.sleep(0)
+        await soon(lambda: run.router.queued(APP) >= 1)
         run.router.add_backend(APP, backend.backend)
         assert (await client.answer()).body == b"hello"
 
@@ -413,8 +411,7 @@ async def test_parked_requests_wait_although_a_dyno_is_there() -> None:
     async with ScriptedBackend(answering(OK)) as backend, bench(backend, condition=AppCondition.PARKED) as run:
         client = await run.client()
         await client.send(GET)
-        while run.router.queued(APP) < 1:
-            await asyncio.sleep(0)
+        await soon(lambda: run.router.queued(APP) >= 1)
         assert not backend.wires
         run.router.set_app(APP, condition=AppCondition.SERVING)
         assert (await client.answer()).body == b"hello"
@@ -425,8 +422,7 @@ async def test_a_client_that_leaves_the_queue_leaves_nothing() -> None:
     async with bench(condition=AppCondition.BOOTING) as run:
         client = await run.client()
         await client.send(GET)
-        while run.router.queued(APP) < 1:
-            await asyncio.sleep(0)
+        await soon(lambda: run.router.queued(APP) >= 1)
         client.reset()
         record = await run.record()
         assert record.code is Code.CLIENT_INTERRUPTED
@@ -467,8 +463,7 @@ async def test_h22_beyond_the_open_limit() -> None:
     async with bench(condition=AppCondition.BOOTING, max_open=1) as run:
         first = await run.client()
         await first.send(GET)
-        while run.router.queued(APP) < 1:
-            await asyncio.sleep(0)
+        await soon(lambda: run.router.queued(APP) >= 1)
         is_page(await run.ask(), 503)
         assert (await run.record()).code is Code.CONNECTION_LIMIT
 

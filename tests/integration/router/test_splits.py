@@ -1,7 +1,7 @@
 """Messages cut anywhere give the same result: every position of every message, on real sockets, both sides.
 
-The bench sends the first piece, lets the loop read it, then sends the second. Unit tests of the parsers try all pairs of
-cuts without sockets; here the state that connections keep between reads is what is tried.
+The bench sends the first piece, lets the loop read it, then sends the second. Unit tests of the parsers try all
+pairs of cuts without sockets; here the state that connections keep between reads is what is tried.
 """
 
 import re
@@ -136,7 +136,7 @@ async def test_a_bad_request_cut_anywhere_is_refused(name: str) -> None:
 @pytest.mark.parametrize("http10", [False, True])
 @pytest.mark.parametrize("name", ANSWERS)
 @on_loop
-async def test_an_answer_cut_anywhere_arrives_the_same(name: str, http10: bool) -> None:  # noqa: FBT001  # a table's column
+async def test_an_answer_cut_anywhere_arrives_the_same(name: str, http10: bool) -> None:  # a table's column
     message = ANSWERS[name]
     cut = 0
 
@@ -177,7 +177,7 @@ async def test_a_bad_answer_cut_anywhere_is_a_503(mistake: bytes) -> None:
 
     # POST: never tried again, and a dyno that keeps giving bad answers is put aside, which is not what is tried here.
     async with bench() as run:
-        for cut in positions(mistake):  # noqa: B007  # the script reads it
+        for cut in positions(mistake):  # the script reads it
             async with ScriptedBackend(script) as backend:
                 run.router.add_backend("demo", backend.backend)
                 answer = await run.ask(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")

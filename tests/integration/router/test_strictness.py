@@ -253,14 +253,14 @@ async def test_a_trusted_proxy_is_believed() -> None:
 @on_loop
 async def test_fields_of_one_hop_stop_here_and_those_that_connection_names() -> None:
     answer = (
-        b"HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Hop\r\nKeep-Alive: timeout=5\r\nX-Hop: 1\r\nProxy-Connection: x\r\n"
-        b"TE: x\r\nProxy-Authenticate: Basic\r\nVia: 1.0 inner\r\nContent-Length: 0\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Hop\r\nKeep-Alive: timeout=5\r\nX-Hop: 1\r\n"
+        b"Proxy-Connection: x\r\nTE: x\r\nProxy-Authenticate: Basic\r\nVia: 1.0 inner\r\nContent-Length: 0\r\n\r\n"
     )
     async with ScriptedBackend(answering(answer)) as backend, bench(backend) as run:
         got = await run.ask(
-            b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close, X-Hop, Host, X-Forwarded-For\r\nX-Hop: 1\r\nTE: trailers\r\n"
-            b"Keep-Alive: 1\r\nProxy-Connection: x\r\nProxy-Authorization: x\r\nUpgrade: websocket\r\nVia: 1.0 outer\r\n"
-            b"HTTP2-Settings: x\r\n\r\n"
+            b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close, X-Hop, Host, X-Forwarded-For\r\nX-Hop: 1\r\n"
+            b"TE: trailers\r\nKeep-Alive: 1\r\nProxy-Connection: x\r\nProxy-Authorization: x\r\nUpgrade: websocket\r\n"
+            b"Via: 1.0 outer\r\nHTTP2-Settings: x\r\n\r\n"
         )
         assert [name for name, _ in got.fields] == ["proxy-authenticate", "date", "via", "content-length", "connection"]
         assert (got.get("via"), got.get("connection")) == ("1.0 inner, 1.1 dynod", "close")
@@ -292,7 +292,7 @@ async def test_fields_of_one_hop_stop_here_and_those_that_connection_names() -> 
     ],
 )
 @on_loop
-async def test_a_request_id_is_kept_only_if_valid(given: bytes, kept: bool) -> None:  # noqa: FBT001  # a table's column
+async def test_a_request_id_is_kept_only_if_valid(given: bytes, kept: bool) -> None:  # a table's column
     async with ScriptedBackend(answering(OK)) as backend, bench(backend) as run:
         await run.ask(b"GET / HTTP/1.1\r\nHost: a\r\nX-Request-Id: " + given + b"\r\n\r\n")
         record = await run.record()

@@ -2,9 +2,9 @@
 
     python tests/unit/router/head_fuzz.py --count 1000000 [--seed N]
 
-What is looked for: a crash, an answer that is no HeadError, and above all a head that goes on although a backend's parser
-would read it differently from how it was judged: another framing, another field, another host. The readers asked are
-llhttp with its callbacks (Node, aiohttp), gunicorn's, aiohttp's pure-Python one, the standard library's.
+What is looked for: a crash, an answer that is no HeadError, and above all a head that goes on although a backend's
+parser would read it differently from how it was judged: another framing, another field, another host. The readers
+asked are llhttp with its callbacks (Node, aiohttp), gunicorn's, aiohttp's pure-Python one, the standard library's.
 """
 
 import argparse
@@ -157,7 +157,7 @@ def by_llhttp(head: bytes, target: bytes) -> list[tuple[bytes, bytes]] | None:
     except httptools.HttpParserInvalidMethodError:
         return None
     assert collector.complete
-    assert collector.url == target or collector.url == b"", (collector.url, target)
+    assert collector.url in {target, b""}, (collector.url, target)
     return collector.fields
 
 
@@ -244,7 +244,8 @@ def check_answer(head: bytes) -> bool:
     try:
         answer = parse_response(head, via=b"dynod", limits=LIMITS, date=DATE)
     except HeadError as error:
-        assert error.status in (502, 503)
+        if error.status not in (502, 503):
+            raise
         return False
     out = answer.ready
     assert out.endswith(b"\r\n\r\n")

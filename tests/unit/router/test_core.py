@@ -165,7 +165,8 @@ def test_a_bad_setting_is_named(table: dict[str, object], said: str) -> None:
 def test_flags_win_over_the_file(tmp_path: Path) -> None:
     file = tmp_path / "router.toml"
     file.write_text(
-        'listen = ["127.0.0.1:1"]\nbackend = "web.9=[::1]:2"\ndrain_timeout = 3\nconnect_timeout_s = 4\nidle_timeout_s = 9\n'
+        'listen = ["127.0.0.1:1"]\nbackend = "web.9=[::1]:2"\ndrain_timeout = 3\nconnect_timeout_s = 4\n'
+        "idle_timeout_s = 9\n"
     )
     made = read_arguments(["--config", str(file), "--connect-timeout", "7", "--listen", "[::]:80", "--listen", ":81"])
     assert made.listen == (("::", 80), ("0.0.0.0", 81))
