@@ -14,6 +14,7 @@ from dynod.keeper.protocol import (
     VERSION,
     Beat,
     Channel,
+    EndInput,
     Exited,
     Forget,
     Gone,
@@ -31,6 +32,7 @@ from dynod.keeper.protocol import (
     Received,
     Release,
     SetState,
+    Signal,
     Signalled,
     SnapshotEnd,
     Spawn,
@@ -58,19 +60,24 @@ class LaunchError(OSError):
 
 
 class Launched(NamedTuple):
-    """A started instance; the caller owns `output`, the read end of its pipe."""
+    """A started instance; the caller owns `output` and `input`: the read end of one pipe, the write end of another.
+
+    Without an `input`, `output` is a terminal's master if one was asked for.
+    """
 
     id: str
     pid: int
     started_at: float
     output: int
+    input: int | None = None
 
 
 class Adopted(NamedTuple):
-    """An instance that an earlier core started; the caller owns `output`."""
+    """An instance that an earlier core started, with what `Launched` has of it."""
 
     instance: Instance
     output: int
+    input: int | None = None
 
 
 class Snapshot(NamedTuple):
@@ -137,7 +144,7 @@ class KeeperClient:
                             fail(ProtocolError(f"keeper speaks {version}, core speaks {VERSION}"))
                             return
                     case Instance():
-                        adopted.append(Adopted(message, fds[0]))
+                        adopted.append(Adopted(message, *fds))
                     case Held(name):
                         held[name] = fds
                     case Stored(key, value):
@@ -177,9 +184,12 @@ class KeeperClient:
         stop_signal: int,
         grace_s: float,
         state: str,
+        terminal: tuple[int, int] | None = None,
+        stdin: bool = False,
     ) -> Launched:
         """Start an instance. Raises LaunchError when the operating system refuses.
 
+        `terminal`: on one of so many rows and columns; `stdin`: with one to write to.
         Without a keeper it never returns: whoever waits is ended by what `Events.lost` leads to. Events of the instance
         come only after this has returned.
         """
@@ -187,7 +197,18 @@ class KeeperClient:
         self._launches[instance_id] = future
         try:
             self._send(
-                Spawn(instance_id, list(argv), dict(env), cwd, list(marks), stop_signal, grace_s, state),
+                Spawn(
+                    instance_id,
+                    list(argv),
+                    dict(env),
+                    cwd,
+                    list(marks),
+                    stop_signal,
+                    grace_s,
+                    state,
+                    None if terminal is None else list(terminal),
+                    stdin,
+                )
             )
             return await future
         finally:
@@ -196,6 +217,14 @@ class KeeperClient:
     def stop(self, instance_id: str, *, number: int, grace_s: float) -> None:
         """Signal every process of the instance; what is left after `grace_s` seconds is killed. 0 kills at once."""
         self._send(Stop(instance_id, number, grace_s))
+
+    def send_signal(self, instance_id: str, number: int) -> None:
+        """Signal every process of the instance; nothing follows from it."""
+        self._send(Signal(instance_id, number))
+
+    def end_input(self, instance_id: str) -> None:
+        """Whoever reads the instance's stdin shall meet its end, once this core's own descriptor is closed too."""
+        self._send(EndInput(instance_id))
 
     def set_state(self, instance_id: str, state: str) -> None:
         self._send(SetState(instance_id, state))
@@ -296,9 +325,10 @@ class KeeperClient:
             case Spawned(id_, pid, started_at):
                 future = self._launches.get(id_)
                 if future is not None and not future.done():
-                    future.set_result(Launched(id_, pid, started_at, received.fds[0]))
+                    future.set_result(Launched(id_, pid, started_at, *received.fds))
                 else:
-                    os.close(received.fds[0])  # whoever asked was cancelled
+                    for fd in received.fds:
+                        os.close(fd)  # whoever asked was cancelled
             case SpawnFailed(id_, number, during):
                 future = self._launches.get(id_)
                 if future is not None and not future.done():

@@ -28,6 +28,7 @@ from dynod.keeper.protocol import (
     VERSION,
     Beat,
     Channel,
+    EndInput,
     Exited,
     Forget,
     Gone,
@@ -44,6 +45,7 @@ from dynod.keeper.protocol import (
     Ready,
     Release,
     SetState,
+    Signal,
     Signalled,
     SnapshotEnd,
     Spawn,
@@ -64,6 +66,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 CORE = (sys.executable, "-P", "-m", "dynod.daemon")
 OPEN_MAX = 10_240  # the most descriptors that macOS gives where its limit says "unlimited"
 SPARE_FDS = 64  # of dynod's own: sockets, wake-up pipe, a look at /proc
+MOST_CELLS = 65_535  # in a row or a column: struct winsize has unsigned shorts
 LONGEST_SLEEP_S = 3600.0  # poll(2) counts milliseconds in an int
 
 
@@ -80,10 +83,10 @@ class Patience(NamedTuple):
 class _Instance:
     """A dyno's processes as the keeper sees them."""
 
-    def __init__(self, request: Spawn, pid: int, output: int) -> None:
+    def __init__(self, request: Spawn, pid: int, ends: list[int]) -> None:
         self.id = request.id
         self.pid = pid
-        self.output = output
+        self.ends = ends  # of its output, and of its stdin where that is a pipe
         self.owner = processes.Owner(pid, tuple(os.fsencode(mark) for mark in request.marks))
         self.stop_signal = request.stop_signal
         self.grace_s = request.grace_s
@@ -382,6 +385,16 @@ class Keeper:
             case Stop(id_, number, grace_s):
                 if (instance := self._instances.get(id_)) is not None:
                     self._stop(instance, number, grace_s)
+            case Signal(id_, number):
+                if number not in signal.valid_signals():
+                    raise ProtocolError(f"there is no signal {number}")
+                if (instance := self._instances.get(id_)) is not None and not instance.gone:
+                    processes.send(self._members([instance])[id_], number, leader=instance.pid)
+            case EndInput(id_):
+                if (instance := self._instances.get(id_)) is not None:
+                    for fd in instance.ends[1:]:
+                        os.close(fd)
+                    del instance.ends[1:]
             case SetState(id_, state):
                 if (instance := self._instances.get(id_)) is not None:
                     instance.state = state
@@ -424,7 +437,7 @@ class Keeper:
                     killed=instance.killed,
                     stopping=instance.stopping,
                 ),
-                [instance.output],
+                instance.ends,
             )
         for name, fds in self._held.items():
             self._send(core, Held(name), fds)
@@ -433,9 +446,11 @@ class Keeper:
         self._send(core, SnapshotEnd())
 
     def _spawn(self, core: _Core, request: Spawn) -> None:
+        terminal = _terminal_size(request)
         instance = self._instances.get(request.id)
         if instance is None:
-            if 2 * len(self._instances) + SPARE_FDS > self._most_fds:  # each pipe once more, for the next core
+            kept = sum(len(each.ends) for each in self._instances.values())
+            if 2 * kept + SPARE_FDS > self._most_fds:  # each once more, for the next core
                 self._send(core, SpawnFailed(request.id, errno.EMFILE, "pipe"))
                 return
             try:
@@ -447,14 +462,16 @@ class Keeper:
                     nofile=self._nofile,
                     group=self._make_group(request.id),
                     features=self._features,
+                    terminal=terminal,
+                    own_stdin=request.stdin,
                 )
             except SpawnRefusedError as error:
                 if self._groups is not None:
                     self._groups.remove(request.id)
                 self._send(core, SpawnFailed(request.id, error.errno, error.during))
                 return
-            instance = self._instances[request.id] = _Instance(request, started.pid, started.output)
-        self._send(core, Spawned(instance.id, instance.pid, instance.started_at), [instance.output])
+            instance = self._instances[request.id] = _Instance(request, started.pid, started.ends)
+        self._send(core, Spawned(instance.id, instance.pid, instance.started_at), instance.ends)
 
     def _make_group(self, id_: str) -> str | None:
         """Without one, as where the machine has too many, the process table tells whose a process is."""
@@ -469,7 +486,8 @@ class Keeper:
     def _forget(self, id_: str) -> None:
         instance = self._instances.get(id_)
         if instance is not None and instance.gone:
-            os.close(instance.output)
+            for fd in instance.ends:
+                os.close(fd)
             del self._instances[id_]
             if self._groups is not None:
                 self._groups.remove(id_)
@@ -619,6 +637,16 @@ class Keeper:
                     self._groups.remove_all()
                 return status
             time.sleep(SWEEP_S)
+
+
+def _terminal_size(request: Spawn) -> tuple[int, int] | None:
+    """Rows and columns. Raises ProtocolError for what no terminal has."""
+    if request.terminal is None:
+        return None
+    if len(request.terminal) != 2 or not all(0 <= each <= MOST_CELLS for each in request.terminal):  # noqa: PLR2004 (rows and columns)
+        raise ProtocolError(f"no size of a terminal: {request.terminal}")
+    rows, columns = request.terminal
+    return rows, columns
 
 
 def _standard_input() -> tuple[int, int | None]:

@@ -54,7 +54,7 @@ class Notify(NamedTuple):
 
 
 class Spawn(NamedTuple):
-    """Start an instance. Answered by `Spawned` (with its output pipe) or `SpawnFailed`. A known id starts nothing."""
+    """Start an instance. Answered by `Spawned` (with its descriptors) or `SpawnFailed`. A known id starts nothing."""
 
     id: str
     argv: list[str]
@@ -64,6 +64,8 @@ class Spawn(NamedTuple):
     stop_signal: int  # what the keeper uses when it must stop the instance without a core
     grace_s: float
     state: str  # opaque to the keeper; the next core rebuilds from it
+    terminal: list[int] | None = None  # rows and columns of one that it controls, in place of the pipe
+    stdin: bool = False  # without a terminal: a pipe to write to, in place of nothing to read
 
 
 class Stop(NamedTuple):
@@ -72,6 +74,19 @@ class Stop(NamedTuple):
     id: str
     signal: int
     grace_s: float
+
+
+class Signal(NamedTuple):
+    """Signal every process of the instance, which is not about to be stopped by that."""
+
+    id: str
+    signal: int
+
+
+class EndInput(NamedTuple):
+    """Close the keeper's write end of an instance's stdin, so that its reader meets the end of it."""
+
+    id: str
 
 
 class SetState(NamedTuple):
@@ -125,7 +140,7 @@ class Welcome(NamedTuple):
 
 
 class Instance(NamedTuple):
-    """An instance as the keeper knows it; comes with the read end of its output pipe."""
+    """An instance as the keeper knows it; comes with the same descriptors as `Spawned`."""
 
     id: str
     pid: int
@@ -156,7 +171,10 @@ class SnapshotEnd(NamedTuple):
 
 
 class Spawned(NamedTuple):
-    """Answer to `Spawn`; comes with the read end of the output pipe."""
+    """Answer to `Spawn`; comes with the read end of the output pipe, and the write end of stdin's where there is one.
+
+    With a terminal it comes with that terminal's master alone, for reading and writing.
+    """
 
     id: str
     pid: int
@@ -205,6 +223,8 @@ Message = (
     | Notify
     | Spawn
     | Stop
+    | Signal
+    | EndInput
     | SetState
     | Forget
     | Put
@@ -227,7 +247,7 @@ Message = (
 _BY_NAME: dict[str, type[Message]] = {
     kind.__name__: kind
     for kind in (
-        *(Hello, Ready, Beat, Notify, Spawn, Stop, SetState, Forget, Put, Hold, Release, Goodbye),
+        *(Hello, Ready, Beat, Notify, Spawn, Stop, Signal, EndInput, SetState, Forget, Put, Hold, Release, Goodbye),
         *(Welcome, Instance, Held, Stored, SnapshotEnd, Spawned, SpawnFailed, Exited, Killed, Gone, Signalled),
     )
 }

@@ -1,14 +1,19 @@
 """Starting a process the way a dyno needs it: own session, own limits, one pipe for stdout and stderr, nothing else.
 
+Where somebody is to be attached to it there is more: a terminal in place of the pipe, or a second pipe for stdin.
+
 Own fork and exec, because `posix_spawn` can set neither working folder, limits nor a parent-death signal.
 The keeper is single-threaded, which is what makes a fork without an immediate exec safe.
 """
 
 import errno
+import fcntl
 import os
 import resource
 import signal
-from collections.abc import Mapping
+import struct
+import termios
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, NoReturn
 
 from dynod.keeper.cgroups import enter
@@ -18,10 +23,22 @@ _REPORT = "{} {}"
 
 
 class Started(NamedTuple):
-    """A running process and the read end of what it writes."""
+    """A running process and the keeper's ends: of its output, then of its stdin if that is a pipe of its own.
+
+    A terminal is one end for both.
+    """
 
     pid: int
+    ends: list[int]
+
+
+class _Ends(NamedTuple):
+    """Descriptors of a process to be: its own, and those that stay here."""
+
+    stdin: int
     output: int
+    made: list[int]  # those of the above that are its own, to be closed here
+    kept: list[int]
 
 
 class SpawnRefusedError(Exception):
@@ -42,13 +59,21 @@ def spawn(
     nofile: tuple[int, int],
     group: str | None,
     features: Features,
+    terminal: tuple[int, int] | None = None,
+    own_stdin: bool = False,
 ) -> Started:
     """Fork and exec, in the control group whose folder `group` is.
 
-    Returns once the exec has succeeded; raises SpawnRefusedError with the failing step.
+    `terminal`: rows and columns of one that it gets, and controls. Else `stdin` is what it reads, or with `own_stdin`
+    a pipe. Returns once the exec has succeeded; raises SpawnRefusedError with the failing step.
     """
     keeper = os.getpid()
-    output, output_end, report, report_end = _two_pipes()
+    ends = _make_ends(stdin, terminal, own_stdin=own_stdin)
+    try:
+        report, report_end = os.pipe()
+    except OSError as error:
+        _close(ends.made + ends.kept)
+        raise SpawnRefusedError(error.errno or 0, "pipe") from error
     # Blocked over the fork: a signal that met the child before it has handlers of its own would be written to the
     # keeper's wake-up pipe a second time.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -56,16 +81,16 @@ def spawn(
         pid = os.fork()
     except OSError as error:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for fd in (output, output_end, report, report_end):
-            os.close(fd)
+        _close([*ends.made, *ends.kept, report, report_end])
         raise SpawnRefusedError(error.errno or 0, "fork") from error
     if pid == 0:
         _child(
             argv,
             env=env,
             cwd=cwd,
-            stdin=stdin,
-            output=output_end,
+            stdin=ends.stdin,
+            output=ends.output,
+            takes_terminal=terminal is not None,
             report=report_end,
             nofile=nofile,
             group=group,
@@ -73,29 +98,44 @@ def spawn(
             features=features,
         )
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    os.close(output_end)
-    os.close(report_end)
+    _close([*ends.made, report_end])
     with os.fdopen(report, "r", encoding="ascii") as file:
         refusal = file.read()  # ends with the exec, which closes the other end
     if refusal:
         os.waitpid(pid, 0)
-        os.close(output)
+        _close(ends.kept)
         number, during = refusal.split(" ", 1)
         raise SpawnRefusedError(int(number), during)
-    return Started(pid, output)
+    return Started(pid, ends.kept)
 
 
-def _two_pipes() -> tuple[int, int, int, int]:
+def _make_ends(stdin: int, terminal: tuple[int, int] | None, *, own_stdin: bool) -> _Ends:
+    during = "pipe"
     fds: list[int] = []
     try:
+        if terminal is not None:
+            during = "openpty"
+            fds += os.openpty()
+            master, own = fds
+            during = "window size"
+            fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", *terminal, 0, 0))
+            return _Ends(stdin=own, output=own, made=[own], kept=[master])
         fds += os.pipe()
-        fds += os.pipe()
+        if own_stdin:
+            fds += os.pipe()
     except OSError as error:
-        for fd in fds:
-            os.close(fd)
-        raise SpawnRefusedError(error.errno or 0, "pipe") from error
-    output, output_end, report, report_end = fds
-    return output, output_end, report, report_end
+        _close(fds)
+        raise SpawnRefusedError(error.errno or 0, during) from error
+    output, output_end, *input_ends = fds
+    if not input_ends:
+        return _Ends(stdin=stdin, output=output_end, made=[output_end], kept=[output])
+    reads, writes = input_ends
+    return _Ends(stdin=reads, output=output_end, made=[output_end, reads], kept=[output, writes])
+
+
+def _close(fds: Iterable[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def _child(
@@ -105,6 +145,7 @@ def _child(
     cwd: str,
     stdin: int,
     output: int,
+    takes_terminal: bool,
     report: int,
     nofile: tuple[int, int],
     group: str | None,
@@ -124,6 +165,9 @@ def _child(
             enter(group)
         during = "setrlimit"
         resource.setrlimit(resource.RLIMIT_NOFILE, nofile)
+        if takes_terminal:
+            during = "controlling terminal"
+            fcntl.ioctl(stdin, termios.TIOCSCTTY, 0)
         during = "redirect"
         os.dup2(stdin, 0)
         os.dup2(output, 1)

@@ -73,6 +73,7 @@ class Snapshot(NamedTuple):
     welcome: Welcome
     instances: dict[str, Instance]
     outputs: dict[str, int]
+    inputs: dict[str, int]
     held: dict[str, list[int]]
     stored: dict[str, str]
     events: list[Message]  # that came right behind
@@ -103,6 +104,13 @@ class Core:
         message, fds = self._take(kind, fields)
         return message, fds[0]
 
+    def take_fds(self, kind: type[Kind], *fields: object) -> list[int]:
+        return self._take(kind, fields)[1]
+
+    def close_fd(self, fd: int) -> None:
+        self._fds.remove(fd)
+        os.close(fd)
+
     def next_of(self, *kinds: type[Message]) -> type[Message]:
         """Which of these kinds comes first; the message is taken."""
         deadline = time.monotonic() + TIMEOUT_S
@@ -124,7 +132,7 @@ class Core:
         deadline = time.monotonic() + TIMEOUT_S
         while not any(isinstance(received.message, SnapshotEnd) for received in self._inbox):
             self._inbox += self._receive(deadline)
-        snapshot = Snapshot(self.expect(Welcome), {}, {}, {}, {}, [])
+        snapshot = Snapshot(self.expect(Welcome), {}, {}, {}, {}, {}, [])
         ended = False
         for message, fds in self._inbox:
             match message:
@@ -133,6 +141,7 @@ class Core:
                 case Instance() if not ended:
                     snapshot.instances[message.id] = message
                     snapshot.outputs[message.id] = fds[0]
+                    snapshot.inputs.update(dict.fromkeys([message.id] if fds[1:] else [], fds[-1]))
                 case Held(name) if not ended:
                     snapshot.held[name] = fds
                 case Stored(key, value) if not ended:
