@@ -9,7 +9,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -159,7 +159,7 @@ class AppRun:
         self.supervisor.wrote(instance_id)
 
     async def stop(self, hurry: asyncio.Event, why: str) -> None:
-        """Every process of every dyno, then the last lines. `hurry`: nobody waits for a grace, or a stuck reader."""
+        """Every process of every dyno. `hurry`: nobody waits for a grace, or for a reader that is stuck."""
         stopped = asyncio.ensure_future(self.supervisor.stop_all(why))
         hurried = asyncio.ensure_future(hurry.wait())
         try:
@@ -175,6 +175,9 @@ class AppRun:
             stopped.cancel()
         self._sampling.cancel()
         await self._prober.close()
+
+    async def close(self, hurry: asyncio.Event) -> None:
+        """The last lines."""
         await self.sink.flush_and_close(HURRIED_FLUSH_S if hurry.is_set() else FLUSH_S)
         await self.output.close()
 
@@ -332,9 +335,11 @@ class RunningApps:
         for run in self._runs.values():
             run.supervisor.hasten()
 
-    async def stop(self, hurry: asyncio.Event, why: str) -> None:
-        """Every app, all at once."""
+    async def stop(self, hurry: asyncio.Event, why: str, *, between: Callable[[], Awaitable[None]]) -> None:
+        """Every app, all at once. `between` their dynos' end and their last lines, which it may add to."""
         await asyncio.gather(*(run.stop(hurry, why) for run in self._runs.values()))
+        await between()
+        await asyncio.gather(*(run.close(hurry) for run in self._runs.values()))
 
     async def kill_without_keeper(self) -> None:
         """The keeper was killed: no dyno outlives it (contracts 1)."""

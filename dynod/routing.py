@@ -114,8 +114,8 @@ class Routing:
         if self._is_started:
             self._router.stop_accepting()
 
-    async def shutdown(self, *, drain_timeout_s: float) -> None:
-        """Stop accepting, answer what is in flight, cut what remains at the deadline.
+    async def drain(self, timeout_s: float) -> None:
+        """Stop accepting, answer what is in flight, cut what remains at the deadline. WebSockets stay (contracts 7).
 
         What waits for a dyno to come up is answered now: none will.
         """
@@ -123,7 +123,12 @@ class Routing:
             if not traffic.has_backends:
                 traffic.condition(WebCondition.NO_WEB)
         if self._is_started:
-            await self._router.shutdown(drain_timeout_s=drain_timeout_s)
+            await self._router.drain(timeout_s)
+
+    async def shutdown(self) -> None:
+        """Cut what is left, and give out the last records."""
+        if self._is_started:
+            await self._router.shutdown(drain_timeout_s=0.0)
 
     def _record(self, records: Sequence[RequestRecord]) -> None:
         """A request that reached no app, such as one with a malformed head, is in no app's log; on Heroku neither."""

@@ -259,6 +259,7 @@ class Serve:
         """Stop every dyno, then forget the app. Its folder is left alone."""
         run, _traffic = self._runs.pop(app.name)
         await run.stop(self._hurry, f"destroyed by {by}")
+        await run.close(self._hurry)
         self._apps.remove(app.name)
         self._routing.remove_app(app.name)
         self._keeper.put(PLAN + app.name, None)
@@ -280,16 +281,16 @@ class Serve:
             self._apps.hasten()
 
     async def _shut_down(self) -> None:
-        drained = asyncio.ensure_future(self._routing.shutdown(drain_timeout_s=DRAIN_S))
+        drained = asyncio.ensure_future(self._routing.drain(DRAIN_S))
         hurried = asyncio.ensure_future(self._hurry.wait())
         try:
             await asyncio.wait({drained, hurried}, return_when=asyncio.FIRST_COMPLETED)
             if not drained.done():
-                await self._routing.shutdown(drain_timeout_s=0.0)
+                await self._routing.drain(0.0)
             await drained
         finally:
             hurried.cancel()
-        await self._apps.stop(self._hurry, "dynod ends")
+        await self._apps.stop(self._hurry, "dynod ends", between=self._routing.shutdown)
         for listener in self._listeners:
             listener.close()
 

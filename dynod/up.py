@@ -288,10 +288,10 @@ class Up:
         for listener in self._listeners:
             listener.close()  # the last one, so that a client is refused, and not left waiting in the backlog
         await self._drain()
-        await self._apps.stop(self._hurry, "dynod ends")
+        await self._apps.stop(self._hurry, "dynod ends", between=self._routing.shutdown)
 
     async def _drain(self) -> None:
-        shutdown = asyncio.ensure_future(self._routing.shutdown(drain_timeout_s=DRAIN_S))
+        shutdown = asyncio.ensure_future(self._routing.drain(DRAIN_S))
         hurry = asyncio.ensure_future(self._hurry.wait())
         try:
             done, _ = await asyncio.wait(
@@ -302,7 +302,7 @@ class Up:
                 await asyncio.wait({shutdown, hurry}, return_when=asyncio.FIRST_COMPLETED)
             if not shutdown.done():
                 shutdown.cancel()
-                await self._routing.shutdown(drain_timeout_s=0.0)
+                await self._routing.drain(0.0)
         finally:
             hurry.cancel()
             shutdown.cancel()

@@ -101,8 +101,8 @@ class Router:
             self._context.closing = True
         self._close_servers()
 
-    async def shutdown(self, *, drain_timeout_s: float) -> int:
-        """Stop accepting, finish what is under way, close. Returns how many requests were cut at the deadline."""
+    async def drain(self, timeout_s: float) -> int:
+        """Stop accepting, finish the requests under way. Returns how many were cut at the deadline. Tunnels stay."""
         self.stop_accepting()
         if self._resuming is not None:
             await self._resuming
@@ -112,12 +112,18 @@ class Router:
         quiet = self._quiet = asyncio.Event()
         self._look_if_quiet()
         try:
-            async with asyncio.timeout(drain_timeout_s):
+            async with asyncio.timeout(timeout_s):
                 await quiet.wait()
         except TimeoutError:
             pass
         cut = sum(connection.cut_short() for connection in tuple(context.connections))
-        for tunnel in tuple(context.tunnels):
+        self._quiet = None
+        return cut
+
+    async def shutdown(self, *, drain_timeout_s: float) -> int:
+        """Drain, then close everything, tunnels included. Returns how many requests were cut at the deadline."""
+        cut = await self.drain(drain_timeout_s)
+        for tunnel in tuple(self._ready().tunnels):
             tunnel.abort()
         connects = tuple(self._connects)
         for task in connects:
@@ -127,7 +133,6 @@ class Router:
             app.close()
         await asyncio.sleep(0)  # the aborted transports' last callbacks
         self._flush()
-        self._quiet = None
         return cut
 
     # -- apps ------------------------------------------------------------------------------------------------------
