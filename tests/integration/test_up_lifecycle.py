@@ -1,5 +1,6 @@
 """How the dynos of `dynod up` end and start again, how `dynod up` itself ends, and that nothing outlives it."""
 
+import asyncio
 import http.client
 import os
 import re
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from support import processes
 from support.app_folder import TOYS, app_folder, toy
@@ -199,6 +202,29 @@ def test_a_second_signal_cuts_requests_in_flight_too(tmp_path: Path) -> None:
         assert up.stop(signal.SIGTERM) == 143
         with pytest.raises((OSError, http.client.HTTPException)):
             request.answer()
+
+
+def test_a_web_socket_is_the_dynos_to_close(tmp_path: Path) -> None:
+    """It neither delays the end nor is cut: the client hears why (1001, going away), and the log has its line."""
+    with Up(app_folder(tmp_path, procfile={"web": toy("websocket_echo")})) as up:
+        up.wait_until_up("web.1")
+
+        async def talk() -> None:
+            url = up.router_url.replace("http://", "ws://")
+            async with asyncio.timeout(30), connect(f"{url}/chat") as connection:
+                assert await connection.recv() == "web.1"
+                up.send_signal(signal.SIGTERM)
+                with pytest.raises(ConnectionClosed):
+                    await connection.recv()
+                assert connection.close_code == 1001
+
+        asyncio.run(talk())
+        assert up.wait() == 0
+        assert not any("waiting for requests" in line.text for line in up.output.lines())
+        lines = [line.text for line in up.output.lines("stdout")]
+        (ended,) = [number for number, line in enumerate(lines) if 'path="/chat"' in line and " status=101 " in line]
+        (told,) = [number for number, line in enumerate(lines) if "Stopping all processes" in line]
+        assert told < ended
 
 
 @pytest.mark.timeout(120)
