@@ -4,9 +4,10 @@ The Platform API and dynod's own verbs come through here; each change names who 
 in Heroku's words, and is kept before it is answered.
 """
 
+import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -107,6 +108,7 @@ class RunningApp:
     # ^ write quantities and sizes down, on behalf of somebody; returns when a crash cannot lose them
     release_version: int = 0  # none yet: the app runs from its folder
     maintenance: bool = False
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)  # one change of the app at a time
 
 
 class AppHost(Protocol):
@@ -170,6 +172,10 @@ class Operations:
         Returns the process types that were named. Raises NotFoundError, InvalidError.
         """
         app = self._app(ref)
+        async with app.changing:  # a relative quantity counts from what the change before has left
+            return await self._scale(app, updates, by)
+
+    async def _scale(self, app: RunningApp, updates: Sequence[FormationUpdate], by: str) -> list[FormationView]:
         try:
             plan = plan_scaling(updates, types=list(app.commands), quantities=app.supervisor.quantities)
         except ScalingRefusedError as error:
@@ -183,7 +189,7 @@ class Operations:
         app.formation_updated_at = _now()
         sizes = " ".join(
             f"{view.process_type}@{view.quantity}:{view.size.name}"
-            for view in self.formation(ref)
+            for view in self.formation(app.name)
             if view.process_type != RELEASE
         )
         app.journal.api(f"Scaled to {sizes} by user {by}")

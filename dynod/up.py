@@ -176,13 +176,28 @@ class Up:
                 self._greet()
             if await self._released(adopted):
                 self._start_slots(adopted)
+            watch = self._watch(group) if self._options.watch else None
             await self._ending.wait()
+            if watch is not None:
+                watch.cancel()
             await self._shut_down()
             await api.close()
             self._claim.release()
             boots.cancel()
             lost.cancel()
         return self._status
+
+    def _watch(self, group: asyncio.TaskGroup) -> asyncio.Task[None]:
+        from dynod.folder_watch import watch_folder  # noqa: PLC0415 (a native library, for those who asked for it)
+
+        supervisor = self._app.supervisor
+
+        def restart(types: list[str], why: str) -> None:
+            names = [slot.name for slot in supervisor.slots if slot.name.rpartition(".")[0] in types]
+            supervisor.restart_in_background(names, why)
+
+        commands = {name: self._plan.commands[name] for name in self._formation.quantities}
+        return group.create_task(watch_folder(Path(self._plan.folder), commands, restart), name="watch")
 
     def _command(self, process_type: str) -> Command:
         return self._plan.command(process_type, strict=self._options.strict)

@@ -23,6 +23,7 @@ class UpOptions:
     release: bool
     stop_on_exit: bool
     strict: bool
+    watch: bool
     app: str | None
     colour: bool | None  # None: as the terminal and NO_COLOR, FORCE_COLOR say
     timestamps: bool
@@ -54,6 +55,7 @@ class UpOptions:
     help="What the exit of a dyno leads to.",
 )
 @click.option("--strict", is_flag=True, help="Production's limits: a boot or request that takes too long is cut.")
+@click.option("--watch", is_flag=True, help="Restart the dynos that a changed file concerns.")
 @click.option("--app", metavar="NAME", help="The app's name (default: the folder's).")
 @click.option("--no-color", is_flag=True, help="No colours, also on a terminal.")
 @click.option("--timestamps", is_flag=True, help="Full timestamps, as heroku logs, also on a terminal.")
@@ -67,6 +69,7 @@ def command(  # noqa: PLR0917 (click passes by name)
     release: bool,
     on_exit: str,
     strict: bool,
+    watch: bool,
     app: str | None,
     no_color: bool,
     timestamps: bool,
@@ -85,6 +88,7 @@ def command(  # noqa: PLR0917 (click passes by name)
         release=release,
         stop_on_exit=on_exit == "stop",
         strict=strict,
+        watch=watch,
         app=app,
         colour=False if no_color else None,
         timestamps=timestamps,

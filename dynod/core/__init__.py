@@ -1,1 +1,4 @@
-"""Pure decisions: no event loop, operating system, clock, randomness or logging in here (tests/architecture checks it)."""
+"""Pure decisions: no event loop, operating system, clock, randomness or logging in here.
+
+tests/architecture checks it.
+"""

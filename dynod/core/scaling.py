@@ -45,7 +45,7 @@ def plan_scaling(
         name = update.process_type
         if name not in types:
             raise ScalingRefusedError(
-                f"Couldn't find that process type ({name}){did_you_mean(name, known)}.", unknown_type=True
+                f"Couldn't find that process type ({name}){did_you_mean(name, known) or '.'}", unknown_type=True
             )
         if update.quantity is not None:
             if name == RELEASE:

@@ -137,7 +137,8 @@ class Slot:
         self._replacement: Instance | None = None  # boots beside `instance`
         self._crashes = 0
         self._retry_at = 0.0  # the loop's clock, as Instance.launched
-        self._restart: asyncio.Future[bool] | None = None
+        self._restart: asyncio.Future[bool] | None = None  # whoever asked waits for it
+        self._restart_asked = False  # and nothing has been done about it yet
         self._restart_word = ""
         self._one_off = False
         self._verdicts: list[Verdict] = []
@@ -168,12 +169,15 @@ class Slot:
     def restart(self, why: str, *, word: str = "Restarting") -> asyncio.Future[bool]:
         """Restart the dyno, a web dyno without a gap; the future tells whether the new one came up.
 
-        `word` is Heroku's for the cause, and begins the lines about it.
+        Asked again meanwhile, what boots is given up for one that starts after now. `word` is Heroku's for the cause,
+        and begins the lines about it.
         """
         if self._restart is None:
-            self._restart_word = word
             self._restart = asyncio.get_running_loop().create_future()
+        if not self._restart_asked:
             self.happened(why)
+        self._restart_word = word
+        self._restart_asked = True
         self._changed.set()
         return self._restart
 
@@ -215,6 +219,8 @@ class Slot:
             if instance is None:
                 continue
             ending = await self._live(instance)
+            if ending is Ending.RESTART:
+                self._restart_asked = False
             if ending is Ending.RESTART and self.web and instance.state is InstanceState.UP:
                 await self._replace(instance)
             else:
@@ -345,7 +351,7 @@ class Slot:
             return Ending.OVER_MEMORY
         if not self.wanted:
             return Ending.STOP
-        return Ending.RESTART if self._restart is not None else None
+        return Ending.RESTART if self._restart_asked else None
 
     async def _come_up(self, instance: Instance) -> Ending | None:
         """None when it is up: it listens, and its startup checks pass. One that replaces another must be ready too."""
@@ -364,15 +370,10 @@ class Slot:
                 instance.in_pool = True  # only reported; nothing follows it
             if instance.in_pool or (any(isinstance(verdict, Started) for verdict in said) and not replaces):
                 return None
-            if (ending := self._asked_while_booting(instance)) is not None:
+            if (ending := self._asked(instance)) is not None:
                 return ending
             await self._until(None)
         return None
-
-    def _asked_while_booting(self, instance: Instance) -> Ending | None:
-        """As `_asked`; what replaces another boots because of a restart, so that none is asked of it."""
-        ending = self._asked(instance)
-        return None if ending is Ending.RESTART and instance.replaces is not None else ending
 
     def _watch_health(self, instance: Instance, *, started: bool) -> None:
         """Follow the dyno's checks from now on, if it has any; without readiness checks it is in the pool at once."""
@@ -456,7 +457,7 @@ class Slot:
                                 return Ending.BOOT_TIMEOUT
                         case Waiting():
                             pass
-                if (ending := self._asked_while_booting(instance)) is not None:
+                if (ending := self._asked(instance)) is not None:
                     return ending
                 await self._until(None)
         finally:
@@ -501,7 +502,9 @@ class Slot:
             self._replacement = None
             self._keep()
             self._attendant.account(new)
-            if ending is not Ending.PORT_TAKEN:
+            if ending is Ending.RESTART:
+                self._restart_asked = False
+            elif ending is not Ending.PORT_TAKEN:
                 break
         self._say(f"{self.name} goes on with its old process: the new one did not come up")
         self.happened("restart failed, old process kept")
@@ -579,9 +582,10 @@ class Slot:
 
     async def _back_off(self) -> None:
         loop = asyncio.get_running_loop()
-        while self.wanted and self._restart is None and loop.time() < self._retry_at:
+        while self.wanted and not self._restart_asked and loop.time() < self._retry_at:
             await self._until(self._retry_at)
-        if self._restart is not None:
+        if self._restart_asked:
+            self._restart_asked = False
             self._crashes = 0
 
     def _crash(self, up_s: float) -> None:
@@ -624,8 +628,8 @@ class Slot:
         )
 
     def _restarted(self, *, up: bool) -> None:
-        """Whoever asked for a restart hears of it."""
-        if self._restart is not None:
+        """Whoever asked for a restart hears of it, unless another has been asked for meanwhile."""
+        if self._restart is not None and not self._restart_asked:
             if not self._restart.done():
                 self._restart.set_result(up)
             self._restart = None
