@@ -35,6 +35,7 @@ class HistoryReader:
         self._fd = -1
         self._packed: gzip.GzipFile | None = None
         self._open_start: Position | None = None
+        self._lost = 0  # lines found to be gone, and in no piece yet
 
     def close(self) -> None:
         """Let go of the file."""
@@ -50,9 +51,10 @@ class HistoryReader:
         """Read on from there."""
         self.position = position
 
-    def read(self, max_bytes: int) -> Piece:
-        """The next whole lines, at most about `max_bytes`; none at the end. Raises OSError."""
-        lost = 0
+    def read(self, max_bytes: int, *, until: int | None = None) -> Piece:
+        """The next whole lines, at most about `max_bytes`, or up to the offset `until`, where a line ends; none at the
+        end. Raises OSError.
+        """
         max_bytes = max(max_bytes, LONGEST_LINE)
         while True:
             at = self.position
@@ -60,22 +62,28 @@ class HistoryReader:
                 at = self.position = self._folder.begin
             extent = self._extent(at)
             if extent is None:
-                return Piece(b"", lost, at)
+                return self._piece(b"", at)
             if at.offset < extent.start.offset:  # removed before it was read
-                lost += max(extent.start.line - at.line, 0)
+                self._lost += max(extent.start.line - at.line, 0)
                 self.position = extent.start
                 continue
             want = min(max_bytes, extent.end.offset - at.offset)
+            if until is not None and until > at.offset:
+                want = min(want, until - at.offset)
             data = self._look(extent.start, at.offset - extent.start.offset, want) if want > 0 else b""
             data = data[: data.rfind(b"\n") + 1]
             if data:
                 self.position = Position(at.offset + len(data), at.line + data.count(b"\n"))
-                return Piece(data, lost, self.position)
+                return self._piece(data, self.position)
             if extent.is_last and want <= 0:
-                return Piece(b"", lost, at)
+                return self._piece(b"", at)
             # The end of a segment, or its rest is damaged.
-            lost += max(extent.end.line - at.line, 0)
+            self._lost += max(extent.end.line - at.line, 0)
             self.position = extent.end
+
+    def _piece(self, data: bytes, end: Position) -> Piece:
+        lost, self._lost = self._lost, 0
+        return Piece(data, lost, end)
 
     def line_at(self, offset: int) -> Position:
         """The first place at `offset` or behind it where a line begins. Raises OSError."""

@@ -2,14 +2,17 @@
 
 Flow: pump, routing, supervisor → **stream** → sink (in `up`: stdout), history. Stamps the time of arrival, keeps the
 newest lines, hands every batch to the sink in the order of arrival. When a batch counts as handed on is the sink's to
-say (contracts 3). Formats nothing; tails and drains will be further readers of the same batches.
+say (contracts 3). Formats nothing. Tails get the same batches; drains in `serve` read the history on disk instead.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from dynod.core.log_filter import EVERYTHING, LogFilter
 from dynod.core.log_history import LogHistory
-from dynod.core.log_line import API_PS, ROUTER_PS, LogBatch, Source, platform_batch
+from dynod.core.log_line import API_PS, LOGPLEX_PS, ROUTER_PS, LogBatch, Source, platform_batch
+from dynod.core.log_mask import LogMask
+from dynod.logs.tail import Tail
 
 
 class Sink(Protocol):
@@ -31,11 +34,34 @@ class LogStream:
         self._sink = sink
         self._clock = clock
         self._history = history or LogHistory()
+        self._tails: dict[Tail, None] = {}  # in the order in which they came
+        self._mask: LogMask | None = None
+
+    def mask(self, mask: LogMask | None) -> None:
+        """From now on, hide these values in what dynos write."""
+        self._mask = mask
+
+    def follow(self, wanted: LogFilter = EVERYTHING) -> Tail:
+        """Somebody wants what is published from now on, until `leave`."""
+        tail = Tail(wanted)
+        self._tails[tail] = None
+        return tail
+
+    def leave(self, tail: Tail) -> None:
+        """It wants no more."""
+        self._tails.pop(tail, None)
+
+    def end_tails(self) -> None:
+        """The app is gone, or dynod ends: nobody is left to wait for a next line."""
+        for tail in self._tails:
+            tail.end()
 
     def publish_app(self, ps: str, lines: bytes, on_handed_on: Callable[[], None]) -> bool:
         """A dyno's own output, framed. The pump's `publish`."""
+        if self._mask is not None:
+            lines = self._mask.hide(lines)
         batch = LogBatch(time=self._clock(), source="app", ps=ps, text=lines)
-        self._history.add(batch)
+        self._keep(batch)
         return self._sink.accept(batch, on_handed_on)
 
     def platform(self, ps: str, *messages: str) -> None:
@@ -45,6 +71,10 @@ class LogStream:
     def api(self, *messages: str) -> None:
         """What an operator did: `app[api]: Release v5 created by user …`."""
         self._say("app", API_PS, messages)
+
+    def logplex(self, *messages: str) -> None:
+        """What the log stream says about itself: `heroku[logplex]: Error L14 …`."""
+        self._say("heroku", LOGPLEX_PS, messages)
 
     def router_lines(self, lines: Sequence[tuple[float, str]]) -> None:
         """Requests as `heroku[router]` lines, each with the time (epoch seconds) at which it ended."""
@@ -60,5 +90,10 @@ class LogStream:
             self._add(platform_batch(time=self._clock(), source=source, ps=ps, messages=messages))
 
     def _add(self, batch: LogBatch) -> None:
-        self._history.add(batch)
+        self._keep(batch)
         self._sink.accept(batch, None)
+
+    def _keep(self, batch: LogBatch) -> None:
+        self._history.add(batch)
+        for tail in self._tails:
+            tail.offer(batch)
