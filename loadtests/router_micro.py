@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 
 import uvloop
 
-from router import AppCondition, Backend, Router, RouterSettings, format_line
+from router import AppCondition, Backend, Router, RouterSettings
 from router.backend_link import BackendLink
-from router.core.request_record import RequestRecord
+from router.core.request_record import RequestRecord, line_bytes
 from router.http_head import HeadLimits
 from router.relay import ClientConnection
 
@@ -117,7 +117,7 @@ async def run(profile: bool) -> None:
 
     def on_records(records: Sequence[RequestRecord]) -> None:
         nonlocal lines
-        lines += len("".join(format_line(record) + "\n" for record in records)) > 0
+        lines += len(b"".join([line_bytes(record) + b"\n" for record in records])) > 0
 
     pair = Pair(on_records)
     for name in ("same", "varied"):

@@ -13,13 +13,13 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 import uvloop
 
 from router.core.backend import Backend
 from router.core.pool import AppCondition
-from router.core.request_record import RequestRecord, format_line
+from router.core.request_record import RequestRecord, line_bytes
 from router.errors import SettingsError
 from router.server import Router
 from router.settings import RouterSettings
@@ -193,20 +193,20 @@ class _AccessLog:
     """Router lines to a file or stdout, a batch at a time."""
 
     def __init__(self, target: str | None) -> None:
-        self._file: TextIO | None = None
+        self._file: BinaryIO | None = None
         if target == "-":
-            self._file = sys.stdout
+            self._file = sys.stdout.buffer
         elif target is not None:
-            self._file = Path(target).open("a", encoding="utf-8")  # noqa: SIM115  # closed in close()
+            self._file = Path(target).open("ab")  # noqa: SIM115  # closed in close()
 
     def write(self, records: Sequence[RequestRecord]) -> None:
         if self._file is None:
             return
-        self._file.write("".join(format_line(record) + "\n" for record in records))
+        self._file.write(b"".join([line_bytes(record) + b"\n" for record in records]))
         self._file.flush()
 
     def close(self) -> None:
-        if self._file is not None and self._file is not sys.stdout:
+        if self._file is not None and self._file is not sys.stdout.buffer:
             self._file.close()
 
 

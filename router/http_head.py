@@ -167,12 +167,14 @@ class ResponseHead:
 
     `before_framing` is the head to the client up to where the framing fields belong; `ready` the whole head for the
     usual case: an HTTP/1.1 client whose connection stays open and a body with a length or in chunks (or none).
-    `idle_limit_s` is the backend's own word on how long it keeps an idle connection.
+    `dated`: the Date is the backend's own, and so does not age. `idle_limit_s` is the backend's own word on how long
+    it keeps an idle connection.
     """
 
     __slots__ = (
         "before_framing",
         "chunked",
+        "dated",
         "framing",
         "idle_limit_s",
         "length",
@@ -183,6 +185,7 @@ class ResponseHead:
     )
 
     status: int
+    dated: bool
     length: int
     chunked: bool
     persistent: bool
@@ -198,6 +201,10 @@ class _Silent:
 
 
 _SILENT: Final = _Silent()
+
+
+match_request_line: Final = _REQUEST_LINE.match
+"""The request line at the start of a head, up to its LF; groups are method, target, minor version."""
 
 
 def request_line(head: bytes, limits: HeadLimits) -> tuple[bytes, bytes, int, int]:
@@ -464,6 +471,7 @@ def parse_response(head: bytes, *, via: bytes, limits: HeadLimits, date: bytes) 
     rest = b"".join(kept)
     if tokens:
         rest = _without_named(rest, tokens)
+    answer.dated = not date
     if date and status >= FINAL:
         rest += b"\nDate: " + date + b"\r"
     vias.append(b"1.%d %b" % (minor, via))
@@ -507,6 +515,7 @@ def _plain_answer(
         seconds = _KEEP_ALIVE_TIMEOUT.search(keep_alive)
         if seconds is not None:
             answer.idle_limit_s = float(seconds.group(1))
+    answer.dated = bool(has_date)
     if status >= FINAL and not has_date:
         rest += b"\nDate: " + date + b"\r"
     own = b"1.%d %b" % (minor, via)

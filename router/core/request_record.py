@@ -81,6 +81,7 @@ class RequestRecord:
         self.status = status if status is not None else meaning.status
 
 
+_STATUS: Final = tuple(b"%d" % status for status in range(1000))
 _UNQUOTED: Final = bytes(c for c in range(256) if not 0x21 <= c <= 0x7E or c == 0x22)  # noqa: PLR2004  # ASCII
 
 
@@ -89,30 +90,36 @@ def format_line(record: RequestRecord) -> str:
 
     A double quote inside `path` becomes `%22`; nothing that ends or splits a line can be in any field.
     """
-    # One bytes % format and one decode: 1.0 µs; an f-string over decoded fields 2.3 µs.
+    return line_bytes(record).decode("latin-1")
+
+
+def line_bytes(record: RequestRecord) -> bytes:
+    """`format_line`, for a reader that wants bytes; all of it is ASCII."""
     connect, service, out, status = record.connect_ms, record.service_ms, record.bytes_out, record.status
     path = record.path
     if b'"' in path:
         path = path.replace(b'"', b"%22")
-    line = (
-        b'method=%b path="%b" host=%b request_id=%b fwd="%b" dyno=%b connect=%b service=%b status=%b bytes=%b protocol='
+    # One bytes % format: @@I; an f-string over decoded fields @@J.
+    return (
+        b'%bmethod=%b path="%b" host=%b request_id=%b fwd="%b" dyno=%b connect=%b service=%b status=%b bytes=%b %b'
         % (
+            b"at=info " if record.code is None else _coded(record, record.code),
             record.method,
             path,
             record.host,
             record.request_id,
             record.fwd,
             record.dyno,
-            b"" if connect is None else b"%dms" % connect,
+            b"" if connect is None else b"%dms" % connect if connect else b"0ms",
             b"" if service is None else b"%dms" % service,
-            b"" if status is None else b"%d" % status,
+            b"" if status is None else _STATUS[status],
             b"" if out is None else b"%d" % out,
+            b"protocol=http" if record.protocol == "http" else b"protocol=https",
         )
     )
-    text = line.decode("latin-1") + record.protocol
-    code = record.code
-    if code is None:
-        return "at=info " + text
+
+
+def _coded(record: RequestRecord, code: Code) -> bytes:
     meaning = CODES[code]
     sock = f"sock={meaning.sock} " if meaning.sock else ""
     desc = meaning.desc
@@ -121,7 +128,7 @@ def format_line(record: RequestRecord) -> str:
         desc = f"{desc}: {record.cause}"  # as Heroku words it: `HTTP restriction: oversized cookie`
     elif record.cause:
         cause = f' cause="{record.cause}"'
-    return f'{sock}at={meaning.at} code={code.value} desc="{desc}"{cause} {text}'
+    return f'{sock}at={meaning.at} code={code.value} desc="{desc}"{cause} '.encode()
 
 
 def printable(value: bytes) -> bytes:

@@ -58,8 +58,8 @@ class RetryBudget:
 
     def deposit(self) -> None:
         """A request came in."""
-        tokens = self._tokens + self._share
-        self._tokens = min(tokens, self._ceiling)
+        if self._tokens < self._ceiling:
+            self._tokens += self._share
 
     def take(self) -> bool:
         """Whether one more retry is allowed; if so it is counted."""
