@@ -14,8 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from dynod.app_run import AppParts, AppRun, RunningApps
 from dynod.cli.serve import ServeOptions
 from dynod.core.dyno_sizes import SIZES, UNSIZED, DynoSize
@@ -24,6 +22,7 @@ from dynod.errors import DynodError
 from dynod.folder_claim import runtime_folder
 from dynod.keeper.client import KeeperClient, Snapshot
 from dynod.keeper.features import Features
+from dynod.kept_notes import from_note, to_note
 from dynod.listeners import listen, url
 from dynod.logs.history_folder import HistoryFolder
 from dynod.logs.history_sink import HistorySink
@@ -150,7 +149,7 @@ class Serve:
         kept = self._snapshot.stored.get(PLAN + app.name)
         try:
             if kept is not None:
-                plan = msgspec.json.decode(kept, type=ServePlan)
+                plan = from_note(kept, ServePlan)
             elif app.folder is not None:
                 plan = make_serve_plan(app.name, app.folder)
             else:
@@ -171,7 +170,7 @@ class Serve:
         self._operations.add(running)
 
     async def _run_app(self, app: App, plan: ServePlan) -> RunningApp:
-        self._keeper.put(PLAN + app.name, msgspec.json.encode(plan).decode("ascii"))
+        self._keeper.put(PLAN + app.name, to_note(plan))
         knobs = await self._store.settings.of(app.id)
         rows = await self._store.formation.of(app.id)
         traffic = self._routing.add_app(

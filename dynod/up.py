@@ -28,6 +28,7 @@ from dynod.errors import DynodError
 from dynod.folder_claim import FolderClaim, runtime_folder
 from dynod.keeper.client import KeeperClient, Snapshot
 from dynod.keeper.features import Features
+from dynod.kept_notes import from_note, to_note
 from dynod.listeners import listen, listen_near, url
 from dynod.logs.stdout_sink import StdoutSink, local_text
 from dynod.operations import Operations, RunningApp
@@ -76,7 +77,7 @@ class Up:
             self._begin()
         kept = self._snapshot.stored.get("formation")
         self._formation = (
-            msgspec.json.decode(kept, type=KeptFormation)
+            from_note(kept, KeptFormation)
             if kept is not None
             else KeptFormation(quantities=self._plan.quantities, sizes={}, updated_at=self._plan.started_at)
         )
@@ -95,12 +96,12 @@ class Up:
         except DynodError:
             self._claim.release()
             raise
-        self._keeper.put("plan", msgspec.json.encode(self._plan).decode("ascii"))
+        self._keeper.put("plan", to_note(self._plan))
         self._keeper.hold("claim", self._claim.fds)
         self._keeper.hold("router", [listener.fileno() for listener in self._listeners])
 
     def _resume(self) -> None:
-        self._plan = msgspec.json.decode(self._snapshot.stored["plan"], type=UpPlan)
+        self._plan = from_note(self._snapshot.stored["plan"], UpPlan)
         folder = Path(self._plan.folder)
         self._claim = FolderClaim.resume(folder, runtime_folder(os.environ), self._snapshot.held["claim"])
         self._listeners = [socket.socket(fileno=fd) for fd in self._snapshot.held.get("router", ())]
@@ -225,7 +226,7 @@ class Up:
             sizes={**self._formation.sizes, **{name: size.name for name, size in sizes.items()}},
             updated_at=time.time(),
         )
-        self._keeper.put("formation", msgspec.json.encode(self._formation).decode("ascii"))
+        self._keeper.put("formation", to_note(self._formation))
 
     def _greet(self) -> None:
         if self._listeners:
