@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -125,6 +126,27 @@ def test_bytes_that_are_no_text_pass_through(tmp_path: Path) -> None:
     env = {"ODD": "a\udcffb\nc=d"}
     with Up(app_folder(tmp_path, procfile={"worker": DESCRIBES}), env=env) as up:
         assert described(up, "worker.1")["environment"]["ODD"] == env["ODD"]
+
+
+@pytest.mark.parametrize("name", ["mé app's", os.fsdecode(b"app\xff")], ids=["accents", "bytes"])
+def test_names_and_values_may_be_any_text(tmp_path: Path, name: str) -> None:
+    """Of the folder, in .env and in the command; also after a core has handed over to the next one."""
+    procfile = {"worker": f"{DESCRIBES} 'grüß dich'"}
+    folder = app_folder(tmp_path, name=name, procfile=procfile, env={"GREETING": "日本 🐙"})
+    with Up(folder) as up:
+        first = described(up, "worker.1")
+        core = up.core_pid()
+        os.kill(core, signal.SIGKILL)
+        up.core_pid(other_than=core)
+        os.kill(first["pid"], signal.SIGKILL)
+        said = up.wait_for_line(r"heroku\[worker\.1\]: Process exited with status 137")
+        up.wait_for_line(r"app\[worker\.1\]: described$", since=said.number)
+        second = described(up, "worker.1")
+        assert second["pid"] != first["pid"]
+        for seen in (first, second):
+            assert seen["folder"] == str(folder)
+            assert seen["environment"]["GREETING"] == "日本 🐙"
+            assert seen["arguments"] == ["grüß dich"]
 
 
 def test_each_dyno_has_a_port_of_its_own_and_release_has_none(tmp_path: Path) -> None:
