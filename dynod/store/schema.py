@@ -77,4 +77,22 @@ MIGRATIONS: Final[Sequence[Migration]] = (
             "CREATE INDEX audit_by_app ON audit (app_id, id) WHERE app_id IS NOT NULL",
         ),
     ),
+    Migration(
+        version=2,
+        statements=(
+            """
+            CREATE TABLE drains (
+                id TEXT NOT NULL PRIMARY KEY,  -- a UUID
+                app_id TEXT NOT NULL REFERENCES apps (id) ON DELETE CASCADE,
+                token TEXT NOT NULL UNIQUE,  -- "d." and a UUID
+                url TEXT NOT NULL,  -- may hold a secret
+                begin_offset INTEGER NOT NULL,  -- where the app's history ended when the drain was made
+                begin_line INTEGER NOT NULL,
+                created_at INTEGER NOT NULL,
+                updated_at INTEGER NOT NULL
+            ) WITHOUT ROWID
+            """,
+            "CREATE UNIQUE INDEX drains_by_app ON drains (app_id, url)",
+        ),
+    ),
 )

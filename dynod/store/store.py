@@ -9,6 +9,7 @@ from dynod.store.app_settings import AppSettings
 from dynod.store.apps import Apps
 from dynod.store.audit import Audit
 from dynod.store.database import Database, rehearse_migration
+from dynod.store.drains import Drains
 from dynod.store.formation import Formation
 from dynod.store.schema import MIGRATIONS, Migration
 
@@ -21,6 +22,7 @@ class Store:
         self.apps = Apps(database)
         self.formation = Formation(database)
         self.settings = AppSettings(database)
+        self.drains = Drains(database)
         self.audit = Audit(database)
 
     @classmethod
