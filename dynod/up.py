@@ -125,8 +125,11 @@ class Up:
         )
 
     def _text(self) -> LogText:
-        if not os.isatty(1) or self._options.timestamps:
-            return FullText()
+        if not os.isatty(1):
+            forced = bool(os.environ.get("FORCE_COLOR")) and self._options.colour is not False
+            return local_text(colour=True, full=True) if forced else FullText()
+        if self._options.timestamps:
+            return local_text(colour=self._wants_colour(), full=True)
         longest = max(len(f"heroku[{name}.{n}]:") for name, n in {**self._plan.quantities, "router": 1}.items())
         return local_text(colour=self._wants_colour(), name_width=longest)
 
@@ -285,7 +288,9 @@ class Up:
         if self._signals == 1 and not self._ending.is_set():
             say(f"{signal.Signals(number).name}: stopping (once more kills what is still running)")
             self._end(0)
-        elif self._signals > 1:
+        elif self._signals == 1:
+            say(f"{signal.Signals(number).name}: stopping already (once more kills what is still running)")
+        else:
             self._status = 128 + number
             self._hurry.set()
             self._apps.hasten()

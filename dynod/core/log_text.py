@@ -20,11 +20,8 @@ PALETTE: Final = tuple(b"\x1b[%dm" % code for code in (36, 33, 32, 35, 34, 96, 9
 NAMES_KEPT: Final = 1024  # names of one-off dynos (run.4217) come and go; the cache of names starts afresh beyond this
 
 
-class FullText:
-    """`2013-03-10T19:53:10.123456+00:00 app[web.1]: text`: UTC, microseconds; the dyno's bytes as they came.
-
-    The form of `heroku logs` and of everything that is not a terminal (heroku-semantics 6.2).
-    """
+class _FullStamp:
+    """`2013-03-10T19:53:10.123456+00:00 `."""
 
     __slots__ = ("_second", "_stamp")
 
@@ -32,13 +29,27 @@ class FullText:
         self._second = -1
         self._stamp = b""
 
-    def format(self, batch: LogBatch) -> bytes:
-        micros = round(batch.time * 1_000_000)
-        second, micros = divmod(micros, 1_000_000)
+    def at(self, time: float) -> bytes:
+        second, micros = divmod(round(time * 1_000_000), 1_000_000)
         if second != self._second:  # strftime once a second, not once a batch
             self._second = second
             self._stamp = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()
-        prefix = b"%b.%06d+00:00 %b[%b]: " % (self._stamp, micros, batch.source.encode(), batch.ps.encode())
+        return b"%b.%06d+00:00 " % (self._stamp, micros)
+
+
+class FullText:
+    """`2013-03-10T19:53:10.123456+00:00 app[web.1]: text`: UTC, microseconds; the dyno's bytes as they came.
+
+    The form of `heroku logs` and of everything that is not a terminal (heroku-semantics 6.2).
+    """
+
+    __slots__ = ("_stamp",)
+
+    def __init__(self) -> None:
+        self._stamp = _FullStamp()
+
+    def format(self, batch: LogBatch) -> bytes:
+        prefix = b"%b%b[%b]: " % (self._stamp.at(batch.time), batch.source.encode(), batch.ps.encode())
         return _prefixed(prefix, batch.text)
 
 
@@ -50,14 +61,17 @@ class TerminalText:
     beginning again, so that what overwrites itself does not overwrite whose line it is.
     """
 
-    __slots__ = ("_colour", "_colours", "_names", "_offset_s", "_second", "_stamp", "_width")
+    __slots__ = ("_colour", "_colours", "_full", "_names", "_offset_s", "_second", "_stamp", "_width")
 
-    def __init__(self, *, colour: bool, utc_offset_s: Callable[[float], int], name_width: int = 0) -> None:
+    def __init__(
+        self, *, colour: bool, utc_offset_s: Callable[[float], int], name_width: int = 0, full: bool = False
+    ) -> None:
         """`utc_offset_s` gives local time's offset at a time (epoch seconds).
 
-        `name_width` is how many columns `app[web.1]:` is padded to, 0 for none.
+        `name_width` is how many columns `app[web.1]:` is padded to, 0 for none. `full`: the time as in FullText.
         """
         self._colour = colour
+        self._full = _FullStamp() if full else None
         self._offset_s = utc_offset_s
         self._width = name_width
         self._second = -1
@@ -73,7 +87,8 @@ class TerminalText:
             self._stamp = local.strftime("%H:%M:%S ").encode()
         key = (batch.source, batch.ps)
         before, name = self._names.get(key) or self._name(key)
-        prefix = before + self._stamp + name
+        stamp = self._stamp if self._full is None else self._full.at(batch.time)
+        prefix = before + stamp + name
         return _prefixed(prefix, _shown(batch.text, prefix))
 
     def _name(self, key: tuple[str, str]) -> tuple[bytes, bytes]:

@@ -15,9 +15,11 @@ from dynod.core.log_text import FullText, LogText, TerminalText
 from dynod.logs.stdout_writer import StdoutWriter
 
 
-def local_text(*, colour: bool, name_width: int = 0) -> TerminalText:
-    """The terminal form in this machine's time zone."""
-    return TerminalText(colour=colour, utc_offset_s=lambda at: time.localtime(at).tm_gmtoff, name_width=name_width)
+def local_text(*, colour: bool, name_width: int = 0, full: bool = False) -> TerminalText:
+    """The terminal form in this machine's time zone; `full`: with Heroku's full time stamps."""
+    return TerminalText(
+        colour=colour, utc_offset_s=lambda at: time.localtime(at).tm_gmtoff, name_width=name_width, full=full
+    )
 
 
 class StdoutSink:
