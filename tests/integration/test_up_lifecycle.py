@@ -117,6 +117,10 @@ def test_on_exit_stop_does_not_start_it_again_while_requests_are_in_flight(tmp_p
         up.wait_for_line(r"request waits at gate")
         (folder / "job-gate").write_text("")
         up.wait_for_line(r"^dynod: waiting for requests in flight$", stream="stderr")
+        up.send_signal(signal.SIGINT)  # the first one only says what a second one would do
+        up.wait_for_line(
+            r"^dynod: SIGINT: stopping already \(once more kills what is still running\)$", stream="stderr"
+        )
         (folder / "gate").write_text("")
         assert request.answer() == (200, b"passed\n")
         assert up.wait() == 4

@@ -109,6 +109,22 @@ def test_the_full_form_on_a_terminal(tmp_path: Path) -> None:
     assert all(FULL.fullmatch(line) for line in stream), stream
 
 
+def test_the_full_form_keeps_its_colours_where_they_are_wanted(tmp_path: Path) -> None:
+    """On a terminal, and with FORCE_COLOR for `dynod up | less -R`."""
+    full = rb"(?m)^\x1b\[\d+m\d{4}-\d\d-\d\dT[\d:.]+\+00:00 app\[worker\.1\]:\x1b\[0m ready"
+    folder = app_folder(tmp_path, procfile=WAITS)
+    with Up(folder, "--timestamps", terminal=True) as up:
+        up.wait_for_line(r"app\[worker\.1\]: ready")
+        assert up.stop() == 0
+    assert re.search(full, up.output.raw("terminal"))
+    for arguments, coloured in (([], True), (["--no-color"], False)):
+        with Up(folder, *arguments, env={"FORCE_COLOR": "1"}) as up:
+            up.wait_for_line(r"app\[worker\.1\]:(\x1b\[0m)? ready")
+            assert up.stop() == 0
+        assert bool(re.search(full, up.output.raw("stdout"))) is coloured
+        assert (b"\x1b" in up.output.raw("stdout")) is coloured
+
+
 def test_a_file_gets_the_full_form_while_the_rest_is_a_terminal(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with log.open("wb") as file, Up(app_folder(tmp_path, procfile=WAITS), terminal=True, stdout=file.fileno()) as up:
