@@ -167,6 +167,7 @@ class Serve:
                 run.supervisor.restore(name, note, adopted.get(name, []))
         quantities = {name: row.quantity for name, row in rows.items() if name in plan.commands and name != RELEASE}
         run.supervisor.scale({**dict.fromkeys(plan.types, 0), **quantities}, "dynod serve")
+        run.supervisor.resume_restarts()
         self._operations.add(running)
 
     async def _run_app(self, app: App, plan: ServePlan) -> RunningApp:

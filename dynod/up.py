@@ -269,6 +269,7 @@ class Up:
                 supervisor.restore(name, note, adopted.get(name, []))
         if self._resumes or not self._ending.is_set():
             supervisor.scale(self._formation.quantities, "dynod up")
+            supervisor.resume_restarts()
         if self._ending.is_set():
             supervisor.stop_slots("dynod ends")  # a stop that was asked for while no core lived
 

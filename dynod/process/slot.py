@@ -146,6 +146,11 @@ class Slot:
         self._changed = asyncio.Event()
         self._leave_gate: Callable[[], None] = lambda: None
 
+    @property
+    def is_replaced(self) -> bool:
+        """A successor of its instance boots."""
+        return self._replacement is not None
+
     # --- what others tell it ----------------------------------------------------------------------------------------
 
     def changed(self) -> None:
@@ -181,6 +186,12 @@ class Slot:
         self._changed.set()
         return self._restart
 
+    def await_restart(self, *, awaits: bool) -> None:
+        """It is one of several that are restarted one after the other; a core that takes over goes on with that."""
+        if self.awaits_restart is not awaits:
+            self.awaits_restart = awaits
+            self._keep()
+
     def happened(self, what: str) -> None:
         """Add to the history."""
         self.history.append(Happening(self._shared.clock(), what))
@@ -195,6 +206,7 @@ class Slot:
         self.since = noted["since"]
         self._crashes = noted["crashes"]
         self._retry_at = noted["retry_at"]
+        self.awaits_restart = noted["awaits_restart"]
         self.history.extend(Happening(*each) for each in noted["history"])
         for instance in instances:
             if instance.id == noted["instance"]:
@@ -548,6 +560,8 @@ class Slot:
     async def _retire(self, instance: Instance, *, account: bool = True) -> None:
         """Out of the router's pool, then the stop signal and its grace, until nothing is left of it."""
         instance.end_health()
+        instance.in_pool = False
+        self._attendant.state_changed()
         await self._shared.traffic.drain(instance.id)
         rule = self.command.stop
         if not instance.stop_asked and instance.exit_code is None:
@@ -622,6 +636,7 @@ class Slot:
                     "retry_at": self._retry_at,
                     "instance": self.instance.id if self.instance is not None else None,
                     "replacement": self._replacement.id if self._replacement is not None else None,
+                    "awaits_restart": self.awaits_restart,
                     "history": list(self.history),
                 }
             ),

@@ -85,6 +85,15 @@ class Supervisor:
         """
         return await self._roll(self._to_restart(names), why)
 
+    def resume_restarts(self) -> None:
+        """Go on with what an earlier core had been asked for and had not come to."""
+        waiting = [slot for slot in self._slots.values() if slot.awaits_restart]
+        for slot in waiting:
+            if slot.is_replaced:
+                slot.await_restart(awaits=False)  # its successor boots already
+        if names := [slot.name for slot in waiting if slot.awaits_restart]:
+            self.restart_in_background(names, "restart goes on")
+
     def restart_in_background(self, names: Iterable[str], why: str) -> None:
         """As `restart`, for somebody who does not wait; from now on these dynos say that they await it."""
 
@@ -96,7 +105,7 @@ class Supervisor:
     def _to_restart(self, names: Iterable[str]) -> list[Slot]:
         slots = [slot for name in names if (slot := self._slots.get(name)) is not None and slot.wanted]
         for slot in slots:
-            slot.awaits_restart = True
+            slot.await_restart(awaits=True)
         return slots
 
     async def _roll(self, slots: Sequence[Slot], why: str) -> bool:
@@ -104,7 +113,7 @@ class Supervisor:
             came_up = True
             for slot in slots:
                 came_up &= await slot.restart(why)
-                slot.awaits_restart = False
+                slot.await_restart(awaits=False)
             return came_up
 
         by_type: dict[str, list[Slot]] = {}
@@ -181,7 +190,8 @@ class Supervisor:
             return
         web = self._of_type(WEB)
         serving = any(
-            instance.address is not None and instance.state is InstanceState.UP for instance in self._instances.values()
+            instance.in_pool and instance.address is not None and instance.state is InstanceState.UP
+            for instance in self._instances.values()
         )
         # Wanted and still down: about to start, or to start again once its last run has ended.
         states = [SlotState.STARTING if slot.wanted and slot.state is SlotState.DOWN else slot.state for slot in web]
