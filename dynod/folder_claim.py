@@ -93,7 +93,8 @@ class FolderClaim:
         if self.listener is not None:
             self.listener.close()
         for path in (self.socket_path, self._mark_folder / MARK, self._mark_folder / ".gitignore"):
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # gone, or never written: dynod has to end all the same
+                path.unlink()
         with contextlib.suppress(OSError):
             self._mark_folder.rmdir()  # unless somebody else keeps something in it
         os.close(self._lock)

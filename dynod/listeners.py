@@ -68,13 +68,14 @@ def listen(address: ListenAddress) -> list[socket.socket]:
 
 def listen_near(port: int) -> list[socket.socket]:
     """Loopback on the first free port from `port` up: for a default, which nobody has asked for."""
-    for candidate in range(port, min(port + DEFAULT_TRIES, 65_536)):
+    last = min(port + DEFAULT_TRIES - 1, 65_535)
+    for candidate in range(port, last + 1):
         try:
             return listen(ListenAddress(host=None, port=candidate))
         except ListenError as error:
             if not isinstance(error.__cause__, OSError) or error.__cause__.errno != errno.EADDRINUSE:
                 raise
-    raise ListenError(f"no port from {port} to {port + DEFAULT_TRIES - 1} is free: choose one with -p PORT")
+    raise ListenError(f"no port from {port} to {last} is free: choose one with -p PORT")
 
 
 def url(sockets: list[socket.socket]) -> str:
