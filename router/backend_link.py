@@ -209,7 +209,8 @@ class BackendLink(asyncio.Protocol):
                 and data.startswith(self._last_head)
                 and (answer.dated or self._last_date is self._date())
             ):
-                # The same head again, as most answers of one second are on one connection: @@G instead of @@H.
+                # The same head again, as most answers of one second are on one connection: 0.1 µs
+                # instead of 8.0 (2.5 compiled).
                 end = len(self._last_head)
             else:
                 end = data.find(b"\r\n\r\n")

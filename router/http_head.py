@@ -6,7 +6,7 @@ not set, and those whose name differs from such a one only in `_` for `-` (WSGI 
 
 Two judges must agree on a block of fields: llhttp (httptools), and one regular expression that is the grammar of RFC
 9112 section 5 without obs-fold. What either refuses is refused. No callback per field: llhttp with a callback per field
-costs 6 µs for a browser's head, without 0.9; the expression 1.8; the scan for the fields that matter 1.4.
+costs 1.9 µs for a browser's head, without 1.0; the expression 1.0; the scan for the fields that matter 1.4.
 (12 fields of 550 bytes, Python 3.11, one core of a 2-core x86-64 VM.)
 
 Deliberately not here: bodies (core/chunked.py), routing, codes.
@@ -58,7 +58,7 @@ _KEEP_ALIVE: Final = 2
 
 def _scan(first_letters: bytes, names: bytes) -> re.Pattern[bytes]:
     # The look-ahead on the first letter is what makes it fast: without it, case-insensitive branches are tried at
-    # every line and the scan costs 11 µs instead of 1.4.
+    # every line and the scan costs 2.1 µs instead of 1.4.
     return re.compile(rb"\n(?=[" + first_letters + rb"])(?i:(" + names + rb")):[ \t]*([^\r]*)\r")
 
 
@@ -253,7 +253,7 @@ def parse_request_fields(block: bytes, *, minor: int, by: Forwarding, limits: He
 
     """
     if _scan_request is not None:
-        # @@C without the compiled scan, @@D with it.
+        # 2.3 µs with the compiled scan, 8.5 without.
         plain = _scan_request(block, limits.fields, limits.line, limits.name)
         if plain is not None:
             return _plain_request(plain, minor, by)

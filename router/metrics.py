@@ -1,8 +1,8 @@
 """The router's numbers, as Prometheus reads them. The only file that imports prometheus_client.
 
 Flow: batches of finished records → plain counters here → `collect()` when somebody scrapes. Counting per record into
-prometheus_client's own objects costs 6 µs a request (a lock and a labels lookup per metric); a dictionary of small
-arrays, turned into metric families at scrape time, 1.5. Labels are bounded: app, dyno label, status class, code.
+prometheus_client's own objects costs 8.1 µs a request (a lock and a labels lookup per metric); a dictionary of small
+arrays, turned into metric families at scrape time, 0.8. Labels are bounded: app, dyno label, status class, code.
 """
 
 from bisect import bisect_left
@@ -97,7 +97,7 @@ class RouterMetrics(Collector):
             if record.upgraded:
                 continue  # a tunnel's life is no latency
             timings = series.timings
-            # Written out four times: a function for it costs @@A a request more.
+            # Written out four times: four calls a request are as much as all the rest here.
             total = record.total_ms
             histogram = timings.total
             histogram.buckets[bisect(bounds, total)] += 1

@@ -262,7 +262,8 @@ class ClientConnection(asyncio.Protocol):
         block = self._block
         lf = len(data) - len(block)
         if lf > 0 and data.endswith(block):
-            # The same fields again and nothing behind them, as nearly always on one connection: @@E instead of @@F.
+            # The same fields again and nothing behind them, as nearly always on one connection: 0.3 µs instead of
+            # 9 (3 compiled).
             # `block` ends with the only empty line there is, as its request line ends where it begins.
             match = match_request_line(data)
             if match is not None and match.end() == lf <= self._context.limits.request_line:

@@ -337,7 +337,8 @@ class Router:
 
     def _new_request_id(self) -> bytes:
         # The shape of a version-4 UUID. Its first four groups are drawn anew every 2**16 requests, the fifth walks
-        # through all 2**48 values in an order that looks random: unique, and @@A instead of str(uuid.uuid4())'s @@B.
+        # through all 2**48 values in an order that looks random: unique, and 0.3 µs instead of the 2.7
+        # of str(uuid.uuid4()).
         number = self._id_number = (self._id_number * _ID_FACTOR + 1) & _ID_MASK
         self._ids_left -= 1
         if self._ids_left < 0:
