@@ -1,6 +1,6 @@
 """What is not about requests per second: 10,000 idle connections, a 1 GB body each way, memory all the while.
 
-    python loadtests/router_bulk.py [--idle 8000] [--megabytes 1024]
+python -m loadtests.router_bulk [--idle 8000] [--megabytes 1024]
 """
 
 import argparse
@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-from router_cpu import cpu_s, family, free_port, nginx_command, router_command, running
+from loadtests.router_cpu import cpu_s, family, free_port, nginx_command, router_command, running
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 PIECE = b"x" * (1 << 20)
