@@ -14,13 +14,14 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import signal
 import struct
 import termios
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from dynod.core.log_frame import frame, last_line
 
@@ -45,8 +46,10 @@ class AttachRules:
     hangup_s: float = 5.0  # between SIGHUPs
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+HEROKU: Final = AttachRules()
+
+
+class Window(NamedTuple):
     """The size of a terminal."""
 
     rows: int
@@ -111,7 +114,19 @@ class Attachment:
         self._line = b""  # unfinished, for the log
         self._logging = False  # a batch is under way
         self._missing: asyncio.Task[None] | None = None
+        self._linger_s: float | None = None
         self._hung_up = False  # whoever was attached is not expected back any more
+
+    def note(self) -> str:
+        """What the next core needs to make another one."""
+        return json.dumps({"secret": self.secret, "window": self.window, "stays": self.stays})
+
+    @classmethod
+    def from_note(cls, name: str, note: str, host: Host, rules: AttachRules) -> "Attachment":
+        """As an earlier core had it."""
+        noted = json.loads(note)
+        window = Window(*noted["window"]) if noted["window"] is not None else None
+        return cls(name, noted["secret"], window, host, rules, stays=noted["stays"])
 
     # --- the dyno ---------------------------------------------------------------------------------------------------
 
@@ -148,10 +163,20 @@ class Attachment:
             else:
                 self._miss_client()
         self._look()
+        if self._linger_s is not None:
+            self._loop.call_later(self._linger_s, self._give_up)
         await self._done.wait()
 
-    def give_up(self) -> None:
-        """Nobody waits for a client any more, not even for one that does not read."""
+    def hurry(self, linger_s: float) -> None:
+        """At the end of dynod: nobody is waited for to come back, and for no longer than that to read what is left."""
+        self._linger_s = linger_s
+        if self._client is None and self._instance_id is not None:
+            self._forgo()
+            self._look()
+        if self._status is not None:
+            self._loop.call_later(linger_s, self._give_up)
+
+    def _give_up(self) -> None:
         if self._client is not None and self._status is not None:
             self._client.send_exit(self._status, "")
         self._close()

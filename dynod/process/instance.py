@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from dynod.core.boot import Address
 from dynod.core.dyno import InstanceEvent, InstanceState, advance_instance
+from dynod.process.attachment import Attachment
 
 
 @dataclass(slots=True, kw_only=True)
@@ -29,6 +30,8 @@ class Instance:
     in_pool: bool = False  # a web dyno whose readiness checks pass, if it has any
     over_memory: bool = False  # R15: it must go
     health: asyncio.Task[None] | None = None  # follows its checks
+    attachment: Attachment | None = None  # somebody may be at its terminal or its pipes
+    attachment_note: str | None = None  # by which that is rebuilt
     has_written: bool = False
     silence_said: bool = False
     kill_said: bool = False  # that its grace ran out
@@ -71,6 +74,7 @@ class Instance:
                 "has_written": self.has_written,
                 "silence_said": self.silence_said,
                 "kill_said": self.kill_said,
+                "attachment": self.attachment.note() if self.attachment is not None else None,
             }
         )
 
@@ -95,4 +99,5 @@ class Instance:
             has_written=noted["has_written"],
             silence_said=noted["silence_said"],
             kill_said=noted["kill_said"],
+            attachment_note=noted["attachment"],
         )

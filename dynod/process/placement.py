@@ -12,7 +12,10 @@ from dynod.core.serving import WebCondition
 
 
 class Launched(Protocol):
-    """A started instance; whoever launched it owns `output`, the read end of its pipe."""
+    """A started instance; whoever launched it owns `output` and `input`.
+
+    They are the read end of one pipe and the write end of another, or a terminal's master and nothing.
+    """
 
     @property
     def pid(self) -> int: ...
@@ -20,6 +23,8 @@ class Launched(Protocol):
     def started_at(self) -> float: ...  # seconds since the epoch
     @property
     def output(self) -> int: ...
+    @property
+    def input(self) -> int | None: ...
 
 
 class Placement(Protocol):
@@ -36,14 +41,21 @@ class Placement(Protocol):
         stop_signal: int,
         grace_s: float,
         state: str,
+        terminal: tuple[int, int] | None = None,
+        stdin: bool = False,
     ) -> Launched:
-        """Start it; raises OSError when the operating system refuses."""
+        """Start it; raises OSError when the operating system refuses.
+
+        `terminal`: on one of so many rows and columns; `stdin`: with one to write to.
+        """
         ...
 
     def stop(self, instance_id: str, *, number: int, grace_s: float) -> None:
         """Signal every process; SIGKILL what is left after `grace_s` seconds. Again: only tightens the deadline."""
         ...
 
+    def send_signal(self, instance_id: str, number: int) -> None: ...  # to every process; nothing follows from it
+    def end_input(self, instance_id: str) -> None: ...  # whoever reads its stdin meets the end
     def set_state(self, instance_id: str, state: str) -> None: ...
     def forget(self, instance_id: str) -> None: ...
     def put(self, key: str, value: str | None) -> None: ...

@@ -33,6 +33,7 @@ from dynod.core.healthcheck import NotReady, Ready, Started, StartFailed, Target
 from dynod.core.healthcheck import Verdict as HealthVerdict
 from dynod.core.ports import FIRST_PORT, LAST_PORT, PortAllotment
 from dynod.core.restart import RestartPolicy
+from dynod.process.attachment import HEROKU, R13, Attachment, AttachRules, Publish
 from dynod.process.boot_watch import BootWatch
 from dynod.process.instance import Instance
 from dynod.process.placement import Journal, Output, Placement, Traffic
@@ -87,6 +88,8 @@ class Surroundings:
     random: Callable[[], float]  # from 0 up to 1
     health: HealthWatch | None = None  # follows the checks of commands that have any
     listens: Callable[[str, Sequence[Address]], None] = lambda _name, _addresses: None  # a web dyno is up: all of its
+    publish: Publish = lambda _ps, _lines, _on_handed_on: True  # lines of dynos that are not in `output`
+    attach: AttachRules = HEROKU
 
 
 class Attendant(Protocol):
@@ -131,6 +134,7 @@ class Slot:
         self.instance: Instance | None = None
         self.history: deque[Happening] = deque(maxlen=HISTORY_LENGTH)
         self.wanted = True
+        self.attachment: Attachment | None = None  # of its next run
         self.awaits_restart = False  # it is one of several that are restarted one after the other
         self._shared = shared
         self._attendant = attendant
@@ -241,16 +245,25 @@ class Slot:
             self._advance(SlotEvent.STOP)
         self._restarted(up=False)
 
-    async def run_once(self, done: Callable[[int], None]) -> int:
+    async def run_once(self, done: Callable[[int], None], attachment: Attachment | None = None) -> int:
         """Run a one-off dyno, never restarted; returns its exit code once everything it wrote is handed on.
 
-        `done` hears the code first: what it keeps is kept before the keeper forgets the instance.
+        `done` hears the code first: what it keeps is kept before the keeper forgets the instance. With an `attachment`
+        it is started once somebody is there.
         """
         self._one_off = True
-        instance = self.instance or await self._start()
+        self.attachment = attachment
+        if (instance := self.instance) is None:
+            if attachment is not None and not await self._await_client(attachment):
+                done(COMMAND_NOT_FOUND)
+                return COMMAND_NOT_FOUND
+            instance = await self._start()
         if instance is None:
             done(COMMAND_NOT_FOUND)
             return COMMAND_NOT_FOUND
+        if self.state is SlotState.COMPLETE:  # an earlier core got as far as noting it
+            self._attendant.account(instance)
+            return instance.exit_code or 0
         ending = await self._live(instance)
         if ending is Ending.EXITED:
             await self._read_out(instance)
@@ -264,6 +277,24 @@ class Slot:
         done(code)
         self._attendant.account(instance)
         return code
+
+    async def _await_client(self, attachment: Attachment) -> bool:
+        """Heroku: the command is started once its client is there; without one in time R13, and the dyno ends."""
+        if self.state is not SlotState.STARTING:
+            self._advance(SlotEvent.START, silently=True)
+        self._say("Awaiting client")
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + attachment.await_client_s
+        while self.wanted and not attachment.is_taken and loop.time() < deadline:
+            await self._until(deadline)
+        if self.wanted and attachment.is_taken:
+            return True
+        if self.wanted:
+            self._say(R13)
+        self._say("Process exited")
+        self._advance(SlotEvent.COMPLETED)
+        attachment.refused(COMMAND_NOT_EXECUTABLE, "stopped before it had started")
+        return False
 
     async def _start(self, replaces: Instance | None = None) -> Instance | None:
         """Launch an instance; None when it cannot be, which is a crash. The first of a slot becomes the slot's."""
@@ -286,6 +317,9 @@ class Slot:
             replaces=replaces.id if replaces is not None else None,
         )
         instance.launched = asyncio.get_running_loop().time()
+        instance.attachment = attachment = self.attachment
+        if not self._one_off:
+            self.attachment = None  # for one run: the next is as any other
         environment = self.command.environment(self.name, port)
         if replaces is None:
             self.instance = instance
@@ -303,18 +337,28 @@ class Slot:
                 stop_signal=self.command.stop.signal,
                 grace_s=self.command.stop.grace_s,
                 state=instance.note(),
+                terminal=attachment.window if attachment is not None else None,
+                stdin=attachment is not None and attachment.window is None,
             )
         except OSError as error:
             instance.advance(InstanceEvent.REFUSED)
             if port is not None:
                 shared.ports.give_back(port)
-            self._say(f"Process could not be started: {error.strerror}")
+            step = getattr(error, "during", "")
+            what = {"exec": self.command.argv[0], "chdir": self.command.cwd}.get(step, step)
+            self._say(f"Process could not be started: {what}: {error.strerror}")
             not_found = error.errno in {errno.ENOENT, errno.ENOTDIR}
-            self._refused(COMMAND_NOT_FOUND if not_found else COMMAND_NOT_EXECUTABLE, replaces)
+            status = COMMAND_NOT_FOUND if not_found else COMMAND_NOT_EXECUTABLE
+            if attachment is not None:
+                attachment.refused(status, f"{what}: {error.strerror}")
+            self._refused(status, replaces)
             return None
         instance.pid, instance.started_at = launched.pid, launched.started_at
         instance.hastened = self._attendant.hastened
-        shared.output.add(instance.id, self.name, launched.output)
+        if attachment is not None:
+            attachment.open(instance.id, launched.output, launched.input)
+        else:
+            shared.output.add(instance.id, self.name, launched.output)
         self._attendant.attend(instance)
         return instance
 
@@ -660,7 +704,7 @@ class Slot:
             self.restart(f"cycled after {self.command.rules.cycle_s:.0f} s", word="Cycling")
 
     def _silence_deadline(self, instance: Instance) -> float | None:
-        if instance.silence_said or instance.has_written or instance.up_since is None:
+        if instance.silence_said or instance.has_written or instance.up_since is None or self._one_off:
             return None
         return instance.up_since + SILENT_AFTER_S
 

@@ -6,12 +6,14 @@ import signal
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import Final
 
-from dynod.core.dyno import InstanceEvent, InstanceState, SlotState
+from dynod.core.dyno import InstanceEvent, InstanceState, SlotState, exit_status
 from dynod.core.serving import web_condition
+from dynod.process.attachment import Attachment
 from dynod.process.instance import Instance
 from dynod.process.slot import Command, Slot, Surroundings
 
 WEB: Final = "web"
+LINGER_S: Final = 5.0  # for whoever is attached to read what is left, when the daemon ends
 LARGEST_ONE_OFF_NUMBER: Final = 9999  # Heroku: run.NNNN
 
 
@@ -129,6 +131,7 @@ class Supervisor:
         done: Callable[[int], None] = lambda _code: None,
         note: str | None = None,
         instances: Sequence[Instance] = (),
+        attachment: Attachment | None = None,
     ) -> int:
         """Run a one-off dyno to its end; returns its exit code, which `done` hears before it is forgotten.
 
@@ -137,7 +140,7 @@ class Supervisor:
         slot = self._slots[name] = Slot(name, command, self._shared, self, web=False)
         if note is not None:
             slot.restore(note, instances)
-        code = await slot.run_once(done)
+        code = await slot.run_once(done, attachment)
         del self._slots[name]
         self._shared.placement.put(self.note_prefix + name, None)
         return code
@@ -197,11 +200,40 @@ class Supervisor:
         states = [SlotState.STARTING if slot.wanted and slot.state is SlotState.DOWN else slot.state for slot in web]
         self._shared.traffic.condition(web_condition([SlotState.UP] if serving else states))
 
+    # --- what attachments tell (Host) -------------------------------------------------------------------------------
+
+    def client_came(self, name: str) -> None:
+        """Somebody is attached to the dyno."""
+        if (slot := self._slots.get(name)) is not None:
+            slot.changed()
+
+    def say(self, name: str, message: str) -> None:
+        """A platform line of the dyno."""
+        self._shared.journal.platform(name, message)
+
+    def send_signal(self, instance_id: str, number: int) -> None:
+        """To every process of the instance."""
+        self._shared.placement.send_signal(instance_id, number)
+
+    def end_input(self, instance_id: str) -> None:
+        """Whoever reads the instance's stdin meets the end."""
+        self._shared.placement.end_input(instance_id)
+
+    def publish(self, ps: str, lines: bytes, on_handed_on: Callable[[], None], /) -> bool:
+        """What an attached dyno writes while nobody is there, into the log stream."""
+        return self._shared.publish(ps, lines, on_handed_on)
+
     # --- the keeper's events ----------------------------------------------------------------------------------------
 
-    def adopt(self, instance: Instance, output: int) -> None:
+    def adopt(self, instance: Instance, output: int, stdin: int | None = None) -> None:
         """Take over an instance that an earlier core started."""
-        self._shared.output.add(instance.id, instance.name, output, has_written=instance.has_written)
+        if instance.attachment_note is not None:
+            instance.attachment = Attachment.from_note(
+                instance.name, instance.attachment_note, self, self._shared.attach
+            )
+            instance.attachment.open(instance.id, output, stdin)
+        else:
+            self._shared.output.add(instance.id, instance.name, output, has_written=instance.has_written)
         self.attend(instance)
 
     def exited(self, instance_id: str, exit_code: int) -> None:
@@ -247,7 +279,10 @@ class Supervisor:
 
     async def _see_out(self, instance: Instance) -> None:
         await instance.vanished.wait()
-        await self._shared.output.finish(instance.id)
+        if instance.attachment is not None:
+            await instance.attachment.finish(exit_status(instance.exit_code or 0))
+        else:
+            await self._shared.output.finish(instance.id)
         if instance.port is not None:
             self._shared.ports.give_back(instance.port)
         if instance.state is not InstanceState.GONE:
@@ -287,6 +322,9 @@ class Supervisor:
     async def stop_all(self, why: str) -> None:
         """Every dyno gets its stop signal; returns when no process of any is left and its output is handed on."""
         self.stop_slots(why)
+        for instance in self._instances.values():
+            if instance.attachment is not None:
+                instance.attachment.hurry(LINGER_S)
         if self._tasks:
             await asyncio.wait(self._tasks.values())
         for instance in list(self._instances.values()):
@@ -297,6 +335,8 @@ class Supervisor:
         self._hastened = True
         for instance in self._instances.values():
             instance.hastened = True
+            if instance.attachment is not None:
+                instance.attachment.hurry(0.0)
             self._shared.placement.stop(instance.id, number=signal.SIGKILL, grace_s=0.0)
 
 

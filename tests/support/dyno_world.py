@@ -50,6 +50,7 @@ class Launched(NamedTuple):
     pid: int
     started_at: float
     output: int
+    input: int | None = None
 
 
 @dataclass(slots=True)
@@ -185,8 +186,10 @@ class World:
         stop_signal: int,
         grace_s: float,
         state: str,
+        terminal: tuple[int, int] | None = None,
+        stdin: bool = False,
     ) -> Launched:
-        del argv, cwd, stop_signal, grace_s
+        del argv, cwd, stop_signal, grace_s, terminal, stdin
         assert set(marks) <= {f"{name}={value}" for name, value in env.items()}
         name = env["DYNO"]
         process_type = name.rpartition(".")[0]
@@ -220,6 +223,12 @@ class World:
             process.timers.append(loop.call_later(leaves_after_s, self._end, process, -number))
         process.timers.append(loop.call_later(grace_s, self._kill, process))
         process.stopping = True
+
+    def send_signal(self, instance_id: str, number: int) -> None:
+        self._record("signal", f"{self.processes[instance_id].name} {signal.Signals(number).name}")
+
+    def end_input(self, instance_id: str) -> None:
+        self._record("end_input", self.processes[instance_id].name)
 
     def set_state(self, instance_id: str, state: str) -> None:
         self.processes[instance_id].note = state
