@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from dynod.app_logs import AppLogs, DrainKeeper
 from dynod.core.boot import Address
 from dynod.core.dyno import InstanceEvent
 from dynod.core.dyno_sizes import UNSIZED, DynoSize
@@ -23,6 +24,7 @@ from dynod.keeper import processes
 from dynod.keeper.cgroups import Groups
 from dynod.keeper.client import Events, KeeperClient, Snapshot
 from dynod.keeper.features import Features
+from dynod.logs.drain_set import DrainSet
 from dynod.logs.history_sink import HistorySink
 from dynod.logs.pump import OutputPump
 from dynod.logs.stdout_sink import StdoutSink
@@ -57,6 +59,7 @@ class AppParts:
     commands: Mapping[str, Command]  # by process type
     traffic: Traffic
     sink: SinkMaker
+    drains: DrainKeeper
     exited: Callable[[str, int], None]  # a dyno ended by itself: name, exit code
     sizes: dict[str, DynoSize]  # by process type; changed by `ps:type`
     enforce: bool  # production's limits
@@ -70,6 +73,9 @@ class AppRun:
         self.name = parts.name
         self.sink = parts.sink(self._resume_output)
         self.stream = LogStream(self.sink, clock=time.time)
+        history = self.sink if isinstance(self.sink, HistorySink) else None
+        drains = DrainSet(app=parts.name, stream=self.stream, history=history, group=running.group)
+        self.logs = AppLogs(self.stream, drains, history=history, keeper=parts.drains)
         self.output = OutputPump(
             asyncio.get_running_loop(),
             publish=self.stream.publish_app,
@@ -178,7 +184,9 @@ class AppRun:
 
     async def close(self, hurry: asyncio.Event) -> None:
         """The last lines."""
-        await self.sink.flush_and_close(HURRIED_FLUSH_S if hurry.is_set() else FLUSH_S)
+        flush_s = HURRIED_FLUSH_S if hurry.is_set() else FLUSH_S
+        await self.sink.flush_and_close(flush_s)
+        await self.logs.close(flush_s)
         await self.output.close()
 
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+from dynod.app_logs import AppLogs
 from dynod.core.dyno import SlotState
 from dynod.core.dyno_sizes import UNSIZED, DynoSize
 from dynod.core.formation import RELEASE
@@ -106,6 +107,7 @@ class RunningApp:
     formation_updated_at: datetime
     keep: Callable[[Mapping[str, int], Mapping[str, DynoSize], str], Awaitable[None]]
     # ^ write quantities and sizes down, on behalf of somebody; returns when a crash cannot lose them
+    logs: AppLogs
     release_version: int = 0  # none yet: the app runs from its folder
     maintenance: bool = False
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)  # one change of the app at a time
@@ -197,6 +199,12 @@ class Operations:
             names = [slot.name for slot in app.supervisor.slots if _type_of(slot) in resized]
             app.supervisor.restart_in_background(names, f"resized by {by}")
         return [_formation_view(app, name) for name in dict.fromkeys(update.process_type for update in updates)]
+
+    # --- log ------------------------------------------------------------------------------------------------------
+
+    def logs(self, ref: str) -> AppLogs:
+        """The app's log and its drains. Raises NotFoundError."""
+        return self._app(ref).logs
 
     # --- dynos ------------------------------------------------------------------------------------------------------
 

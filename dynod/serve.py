@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import grp
 import os
+import shutil
 import signal
 import socket
 import time
@@ -14,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from dynod.app_logs import DrainKeeper
 from dynod.app_run import AppParts, AppRun, RunningApps
 from dynod.cli.serve import ServeOptions
 from dynod.core.dyno_sizes import SIZES, UNSIZED, DynoSize
@@ -184,6 +186,7 @@ class Serve:
                 name=app.name,
                 commands={name: plan.command(name, self._settings.dyno_rules(name, rows=knobs)) for name in plan.types},
                 traffic=traffic,
+                drains=self._drain_keeper(app),
                 sink=lambda on_room: self._history_sink(app, on_room),
                 exited=lambda _name, _code: None,
                 sizes={name: SIZES.get(row.size, UNSIZED) for name, row in rows.items()},
@@ -192,6 +195,7 @@ class Serve:
             )
         )
         traffic.lines = run.stream.router_lines
+        run.logs.start(await self._store.drains.of(app.id))
         self._runs[app.name] = run, traffic
 
         async def keep(quantities: Mapping[str, int], sizes: Mapping[str, DynoSize], by: str) -> None:
@@ -215,6 +219,7 @@ class Serve:
             commands=plan.commands,
             sizes=run.sizes,
             formation_updated_at=max([app.updated_at, *(row.updated_at for row in rows.values())]),
+            logs=run.logs,
             keep=keep,
             maintenance=app.maintenance,
         )
@@ -231,6 +236,13 @@ class Serve:
         # By id: an app may be renamed, and another one of its name must not find its lines.
         folder = HistoryFolder(self._state / LOGS / app.id, clock=time.time)
         return HistorySink(self._loop, folder, on_room=on_room, say=say)
+    def _drain_keeper(self, app: App) -> DrainKeeper:
+        drains = self._store.drains
+        return DrainKeeper(
+            add=lambda record, by: drains.add(app.id, record, by=Actor(name=by, origin="control socket")),
+            remove=lambda record, by: drains.remove(app.id, record, by=Actor(name=by, origin="control socket")),
+        )
+
 
     def _choose_default_app(self) -> None:
         """Contracts 4: `default_app`, which unset means the only app."""
@@ -263,6 +275,7 @@ class Serve:
         self._apps.remove(app.name)
         self._routing.remove_app(app.name)
         self._keeper.put(PLAN + app.name, None)
+        await asyncio.to_thread(shutil.rmtree, self._state / LOGS / app.id, ignore_errors=True)
         await self._store.apps.destroy(app.id, by=Actor(name=by, origin="control socket"))
         self._choose_default_app()
 

@@ -35,6 +35,8 @@ from dynod.operations import Operations, RunningApp
 from dynod.platform_api.server import PlatformApi
 from dynod.process.instance import Instance
 from dynod.process.slot import Command
+from dynod.up_drains import NOTE as KEPT_DRAINS
+from dynod.up_drains import KeptDrains
 from dynod.routing import Routing
 from dynod.stderr import say
 from dynod.up_plan import UpPlan, make_plan
@@ -144,18 +146,21 @@ class Up:
 
     async def run(self) -> int:
         """Until dynod is told to end, or a dyno's exit ends it; returns dynod's exit status."""
+            drains = KeptDrains(self._snapshot.stored.get(KEPT_DRAINS), self._keeper.put)
         async with asyncio.TaskGroup() as group:
             self._apps = RunningApps(
                 self._keeper, self._snapshot, self._features, group, self._plan.settings.dynos.starts_at_once
             )
             traffic = self._routing.add_app(self._plan.app, default=True)
             self._app = self._apps.add(
+                    drains=drains.keeper,
                 AppParts(
                     name=self._plan.app,
                     commands={name: self._command(name) for name in self._plan.commands},
                     traffic=traffic,
                     sink=self._sink,
                     exited=self._exited,
+            self._app.logs.start(tuple(drains.records))
                     sizes={name: SIZES[size] for name, size in self._formation.sizes.items()},
                     enforce=self._options.strict,
                     names_open_binds=True,
@@ -214,6 +219,7 @@ class Up:
             web_url=f"{url(self._listeners)}/" if self._listeners else "",
             created_at=datetime.fromtimestamp(self._plan.started_at, UTC),
             supervisor=self._app.supervisor,
+            logs=self._app.logs,
             journal=self._app.stream,
             commands=self._plan.commands,
             sizes=self._app.sizes,

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from dynod.core.drain_ledger import Ledger
 from dynod.core.drain_policy import DrainPolicy, Outcome, RetryRules, Step
 from dynod.core.journal_json import json_lines
 from dynod.core.log_codes import drain_overflow
@@ -97,6 +98,8 @@ class Drain:
         self._delivered_at = 0.0
         self._waits_until = 0.0
         self._nudge = asyncio.Event()
+        self._moved = asyncio.Event()
+        self._is_over = False
 
     @property
     def health(self) -> DrainHealth:
@@ -118,6 +121,11 @@ class Drain:
         """Try again now, instead of when the waiting is over."""
         self._nudge.set()
 
+    async def emptied(self) -> None:
+        """Wait until everything is sent or dropped; not for a receiver that takes nothing now."""
+        while self._supply.lag()[0] > 0 and self._waits_until == 0 and not self._is_over:
+            await self._moved.wait()
+
     async def run(self) -> None:
         try:
             while True:
@@ -127,9 +135,11 @@ class Drain:
                         return
                     await self._carry(portion)
                 except OSError as error:  # of the history or the ledger: a disk's trouble passes
-                    self._note(f"the log history cannot be read: {error.strerror or error}")
+                    self.note(f"the log history cannot be read: {error.strerror or error}")
                     await self._wait(LOCAL_TROUBLE_S)
         finally:
+            self._is_over = True
+            self._tell()
             self._supply.close()
             with contextlib.suppress(OSError):
                 await self._transport.close()
@@ -141,7 +151,7 @@ class Drain:
             lost = supply.ledger.was_dropped(portion.lost, end=portion.start, now=portion.lost_since)
             supply.ledger = lost.began(portion.end.offset)
         if not portion.batches:
-            await supply.settle(supply.ledger)
+            await self._settle(supply.ledger)
             return
         announces = supply.ledger.unsaid > 0
         frame = self._frame(portion)
@@ -152,17 +162,26 @@ class Drain:
             )
             self._take_note(delivery.outcome, delivery.error, distrusted=delivery.distrusted)
             if verdict.step is Step.GO_ON:
-                await supply.settle(supply.ledger.was_sent(portion.lines, end=portion.end, announced=announces))
+                await self._settle(supply.ledger.was_sent(portion.lines, end=portion.end, announced=announces))
                 return
             if verdict.step is Step.LET_GO:
-                await supply.settle(supply.ledger.was_dropped(portion.lines, end=portion.end, now=self._clock()))
+                await self._settle(supply.ledger.was_dropped(portion.lines, end=portion.end, now=self._clock()))
                 await self._wait(verdict.wait_s)
                 return
             await self._wait(verdict.wait_s)
             if supply.is_behind():
                 self._policy.let_go()
-                await supply.settle(supply.ledger.was_dropped(portion.lines, end=portion.end, now=self._clock()))
+                await self._settle(supply.ledger.was_dropped(portion.lines, end=portion.end, now=self._clock()))
                 return
+
+    async def _settle(self, ledger: Ledger) -> None:
+        await self._supply.settle(ledger)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Wake whoever waits for this drain to have nothing left, now and only now."""
+        self._moved.set()
+        self._moved = asyncio.Event()
 
     def _frame(self, portion: Portion) -> Frame:
         body = self._writing.body(portion.batches)
@@ -178,12 +197,13 @@ class Drain:
             self._delivered_at = self._clock()
             self._has_distrusted = False
             return
-        self._note(error)
+        self.note(error)
         if distrusted and not self._has_distrusted:
             self._has_distrusted = True
             self._distrusts()
 
-    def _note(self, error: str) -> None:
+    def note(self, error: str) -> None:
+        """What went wrong, for whoever asks how the drain does."""
         self._last_error = error
         self._last_error_at = self._clock()
 
@@ -191,6 +211,7 @@ class Drain:
         if seconds <= 0:
             return
         self._waits_until = self._clock() + seconds
+        self._tell()
         self._nudge.clear()
         try:
             async with asyncio.timeout(seconds):

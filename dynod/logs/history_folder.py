@@ -93,10 +93,21 @@ class HistoryFolder:
     def extents(self) -> list[Extent]:
         """Every segment, oldest first."""
         with self._lock:
-            ends = [*self._starts[1:], self._end]
+            ends = [*self._starts[1:], self._end] if self._starts else []  # nothing was written yet
             return [
                 Extent(start, end, start == self._starts[-1]) for start, end in zip(self._starts, ends, strict=True)
             ]
+
+    def before(self, time: float) -> Position:
+        """A place before every line of that time (epoch seconds) or later, and not long before."""
+        found = self.begin
+        for extent in self.extents():
+            segment = self._segment(extent.start)
+            first_at = self._first_at_of(segment) if segment is not None else None
+            if first_at is not None and first_at >= time:
+                break
+            found = extent.start
+        return found
 
     # --- writing ----------------------------------------------------------------------------------------------------
 

@@ -74,6 +74,11 @@ class HistorySink:
     def accept(self, batch: LogBatch, on_handed_on: Callable[[], None] | None) -> bool:
         return self._writer.write(self._text.format(batch), batch.ps, on_handed_on, patient=on_handed_on is not None)
 
+    @property
+    def is_stalled(self) -> bool:
+        """The disk takes nothing now."""
+        return self._writer.is_stalled
+
     async def grown(self, beyond: Position) -> None:
         """Wait until there is a line behind `beyond`."""
         while self.folder.end.offset <= beyond.offset:

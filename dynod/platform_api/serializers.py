@@ -8,6 +8,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Final
 
+from dynod.app_logs import DrainState
 from dynod.core.dyno_sizes import GB, DynoSize
 from dynod.operations import AppView, DynoView, FormationView
 
@@ -137,6 +138,43 @@ def dyno_size(size: DynoSize) -> Json:
         "precise_dyno_units": float(units),
         "private_space_only": False,
         "dynod": {"memory_bytes": size.memory, "processes": size.processes},
+    }
+
+
+def log_drain(view: AppView, state: DrainState) -> Json:
+    """A log drain. Its URL is as it may be shown: Heroku's holds the password."""
+    record = state.record
+    return {
+        "addon": None,
+        "app": _app_ref(view),
+        "created_at": time_text(record.created_at),
+        "extended": None,
+        "id": record.id,
+        "token": record.token,
+        "updated_at": time_text(record.updated_at),
+        "url": record.url.shown,
+        "dynod": _drain_health(state),
+    }
+
+
+def _drain_health(state: DrainState) -> Json | None:
+    health = state.health
+    if health is None:
+        return None
+
+    def moment(epoch_s: float) -> str | None:
+        return time_text(datetime.fromtimestamp(epoch_s, UTC)) if epoch_s else None
+
+    return {
+        "sent": health.sent,
+        "dropped": health.dropped,
+        "lag_lines": health.lag_lines,
+        "lag_bytes": health.lag_bytes,
+        "failures": health.failures,
+        "last_error": health.last_error or None,
+        "last_error_at": moment(health.last_error_at),
+        "delivered_at": moment(health.delivered_at),
+        "tries_again_at": moment(health.waits_until),
     }
 
 

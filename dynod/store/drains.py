@@ -25,7 +25,7 @@ class Drains:
 
         def work(connection: sqlite3.Connection) -> tuple[DrainRecord, ...]:
             query = f"SELECT {_COLUMNS} FROM drains WHERE app_id = ? ORDER BY created_at, id"  # noqa: S608 (a constant)
-            return tuple(_record(*row) for row in connection.execute(query, (app_id,)))
+            return tuple(_record(row) for row in connection.execute(query, (app_id,)))
 
         return await self._database.read(work)
 
@@ -69,9 +69,8 @@ class Drains:
         await self._database.write(work)
 
 
-def _record(
-    drain_id: str, token: str, url: str, begin_offset: int, begin_line: int, created_at: int, updated_at: int
-) -> DrainRecord:
+def _record(row: tuple[str, str, str, int, int, int, int]) -> DrainRecord:
+    drain_id, token, url, begin_offset, begin_line, created_at, updated_at = row
     return DrainRecord(
         id=drain_id,
         token=token,
