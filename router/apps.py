@@ -27,8 +27,8 @@ class WaitingRequest(Protocol):
     def room(self) -> None:
         """A backend may be free: ask the pool again."""
 
-    def connected(self, attempt: object, link: BackendLink) -> None:
-        """The connection asked for is there. `attempt` is what `connect` was given."""
+    def connected(self, attempt: object, link: BackendLink) -> bool:
+        """The connection asked for is there. `attempt` is what `connect` was given. False: not wanted any more."""
 
     def connect_failed(self, attempt: object, code: Code) -> None:
         """It could not be made."""
@@ -207,7 +207,8 @@ class RoutedApp:
             request.connect_failed(attempt, Code.PLATFORM_ERROR if ours else Code.CONNECT_REFUSED)
             return
         link.transport.set_write_buffer_limits(high=self.settings.write_buffer)
-        request.connected(attempt, link)
+        if not request.connected(attempt, link):
+            self.keep(link)  # its request is gone; the next one may have it
 
     def keep(self, link: BackendLink) -> None:
         """Put a link that may be used again among the idle ones."""

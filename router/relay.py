@@ -479,11 +479,13 @@ class ClientConnection(asyncio.Protocol):
             record.attempts += 1
             record.dyno = claim.label_bytes
             record.backend_id = claim.id
-            link = app.idle.take(claim.id, now, repeatable=self.reading is Reading.AHEAD and self.method in IDEMPOTENT)
-            if link is not None:
-                record.connect_ms = 0.0
-                self._send(link)
-                return
+            if self._last_failure is None:  # after a failure only a fresh connection will do
+                repeatable = self.reading is Reading.AHEAD and self.method in IDEMPOTENT
+                link = app.idle.take(claim.id, now, repeatable=repeatable)
+                if link is not None:
+                    record.connect_ms = 0.0
+                    self._send(link)
+                    return
             self._pause_body()
             self._attempt = attempt = object()
             self._connect_from = perf_counter()
@@ -494,7 +496,7 @@ class ClientConnection(asyncio.Protocol):
             self._fail(self._last_failure or claim.code)
 
     def _hold(self, app: RoutedApp, hold: Hold) -> None:
-        if len(app.waiting) >= app.settings.max_queue and hold.code is Code.BACKLOG_TOO_DEEP:
+        if len(app.waiting) >= app.settings.max_queue:
             self._fail(Code.BACKLOG_TOO_DEEP)
             return
         waited = perf_counter() - self._request_from
@@ -514,18 +516,18 @@ class ClientConnection(asyncio.Protocol):
             self._record.queue_ms += (perf_counter() - self._held_from) * 1000.0
         self._route()
 
-    def connected(self, attempt: object, link: BackendLink) -> None:
-        """The connection that `attempt` asked for."""
+    def connected(self, attempt: object, link: BackendLink) -> bool:
+        """The connection that `attempt` asked for; False if it is not wanted any more."""
         record = self._record
         if attempt is not self._attempt or record is None:
-            link.idle_set.put(link, self._loop.time())  # its request is gone; the next one may have it
-            return
+            return False
         self._attempt = None
         record.connect_ms = (perf_counter() - self._connect_from) * 1000.0
         if link.lost:
             self._attempt_failed(Code.NO_RESPONSE, sent=False, reused=False)
-            return
-        self._send(link)
+        else:
+            self._send(link)
+        return True
 
     def connect_failed(self, attempt: object, code: Code) -> None:
         """The connection that `attempt` asked for could not be made."""
@@ -554,9 +556,10 @@ class ClientConnection(asyncio.Protocol):
             others=app.pool.others(entry.id, self._failed_at),
         )
         outcome = Outcome.BROKEN if sent else Outcome.CONNECT_FAILED
-        if sent and reused and decision is Verdict.SAME_OR_OTHER:
+        stale = decision is Verdict.SAME_OR_OTHER
+        if stale:
             outcome = Outcome.ABANDONED  # an idle connection that was closed says nothing about the backend
-        if decision is Verdict.GIVE_UP or self._half_gone() or (sent and not app.budget.take()):
+        if decision is Verdict.GIVE_UP or (sent and not stale and not app.budget.take()):
             self._fail(code, outcome=outcome)
             return
         self._last_failure = code
@@ -930,9 +933,6 @@ class ClientConnection(asyncio.Protocol):
             self._timer.set(self._loop.time() + self._settings.linger_s)
             return
         tcp.reset(self.transport)
-
-    def _half_gone(self) -> bool:
-        return self.reading is Reading.GONE
 
     def _probe(self, record: RequestRecord) -> None:
         """Find out whether a client that ended its side still listens.

@@ -36,7 +36,7 @@ class RouterSettings:
 
     balance: Balance = Balance.P2C
     max_in_flight: int = 200  # per backend; 0: no cap
-    max_queue: int = 200  # waiting requests per app; beyond it H11
+    max_queue: int = 1000  # waiting requests per app, whatever they wait for; beyond it H11
     queue_timeout_s: float = 30.0
     max_open: int = 0  # requests and tunnels of an app at once, beyond it H22; 0: no limit
     slow_start_s: float = 5.0

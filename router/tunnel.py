@@ -40,10 +40,12 @@ class _End(asyncio.Protocol):
         self.tunnel.close()
 
     def pause_writing(self) -> None:
-        self.far.transport.pause_reading()
+        if not self.far.transport.is_closing():
+            self.far.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        self.far.transport.resume_reading()
+        if not self.far.transport.is_closing():
+            self.far.transport.resume_reading()
 
 
 class Tunnel:
@@ -90,13 +92,16 @@ class Tunnel:
         self._timer.set(self._loop.time() + self._idle_s)
 
     def close(self, *, idle: bool = False) -> None:
-        """End both sides; what was written already is still flushed."""
+        """End both sides."""
         if self._closed:
             return
         self._closed = True
         self._timer.cancel()
-        self._client.transport.close()
-        self._backend.transport.close()
+        for end in (self._client, self._backend):
+            end.transport.close()
+            if end.transport.get_write_buffer_size():
+                # What is written is still flushed, to a side that reads; one that does not is not waited for for ever.
+                self._loop.call_later(self._idle_s, end.transport.abort)
         self._on_end(self, idle)
 
     def abort(self) -> None:
