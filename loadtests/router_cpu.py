@@ -181,6 +181,12 @@ def router_command(folder: Path, port: int, backend: int) -> list[str]:
     ]
 
 
+def pure_command(folder: Path, port: int, backend: int) -> list[str]:
+    """The router without its compiled module."""
+    start = "import sys; sys.modules['router._http_head'] = None; from router.__main__ import main; sys.exit(main())"
+    return [sys.executable, "-c", start, *router_command(folder, port, backend)[3:]]
+
+
 def aiohttp_command(folder: Path, port: int, backend: int) -> list[str]:
     return [
         sys.executable,
@@ -195,6 +201,7 @@ PROXIES: dict[str, Callable[[Path, int, int], list[str]]] = {
     "nginx": nginx_command,
     "haproxy": haproxy_command,
     "dynod-router": router_command,
+    "dynod-router in plain Python": pure_command,
     "aiohttp": aiohttp_command,
 }
 
@@ -307,7 +314,9 @@ def main() -> int:
     parser.add_argument("--scene", action="append", choices=["same", "varied"])
     parser.add_argument("--save", action="store_true", help="keep the report in loadtests/results/")
     given = parser.parse_args()
-    names = [name for name in given.proxy or PROXIES if shutil.which(name) or name in ("dynod-router", "aiohttp")]
+    names = [
+        name for name in given.proxy or PROXIES if shutil.which(name) or name.startswith("dynod") or name == "aiohttp"
+    ]
     rows: list[Measured] = []
     with tempfile.TemporaryDirectory(prefix="router-cpu-") as text:
         folder = Path(text)
@@ -327,7 +336,7 @@ def main() -> int:
                         )
                         rows.append(row)
                         print(
-                            f"round {number + 1} {scene:6} {name:12} {row.cpu_us:6.1f} µs  {row.per_second:8.0f}/s  "
+                            f"round {number + 1} {scene:6} {name:28} {row.cpu_us:6.1f} µs  {row.per_second:8.0f}/s  "
                             f"p99 {row.p99_ms:.2f} ms  failed {row.failed}",
                             flush=True,
                         )

@@ -6,6 +6,7 @@ log, ends on SIGTERM or SIGINT. Standard library's argparse, because this progra
 
 import argparse
 import asyncio
+import gc
 import signal
 import socket
 import sys
@@ -178,6 +179,8 @@ async def _serve(invocation: Invocation, sockets: Sequence[socket.socket]) -> in
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await router.start(sockets)
+    gc.collect()
+    gc.freeze()  # what is there now stays: full collections under load need not look at it
     for sock in sockets:
         host, port = sock.getsockname()[:2]
         _say(f"listening on {f'[{host}]' if ':' in host else host}:{port}")

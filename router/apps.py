@@ -137,7 +137,8 @@ class RoutedApp:
     def release(self, entry: PooledBackend, outcome: Outcome) -> None:
         """A request is done with its backend."""
         self.pool.release(entry, outcome, self._loop.time())
-        self._let_go(entry)
+        if self.waiting or entry.state is not BackendState.SERVING:
+            self._let_go(entry)
 
     def to_tunnel(self, entry: PooledBackend) -> None:
         """A request has become a tunnel."""

@@ -38,9 +38,6 @@ class AnswerTaker(Protocol):
     method: bytes
     http10: bool
 
-    def first_byte(self) -> None:
-        """A byte of the answer is here."""
-
     def interim(self, answer: ResponseHead) -> None:
         """A 1xx other than 101."""
 
@@ -161,9 +158,7 @@ class BackendLink(asyncio.Protocol):
         if self._answer is not None:
             self._body(taker, self._answer, data)
             return
-        if not self._started:
-            self._started = True
-            taker.first_byte()
+        self._started = True
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
