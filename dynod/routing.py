@@ -3,6 +3,8 @@
 Flow: dyno up → **backend** → pool → relay → request record → **router line** of the app's log stream.
 """
 
+import asyncio
+import contextlib
 import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
@@ -10,10 +12,12 @@ from typing import Final
 from dynod.core.boot import Address
 from dynod.core.serving import WebCondition
 from dynod.errors import SettingsError
+from dynod.stderr import say
 from router import AppCondition, Backend, RequestRecord, Router, RouterSettings, format_line
 from router import SettingsError as RouterSettingsError
 
 DRAIN_S: Final = 30.0  # contracts 7: how long a dyno that stops may finish its requests
+SAY_DRAIN_AFTER_S: Final = 1.0
 
 CONDITIONS: Final = {
     WebCondition.SERVING: AppCondition.SERVING,
@@ -76,6 +80,7 @@ class Routing:
         """`knobs` are settings of the router, by name. Raises SettingsError naming the one that is wrong."""
         self._router = Router(_settings(knobs), on_records=self._record)
         self._apps: dict[str, AppTraffic] = {}
+        self._takes_strays = ""
         self._is_started = False
 
     def add_app(
@@ -93,6 +98,7 @@ class Routing:
         )
         if default:
             self._router.set_default_app(app)
+            self._takes_strays = app
         return traffic
 
     def set_default_app(self, app: str | None) -> None:
@@ -114,16 +120,34 @@ class Routing:
         if self._is_started:
             self._router.stop_accepting()
 
-    async def drain(self, timeout_s: float) -> None:
-        """Stop accepting, answer what is in flight, cut what remains at the deadline. WebSockets stay (contracts 7).
+    async def drain(self, hurry: asyncio.Event) -> None:
+        """Answer what is in flight; after DRAIN_S, or in a `hurry`, cut it. WebSockets stay (contracts 7).
 
         What waits for a dyno to come up is answered now: none will.
         """
         for traffic in self._apps.values():
             if not traffic.has_backends:
                 traffic.condition(WebCondition.NO_WEB)
-        if self._is_started:
-            await self._router.drain(timeout_s)
+        if not self._is_started:
+            return
+        drained = asyncio.ensure_future(self._router.drain(DRAIN_S))
+        hurried = asyncio.ensure_future(hurry.wait())
+        try:
+            both = {drained, hurried}
+            done, _ = await asyncio.wait(both, timeout=SAY_DRAIN_AFTER_S, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                count = sum(sum(self._router.in_flight(app).values()) for app in self._apps)
+                what = "1 request" if count == 1 else f"{count} requests"
+                say(f"waiting up to {DRAIN_S:.0f} s for {what} in flight (a second signal cuts them)")
+                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if not drained.done():
+                drained.cancel()
+                await self._router.drain(0.0)
+        finally:
+            hurried.cancel()
+            drained.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await drained
 
     async def shutdown(self) -> None:
         """Cut what is left, and give out the last records."""
@@ -131,12 +155,15 @@ class Routing:
             await self._router.shutdown(drain_timeout_s=0.0)
 
     def _record(self, records: Sequence[RequestRecord]) -> None:
-        """A request that reached no app, such as one with a malformed head, is in no app's log; on Heroku neither."""
+        """A request that reached no app, such as one with a malformed head, is in no app's log, as on Heroku.
+
+        Where there is but one app by design, as in `up`, it is in that one's.
+        """
         by_app: dict[str, list[tuple[float, str]]] = {}
         for record in records:
-            if record.app:
+            if app := record.app or self._takes_strays:
                 ended_at = record.started_at + record.total_ms / 1000
-                by_app.setdefault(record.app, []).append((ended_at, format_line(record)))
+                by_app.setdefault(app, []).append((ended_at, format_line(record)))
         for app, lines in by_app.items():
             if (traffic := self._apps.get(app)) is not None:
                 traffic.lines(lines)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from dynod.app_logs import DrainKeeper
-from dynod.app_run import AppParts, AppRun, RunningApps
+from dynod.app_run import AppParts, AppRun, RunningApps, attach_rules
 from dynod.cli.serve import ServeOptions
 from dynod.core.dyno_sizes import SIZES, UNSIZED, DynoSize
 from dynod.core.formation import RELEASE
@@ -38,7 +38,6 @@ from dynod.store.apps import App
 from dynod.store.audit import Actor
 from dynod.store.store import Store
 
-DRAIN_S: Final = 30.0
 CONTROL_GROUP: Final = "dynod"  # its members may use the control socket
 SYSTEM_SOCKET: Final = Path("/run/dynod/dynod.sock")
 BACKLOG: Final = 128
@@ -186,17 +185,21 @@ class Serve:
                 name=app.name,
                 commands={name: plan.command(name, self._settings.dyno_rules(name, rows=knobs)) for name in plan.types},
                 traffic=traffic,
-                drains=self._drain_keeper(app),
                 sink=lambda on_room: self._history_sink(app, on_room),
+                drains=self._drain_keeper(app),
                 exited=lambda _name, _code: None,
                 sizes={name: SIZES.get(row.size, UNSIZED) for name, row in rows.items()},
+                one_off=lambda command, environment: plan.one_off(
+                    command, environment, self._settings.dyno_rules("run", rows=knobs)
+                ),
+                attach=attach_rules(self._settings),
                 enforce=True,
                 names_open_binds=False,
             )
         )
         traffic.lines = run.stream.router_lines
-        run.logs.start(await self._store.drains.of(app.id))
         self._runs[app.name] = run, traffic
+        run.logs.start(await self._store.drains.of(app.id))
 
         async def keep(quantities: Mapping[str, int], sizes: Mapping[str, DynoSize], by: str) -> None:
             now = await self._store.formation.of(app.id)
@@ -219,8 +222,9 @@ class Serve:
             commands=plan.commands,
             sizes=run.sizes,
             formation_updated_at=max([app.updated_at, *(row.updated_at for row in rows.values())]),
-            logs=run.logs,
+            one_offs=run.one_offs,
             keep=keep,
+            logs=run.logs,
             maintenance=app.maintenance,
         )
 
@@ -236,13 +240,13 @@ class Serve:
         # By id: an app may be renamed, and another one of its name must not find its lines.
         folder = HistoryFolder(self._state / LOGS / app.id, clock=time.time)
         return HistorySink(self._loop, folder, on_room=on_room, say=say)
+
     def _drain_keeper(self, app: App) -> DrainKeeper:
         drains = self._store.drains
         return DrainKeeper(
             add=lambda record, by: drains.add(app.id, record, by=Actor(name=by, origin="control socket")),
             remove=lambda record, by: drains.remove(app.id, record, by=Actor(name=by, origin="control socket")),
         )
-
 
     def _choose_default_app(self) -> None:
         """Contracts 4: `default_app`, which unset means the only app."""
@@ -275,8 +279,8 @@ class Serve:
         self._apps.remove(app.name)
         self._routing.remove_app(app.name)
         self._keeper.put(PLAN + app.name, None)
-        await asyncio.to_thread(shutil.rmtree, self._state / LOGS / app.id, ignore_errors=True)
         await self._store.apps.destroy(app.id, by=Actor(name=by, origin="control socket"))
+        await asyncio.to_thread(shutil.rmtree, self._state / LOGS / app.id, ignore_errors=True)
         self._choose_default_app()
 
     # --- ending -----------------------------------------------------------------------------------------------------
@@ -294,18 +298,12 @@ class Serve:
             self._apps.hasten()
 
     async def _shut_down(self) -> None:
-        drained = asyncio.ensure_future(self._routing.drain(DRAIN_S))
-        hurried = asyncio.ensure_future(self._hurry.wait())
-        try:
-            await asyncio.wait({drained, hurried}, return_when=asyncio.FIRST_COMPLETED)
-            if not drained.done():
-                await self._routing.drain(0.0)
-            await drained
-        finally:
-            hurried.cancel()
-        await self._apps.stop(self._hurry, "dynod ends", between=self._routing.shutdown)
+        self._routing.stop_accepting()
+        self._keeper.release("router")
         for listener in self._listeners:
-            listener.close()
+            listener.close()  # the last one, so that a client is refused, and not left waiting in the backlog
+        await self._routing.drain(self._hurry)
+        await self._apps.stop(self._hurry, "dynod ends", between=self._routing.shutdown)
 
     async def _end_without_keeper(self) -> None:
         """Under systemd the unit's cgroup ends everything; without it, this does (contracts 1)."""

@@ -5,10 +5,14 @@ import os
 import select
 
 
-def say(text: str) -> None:
-    """A line, left out rather than waited for when nobody reads: the event loop must not stand still for it."""
+def say(text: str, *, fresh_line: bool = False) -> None:
+    """A line; `fresh_line`: a terminal may have echoed a ^C at its beginning.
+
+    Left out rather than waited for when nobody reads: the event loop must not stand still for it.
+    """
     with contextlib.suppress(OSError):
         writable = select.poll()
         writable.register(2, select.POLLOUT)
         if writable.poll(0):
-            os.write(2, f"dynod: {text}\n".encode())
+            begin = "\r" if fresh_line and os.isatty(2) else ""
+            os.write(2, f"{begin}dynod: {text}\n".encode())

@@ -5,7 +5,6 @@ takes over here with what the keeper kept. Dynos are stopped by one function alo
 """
 
 import asyncio
-import contextlib
 import os
 import signal
 import socket
@@ -14,11 +13,10 @@ import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
-from dynod.app_run import AppParts, RunningApps
+from dynod.app_run import AppParts, RunningApps, attach_rules
 from dynod.cli.up import UpOptions
 from dynod.core.dyno import exit_status
 from dynod.core.dyno_sizes import SIZES, DynoSize
@@ -35,14 +33,11 @@ from dynod.operations import Operations, RunningApp
 from dynod.platform_api.server import PlatformApi
 from dynod.process.instance import Instance
 from dynod.process.slot import Command
-from dynod.up_drains import NOTE as KEPT_DRAINS
-from dynod.up_drains import KeptDrains
 from dynod.routing import Routing
 from dynod.stderr import say
+from dynod.up_drains import NOTE as KEPT_DRAINS
+from dynod.up_drains import KeptDrains
 from dynod.up_plan import UpPlan, make_plan
-
-DRAIN_S: Final = 30.0  # requests in flight when dynod stops
-SAY_DRAIN_AFTER_S: Final = 1.0
 
 
 class KeptFormation(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,26 +141,28 @@ class Up:
 
     async def run(self) -> int:
         """Until dynod is told to end, or a dyno's exit ends it; returns dynod's exit status."""
-            drains = KeptDrains(self._snapshot.stored.get(KEPT_DRAINS), self._keeper.put)
         async with asyncio.TaskGroup() as group:
             self._apps = RunningApps(
                 self._keeper, self._snapshot, self._features, group, self._plan.settings.dynos.starts_at_once
             )
             traffic = self._routing.add_app(self._plan.app, default=True)
+            drains = KeptDrains(self._snapshot.stored.get(KEPT_DRAINS), self._keeper.put)
             self._app = self._apps.add(
-                    drains=drains.keeper,
                 AppParts(
                     name=self._plan.app,
                     commands={name: self._command(name) for name in self._plan.commands},
                     traffic=traffic,
                     sink=self._sink,
+                    drains=drains.keeper,
                     exited=self._exited,
-            self._app.logs.start(tuple(drains.records))
                     sizes={name: SIZES[size] for name, size in self._formation.sizes.items()},
+                    one_off=self._plan.one_off,
+                    attach=attach_rules(self._plan.settings),
                     enforce=self._options.strict,
                     names_open_binds=True,
                 )
             )
+            self._app.logs.start(tuple(drains.records))
             boots = group.create_task(self._apps.boots.run(), name="boot-watch")
             lost = group.create_task(self._end_without_keeper(), name="keeper-lost")
             traffic.lines = self._app.stream.router_lines
@@ -219,12 +216,13 @@ class Up:
             web_url=f"{url(self._listeners)}/" if self._listeners else "",
             created_at=datetime.fromtimestamp(self._plan.started_at, UTC),
             supervisor=self._app.supervisor,
-            logs=self._app.logs,
             journal=self._app.stream,
             commands=self._plan.commands,
             sizes=self._app.sizes,
             formation_updated_at=datetime.fromtimestamp(formation.updated_at, UTC),
+            one_offs=self._app.one_offs,
             keep=self._keep_formation,
+            logs=self._app.logs,
         )
 
     async def _keep_formation(self, quantities: Mapping[str, int], sizes: Mapping[str, DynoSize], by: str) -> None:
@@ -293,7 +291,7 @@ class Up:
         """The first signal ends in order, a second one at once, and shows in the exit status."""
         self._signals += 1
         if self._signals == 1 and not self._ending.is_set():
-            say(f"{signal.Signals(number).name}: stopping (once more kills what is still running)")
+            say(f"{signal.Signals(number).name}: stopping (once more kills what is still running)", fresh_line=True)
             self._end(0)
         elif self._signals == 1:
             say(f"{signal.Signals(number).name}: stopping already (once more kills what is still running)")
@@ -315,27 +313,8 @@ class Up:
         self._keeper.release("router")
         for listener in self._listeners:
             listener.close()  # the last one, so that a client is refused, and not left waiting in the backlog
-        await self._drain()
+        await self._routing.drain(self._hurry)
         await self._apps.stop(self._hurry, "dynod ends", between=self._routing.shutdown)
-
-    async def _drain(self) -> None:
-        shutdown = asyncio.ensure_future(self._routing.drain(DRAIN_S))
-        hurry = asyncio.ensure_future(self._hurry.wait())
-        try:
-            done, _ = await asyncio.wait(
-                {shutdown, hurry}, timeout=SAY_DRAIN_AFTER_S, return_when=asyncio.FIRST_COMPLETED
-            )
-            if not done:
-                say("waiting for requests in flight")
-                await asyncio.wait({shutdown, hurry}, return_when=asyncio.FIRST_COMPLETED)
-            if not shutdown.done():
-                shutdown.cancel()
-                await self._routing.drain(0.0)
-        finally:
-            hurry.cancel()
-            shutdown.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await shutdown
 
     async def _end_without_keeper(self) -> None:
         await self._lost.wait()

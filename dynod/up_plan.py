@@ -29,6 +29,7 @@ from dynod.process.slot import Command, Rules
 from dynod.settings import Settings, load_settings, stop_rule
 
 WEB = "web"
+ONE_OFF = "run"
 SETTINGS = "dynod.toml"
 
 
@@ -78,6 +79,23 @@ class UpPlan(msgspec.Struct, frozen=True, kw_only=True):
             checks=self.healthchecks.get(process_type, ()),
         )
 
+    def one_off(self, command: str, environment: Mapping[str, str]) -> Command:
+        """How a one-off dyno is started, with variables of its own before dynod's."""
+
+        def variables(dyno: str, port: int | None) -> Mapping[str, str]:
+            own = self.environment(dyno, port)
+            return {**own, **environment, "DYNO": own["DYNO"], "PORT": own["PORT"]}
+
+        rules = self.settings.dyno_rules(ONE_OFF, rows={})
+        return Command(
+            argv=analyse(command, shell=shutil.which("bash") or "/bin/sh").argv,
+            shown=command,
+            cwd=self.folder,
+            environment=variables,
+            stop=stop_rule(rules),
+            rules=Rules(restart=rules.restart, enforce=False, cycle_s=rules.cycle_s),
+        )
+
 
 def make_plan(options: UpOptions) -> UpPlan:
     """Read the folder. Raises AppFolderError with every fault there is, UsageError for the command line."""
@@ -105,7 +123,8 @@ def make_plan(options: UpOptions) -> UpPlan:
         started_at=time.time(),
     )
     if not formation.dynos and not (options.release and RELEASE in plan.commands):
-        raise AppFolderError(f"nothing to run: {app.procfile} and the options give no dyno at all")
+        hint = "; --release runs the release process" if RELEASE in plan.commands else ""
+        raise AppFolderError(f"nothing to run: {app.procfile} and the options give no dyno at all{hint}")
     path = plan.environment("check.1", None)["PATH"]
     selected = replace(app, types=tuple(declared for declared in app.types if declared.name in running))
     faults = (*missing_variables(app.manifest, elsewhere=elsewhere), *check_commands(selected, path=path))

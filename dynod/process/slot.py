@@ -151,6 +151,14 @@ class Slot:
         self._leave_gate: Callable[[], None] = lambda: None
 
     @property
+    def is_about_to_start(self) -> bool:
+        """Wanted and still down, or crashed and tried again at once: a request need not be refused for that moment."""
+        if not self.wanted:
+            return False
+        retries_now = self.state is SlotState.CRASHED and asyncio.get_running_loop().time() >= self._retry_at
+        return self.state is SlotState.DOWN or retries_now
+
+    @property
     def is_replaced(self) -> bool:
         """A successor of its instance boots."""
         return self._replacement is not None
