@@ -44,6 +44,15 @@ class Behaviour:
     port_taken: bool = False  # somebody else listens there
 
 
+class _RefusedError(OSError):
+    """As the keeper's client raises it."""
+
+    during = "exec"
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number, os.strerror(number))
+
+
 class Launched(NamedTuple):
     """What the placement answers."""
 
@@ -199,7 +208,7 @@ class World:
         self._record("launch", name)
         if behaviour.refused is not None:
             await asyncio.sleep(behaviour.launch_takes_s)
-            raise OSError(behaviour.refused, os.strerror(behaviour.refused))
+            raise _RefusedError(behaviour.refused)
         loop = asyncio.get_running_loop()
         port = int(env["PORT"]) if "PORT" in env else None
         process = Process(instance_id, name, port, behaviour, loop.time(), 1000 + len(self.processes), state)

@@ -163,11 +163,11 @@ def test_a_command_that_is_not_found_is_said_and_climbs_the_ladder() -> None:
     world = World({"worker": [NOT_FOUND]}).play({"worker": 1}, until=2.5)
     assert world.of("worker.1")[:8] == [
         (0, START_WORKER),
-        (0, "Process could not be started: No such file or directory"),
+        (0, "Process could not be started: program: No such file or directory"),
         (0, "State changed from starting to crashed"),
         (0, "State changed from crashed to starting"),
         (0, START_WORKER),
-        (0, "Process could not be started: No such file or directory"),
+        (0, "Process could not be started: program: No such file or directory"),
         (0, "State changed from starting to crashed"),
         (0, "Starting again in 1 s (crash 2 in a row)"),
     ]
