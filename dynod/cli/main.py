@@ -35,6 +35,11 @@ VERBS: Final[Mapping[str, Verb]] = {
     "ps:stop": Verb(module="dynod.cli.ps", attribute="stop", line="Stop a one-off dyno, or the dynos of a type."),
     "ps:wait": Verb(module="dynod.cli.ps", attribute="wait", line="Wait until every dyno is up."),
     "ps:type": Verb(module="dynod.cli.ps", attribute="size", line="Show or change dyno sizes."),
+    "logs": Verb(module="dynod.cli.logs", line="Show an app's log: its newest lines, and with --tail what comes."),
+    "drains": Verb(module="dynod.cli.drains", attribute="drains", line="List where an app's log is sent."),
+    "drains:add": Verb(module="dynod.cli.drains", attribute="add", line="Send an app's log somewhere, from now on."),
+    "drains:remove": Verb(module="dynod.cli.drains", attribute="remove", line="Send an app's log there no more."),
+    "drains:test": Verb(module="dynod.cli.drains", attribute="test", line="Send one message to a drain, and say how."),
     "apps": Verb(module="dynod.cli.apps", attribute="apps", line="List the apps of this dynod."),
     "apps:info": Verb(module="dynod.cli.apps", attribute="info", line="Show an app."),
     "apps:create": Verb(

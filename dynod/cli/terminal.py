@@ -62,10 +62,11 @@ def action(message: str) -> Iterator[Outcome]:
 def _print(text: str, stream: TextIO, *, newline: bool) -> None:
     encoding = stream.encoding or "utf-8"
     known = text.encode(encoding, "replace").decode(encoding)  # a terminal that cannot show ⬢ shows ?
-    click.echo(known, file=stream, nl=newline, color=_wants_colour(stream))
+    click.echo(known, file=stream, nl=newline, color=wants_colour(stream))
 
 
-def _wants_colour(stream: TextIO) -> bool:
+def wants_colour(stream: TextIO) -> bool:
+    """Whether this stream is to be coloured: terminals are, unless the caller's environment says otherwise."""
     if os.environ.get("NO_COLOR"):
         return False
     if os.environ.get("FORCE_COLOR"):

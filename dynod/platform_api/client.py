@@ -4,21 +4,24 @@ A request that changes nothing is sent once more where the connection is cut: th
 keeper holds the socket meanwhile. One that changes something is not: whether it was done is then unknown, and said so.
 """
 
+import contextlib
 import http.client
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from dynod.errors import DynodError
 from dynod.platform_api.finding import START_ONE, Daemon, NoDaemonError
-from dynod.platform_api.schema import App, Dyno, DynoSize, Formation
+from dynod.platform_api.schema import App, DrainTest, Dyno, DynoSize, Formation, LogDrain, LogSession
 
 ACCEPT: Final = "application/vnd.heroku+json; version=3"
 TIMEOUT_S: Final = 30.0  # everything that takes longer is answered as begun
 WHOLE_PAGE: Final = 1000
 FIRST_REFUSAL: Final = 400  # status
+CUT_SHORT: Final = "cut_short"  # of an ApiError: an answer began, or was under way, and did not come whole
+STREAM_BYTES: Final = 64 * 1024
 
 
 class ApiError(DynodError):
@@ -106,6 +109,47 @@ class ApiClient:
         """Stop the dynos of a type, or one."""
         self._send("POST", f"{_dynos_path(app, process_type, dyno)}/actions/stop")
 
+    def log_drains(self, app: str) -> list[LogDrain]:
+        """Every log drain."""
+        return cast("list[LogDrain]", self._list(_path("apps", app, "log-drains")))
+
+    def log_drain(self, app: str, drain: str) -> LogDrain:
+        """One log drain, by id, token or URL."""
+        return cast("LogDrain", self._send("GET", _path("apps", app, "log-drains", drain)))
+
+    def add_log_drain(self, app: str, url: str) -> LogDrain:
+        """Send the app's log there too."""
+        return cast("LogDrain", self._send("POST", _path("apps", app, "log-drains"), {"url": url}))
+
+    def remove_log_drain(self, app: str, drain: str) -> LogDrain:
+        """Send it there no more."""
+        return cast("LogDrain", self._send("DELETE", _path("apps", app, "log-drains", drain)))
+
+    def test_log_drain(self, app: str, drain: str) -> DrainTest:
+        """Send one message there."""
+        return cast("DrainTest", self._send("POST", f"{_path('apps', app, 'log-drains', drain)}/actions/test"))
+
+    def log_lines(self, app: str, wanted: Mapping[str, object]) -> Iterator[bytes]:
+        """The app's log, in pieces as they come. `wanted`: the members of a log session.
+
+        Raises ApiError; with the code `cut_short` where there would have been more.
+        """
+        body = {name: value for name, value in wanted.items() if value is not None}
+        session = cast("LogSession", self._send("POST", _path("apps", app, "log-sessions"), body))
+        path = urlsplit(session["logplex_url"]).path
+        connection = UnixConnection(self.daemon.socket, TIMEOUT_S)  # its own: it stays open for as long as the log
+        with contextlib.closing(connection):
+            try:
+                connection.request("GET", path, headers={"User-Agent": "dynod"})
+                response = connection.getresponse()
+                if response.status >= FIRST_REFUSAL:
+                    _understood(response.status, response.read())
+                connection.sock.settimeout(None)
+                while piece := response.read1(STREAM_BYTES):
+                    yield piece
+            except (http.client.HTTPException, OSError) as error:
+                raise ApiError("the log was cut short", code=CUT_SHORT, status=0) from error
+
     # --- requests ---------------------------------------------------------------------------------------------------
 
     def _list(self, path: str) -> list[object]:
@@ -145,7 +189,7 @@ class ApiClient:
                     continue
                 raise ApiError(
                     "the connection was cut before an answer came; look with `dynod ps` whether it was done",
-                    code="cut_short",
+                    code=CUT_SHORT,
                     status=0,
                 ) from error
             else:

@@ -60,6 +60,44 @@ class Dyno(TypedDict):
     dynod: DynoExtras
 
 
+class DrainHealth(TypedDict):
+    """How a log drain does."""
+
+    sent: int
+    dropped: int
+    lag_lines: int
+    lag_bytes: int
+    failures: int
+    last_error: str | None
+    last_error_at: str | None
+    delivered_at: str | None
+    tries_again_at: str | None
+
+
+class LogSession(TypedDict):
+    """Where an app's log can be read, once."""
+
+    id: str
+    logplex_url: str
+
+
+class LogDrain(TypedDict):
+    """A log drain; its URL as it may be shown."""
+
+    id: str
+    token: str
+    url: str
+    dynod: DrainHealth | None
+
+
+class DrainTest(TypedDict):
+    """What became of a test message."""
+
+    delivered: bool
+    error: str | None
+    took_ms: int
+
+
 class DynoSize(TypedDict):
     """A dyno size; `memory` in GB, 0 where there is no quota."""
 
