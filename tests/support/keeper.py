@@ -280,12 +280,12 @@ class KeeperRun:
             for core in self._cores:
                 core.close()
             self._listener.close()
-            if failed:
-                print(self.output)
             processes.kill_all(self.mark)
             assert self._child is not None
             self._child.wait()
             shutil.rmtree(self.folder, ignore_errors=True)
+            if failed:
+                print(self.output)
 
     @property
     def pid(self) -> int:
