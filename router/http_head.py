@@ -139,7 +139,6 @@ class RequestFields:
         "fwd",
         "has_body",
         "host",
-        "host_key",
         "length",
         "persistent",
         "protocol",
@@ -149,7 +148,6 @@ class RequestFields:
     )
 
     host: bytes
-    host_key: str
     length: int
     chunked: bool
     has_body: bool
@@ -268,7 +266,6 @@ def _plain_request(
     rest, host, length, connection, request_id, forwarded_for, proto, port, via = plain
     fields = RequestFields()
     fields.host = host
-    fields.host_key = host_key(host)
     fields.length = length
     fields.chunked = False
     fields.has_body = length > 0
@@ -367,7 +364,6 @@ def judge_request_fields(block: bytes, *, minor: int, by: Forwarding, limits: He
     if replace_host:
         extra += b"\nX-Forwarded-Host: " + host + b"\r"
     fields.host = host
-    fields.host_key = host_key(host)
     fields.length, fields.chunked = _framing(lengths, codings, minor=minor)
     fields.has_body = fields.chunked or fields.length > 0
     tokens = _connection_tokens(connection)
@@ -535,6 +531,37 @@ def _plain_answer(
     answer.framing = framing
     answer.ready = before + framing + b"\r\n"
     return answer
+
+
+def client_head(
+    answer: ResponseHead, *, http10: bool, close: bool, framed: bool, bodyless: bool, extra: bytes
+) -> tuple[bytes, bool, bool, bool]:
+    """The head to the client where `answer.ready` does not fit.
+
+    `framed`: the backend's framing says where the body ends. `extra`: fields to add, each with its CRLF.
+    Returns the head; whether the connection ends after this answer; whether the body is to be chunked by us, because
+    only the backend's connection ends it; whether the client can see from its framing that the answer is whole.
+    """
+    framing = answer.framing
+    chunk_it = False
+    whole = True
+    if not framed:
+        if http10:
+            close = True
+            whole = False
+        else:
+            framing = b"Transfer-Encoding: chunked\r\n"
+            chunk_it = True
+    elif http10 and answer.chunked:
+        framing = b""  # HTTP/1.0 knows no chunks: the connection's end is the body's
+        close = close or not bodyless
+        whole = bodyless
+    connection = b""
+    if close:
+        connection = b"Connection: close\r\n"
+    elif http10:
+        connection = b"Connection: keep-alive\r\n"
+    return answer.before_framing + extra + framing + connection + b"\r\n", close, chunk_it, whole
 
 
 def allowed_trailers(block: bytes, limits: HeadLimits) -> bytes:

@@ -23,6 +23,7 @@ from router.backend_link import BackendLink
 from router.core import affinity, proxy_line
 from router.core.backend import PooledBackend
 from router.core.codes import CODES, Code
+from router.core.deadlines import Waiting, code_for
 from router.core.pool import Hold, Outcome, Refuse
 from router.core.request_body import RequestBody
 from router.core.request_record import RequestRecord, printable
@@ -30,11 +31,14 @@ from router.core.retry import IDEMPOTENT, Verdict, verdict
 from router.errors import BodyTooLargeError, ChunkError, HeadError
 from router.http_head import (
     CONTINUE,
+    SWITCHING_PROTOCOLS,
     Forwarding,
     RequestFields,
     ResponseHead,
     allowed_trailers,
     bare_line_end,
+    client_head,
+    host_key,
     match_request_line,
     origin_form,
     parse_request_fields,
@@ -43,7 +47,7 @@ from router.http_head import (
 from router.lazy_timer import LazyTimer
 from router.relay_context import RelayContext
 from router.settings import RouterSettings
-from router.tunnel import Tunnel
+from router.upgrade import agreed, open_tunnel
 
 _PIPELINE_BYTES: Final = 65536  # what a client may send ahead before it is no longer read
 _LINGER_BYTES: Final = 4 << 20
@@ -108,8 +112,8 @@ class ClientConnection(asyncio.Protocol):
         "_record",
         "_request_from",
         "_routed_app",
-        "_routed_fields",
         "_routed_generation",
+        "_routed_host",
         "_searched",
         "_sent",
         "_service_from",
@@ -159,7 +163,7 @@ class ClientConnection(asyncio.Protocol):
         self._unsent_at_look = 0
         self._failed_at: tuple[str, ...] = ()
         self._last_failure: Code | None = None
-        self._routed_fields: RequestFields | None = None
+        self._routed_host = b""
         self._routed_app: RoutedApp | None = None
         self._routed_generation = -1
         self._answered = False
@@ -323,11 +327,11 @@ class ClientConnection(asyncio.Protocol):
         self.http10 = not self._block_minor
         self._target = target
         apps = context.apps
-        if fields is self._routed_fields and apps.generation == self._routed_generation:
+        if fields.host == self._routed_host and apps.generation == self._routed_generation:
             app = self._routed_app
         else:
-            app = self._routed_app = apps.find(fields.host_key)
-            self._routed_fields, self._routed_generation = fields, apps.generation
+            app = self._routed_app = apps.find(host_key(fields.host))
+            self._routed_host, self._routed_generation = fields.host, apps.generation
         record = RequestRecord(app.name if app is not None else "", method, target, fields.host, time())
         self._record = record
         record.request_id = fields.request_id or context.new_request_id()
@@ -656,32 +660,17 @@ class ClientConnection(asyncio.Protocol):
             or self._half_closed
             or self.reading is Reading.BODY
         )
-        head = answer.ready
         app, entry = self._app, self._entry
         if app is not None and entry is not None and app.settings.session_affinity and self._pinned != entry.id:
             cookie = affinity.set_cookie(self._context.affinity_key, entry.id)
         else:
             cookie = b""
         if cookie or close or self.http10 or not framed:
-            framing = answer.framing
-            if not framed:
-                if self.http10:
-                    close = True
-                else:
-                    framing = b"Transfer-Encoding: chunked\r\n"
-                    self._rechunk = True
-            elif self.http10 and answer.chunked:
-                framing = b""
-                close = close or not bodyless
-            head = answer.before_framing + cookie + framing
-            if close:
-                head += b"Connection: close\r\n\r\n"
-            elif self.http10:
-                head += b"Connection: keep-alive\r\n\r\n"
-            else:
-                head += b"\r\n"
-            self._close_after = close
-        self._framed = framed and not (self.http10 and answer.chunked)
+            form = client_head(answer, http10=self.http10, close=close, framed=framed, bodyless=bodyless, extra=cookie)
+            head, self._close_after, self._rechunk, self._framed = form
+        else:
+            head = answer.ready
+            self._framed = True
         if self._rechunk and data:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         out = head + data
@@ -742,13 +731,11 @@ class ClientConnection(asyncio.Protocol):
         if record is None or app is None or entry is None:
             link.transport.abort()
             return
-        offered = {item.strip().lower() for item in self._fields.upgrade.split(b",") if item.strip()}
-        chosen = {item.strip().lower() for item in answer.upgrade.split(b",") if item.strip()}
-        if not offered or not chosen or not chosen <= offered or self.reading is not Reading.AHEAD:
+        if self.reading is not Reading.AHEAD or not agreed(self._fields.upgrade, answer.upgrade):
             link.transport.abort()
             self._fail(Code.POOR_RESPONSE, outcome=Outcome.BROKEN)
             return
-        record.status = 101
+        record.status = SWITCHING_PROTOCOLS
         record.upgraded = True
         head = b"%bConnection: Upgrade\r\nUpgrade: %b\r\n\r\n" % (answer.before_framing, answer.upgrade)
         self.transport.write(head + data)
@@ -756,38 +743,20 @@ class ClientConnection(asyncio.Protocol):
         early, self._buffer = self._buffer, b""
         if early:
             link.transport.write(early)
-        app.to_tunnel(entry)
-        self._record = None
-        self._entry = None
-        self._app = None
+            record.bytes_in = len(early)
+        self._record = self._entry = self._app = None
         self.reading = Reading.GONE
         self._timer.cancel()
-        context = self._context
-        context.connections.discard(self)
-        service_from, request_from = self._service_from, self._request_from
-
-        def ended(tunnel: Tunnel, idle: bool) -> None:
-            context.tunnels.discard(tunnel)
-            app.pool.end_tunnel(entry)
-            app.open -= 1
-            if idle:
-                record.fail(Code.IDLE_CONNECTION)
-            record.bytes_out = (record.bytes_out or 0) + tunnel.bytes_to_client
-            record.bytes_in = len(early) + tunnel.bytes_to_backend
-            now = perf_counter()
-            record.service_ms = (now - service_from) * 1000.0
-            record.total_ms = (now - request_from) * 1000.0
-            context.finished(record)
-            context.connection_gone()
-
-        context.tunnels.add(
-            Tunnel(
-                loop=self._loop,
-                client=self.transport,
-                backend=link.transport,
-                idle_s=app.settings.idle_timeout_s,
-                on_end=ended,
-            )
+        self._context.connections.discard(self)
+        open_tunnel(
+            self._context,
+            app=app,
+            entry=entry,
+            record=record,
+            client=self.transport,
+            backend=link.transport,
+            request_from=self._request_from,
+            service_from=self._service_from,
         )
 
     # -- ends ------------------------------------------------------------------------------------------------------
@@ -986,28 +955,39 @@ class ClientConnection(asyncio.Protocol):
         if self._record is None:
             self._idle_too_long()
             return
-        link = self._link
-        if self._loop.time() >= self._last_call:
-            self._fail(Code.REQUEST_TIMEOUT)
-        elif self._held_code is not None:
-            self._fail(self._held_code)
-        elif self._attempt is not None:
-            self._within(self._settings_of_app().connect_timeout_s)  # the attempt has a limit of its own
-        elif self._answered:
-            unsent = self.transport.get_write_buffer_size()
-            if unsent and unsent != self._unsent_at_look:
-                self._unsent_at_look = unsent  # a slow client, but it takes something
-                self._within(self._idle_s)
-            else:
-                self._fail(Code.CLIENT_IDLE if unsent else Code.IDLE_CONNECTION)
-        elif self.reading is Reading.BODY and not (link is not None and link.full):
-            self._fail(Code.CLIENT_IDLE)
-        elif self._settings_of_app().enforce_first_byte:
-            self._fail(Code.REQUEST_TIMEOUT, outcome=Outcome.BROKEN)
+        settings = self._settings_of_app()
+        waiting = self._waiting_for()
+        unsent = self.transport.get_write_buffer_size()
+        code = code_for(
+            waiting,
+            over_all=self._loop.time() >= self._last_call,
+            held_for=self._held_code,
+            backend_full=self._link is not None and self._link.full,
+            client_behind=unsent > 0,
+            client_moved=unsent != self._unsent_at_look,
+            enforce_first_byte=settings.enforce_first_byte,
+        )
+        self._unsent_at_look = unsent
+        if code is not None:
+            blame = waiting is Waiting.FIRST_BYTE and code is Code.REQUEST_TIMEOUT
+            self._fail(code, outcome=Outcome.BROKEN if blame else Outcome.ABANDONED)
+        elif waiting is Waiting.CONNECTION:
+            self._within(settings.connect_timeout_s)
+        elif waiting is Waiting.ANSWER_BODY:
+            self._within(self._idle_s)
         else:
             if self._record.code is None:
-                self._record.fail(Code.REQUEST_TIMEOUT)
+                self._record.fail(Code.REQUEST_TIMEOUT)  # said, not done: `enforce_first_byte` is off
             self._within(max(self._first_byte_s, 1.0))
+
+    def _waiting_for(self) -> Waiting:
+        if self._held_code is not None:
+            return Waiting.BACKEND
+        if self._attempt is not None:
+            return Waiting.CONNECTION
+        if self._answered:
+            return Waiting.ANSWER_BODY
+        return Waiting.REQUEST_BODY if self.reading is Reading.BODY else Waiting.FIRST_BYTE
 
     def _idle_too_long(self) -> None:
         if self.reading is Reading.HEAD and self._buffer:
