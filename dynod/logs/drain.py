@@ -148,10 +148,10 @@ class Drain:
         """Send a portion, or give it up."""
         supply = self._supply
         if portion.lost:
+            # Written down before anything is sent, so that the same frame tells of it after a crash.
             lost = supply.ledger.was_dropped(portion.lost, end=portion.start, now=portion.lost_since)
-            supply.ledger = lost.began(portion.end.offset)
+            await self._settle(lost.began(portion.end.offset))
         if not portion.batches:
-            await self._settle(supply.ledger)
             return
         announces = supply.ledger.unsaid > 0
         frame = self._frame(portion)

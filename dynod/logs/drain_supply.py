@@ -17,8 +17,8 @@ from dynod.core.drain_ledger import RECORD_BYTES, Ledger, decode, encode
 from dynod.core.history_plan import Position
 from dynod.core.log_line import LogBatch
 from dynod.core.log_reading import LineReader
+from dynod.logs.history_folder import HistoryFolder
 from dynod.logs.history_reader import HistoryReader
-from dynod.logs.history_sink import HistorySink
 from dynod.logs.tail import Tail
 
 MOST_LAG_BYTES: Final = 256 * 1024 * 1024  # of history text that a drain may be behind
@@ -34,6 +34,18 @@ class Portion:
     lost_since: float
     start: Position
     end: Position
+
+
+class History(Protocol):
+    """What of the history sink a supply needs."""
+
+    @property
+    def folder(self) -> HistoryFolder: ...
+
+    @property
+    def end(self) -> Position: ...
+
+    async def grown(self, beyond: Position) -> None: ...
 
 
 class Supply(Protocol):
@@ -65,7 +77,7 @@ class HistorySupply:
 
     def __init__(
         self,
-        sink: HistorySink,
+        history: History,
         record: Path,
         *,
         begin: Position,
@@ -73,18 +85,18 @@ class HistorySupply:
         most_lag_bytes: int = MOST_LAG_BYTES,
     ) -> None:
         """`begin` is where a drain without a record begins: where the history ended when the drain was made."""
-        self._sink = sink
+        self._history = history
         self._path = record
         self._clock = clock
         self._most_lag_bytes = most_lag_bytes
         self._lines = LineReader()
         self._fd = -1
         self.ledger = self._load() or Ledger(position=begin, frame_end=begin.offset)
-        self._reader = HistoryReader(sink.folder, self.ledger.position)
+        self._reader = HistoryReader(history.folder, self.ledger.position)
 
     async def take(self, max_bytes: int) -> Portion | None:
         while True:
-            await self._sink.grown(self._reader.position)
+            await self._history.grown(self._reader.position)
             portion = await asyncio.to_thread(self._read, max_bytes)
             if portion is not None:
                 return portion
@@ -94,10 +106,10 @@ class HistorySupply:
         await asyncio.to_thread(self._save)
 
     def is_behind(self) -> bool:
-        return self._sink.end.offset - self.ledger.position.offset > self._most_lag_bytes
+        return self._history.end.offset - self.ledger.position.offset > self._most_lag_bytes
 
     def lag(self) -> tuple[int, int]:
-        end, at = self._sink.end, self.ledger.position
+        end, at = self._history.end, self.ledger.position
         return max(end.line - at.line, 0), max(end.offset - at.offset, 0)
 
     def close(self) -> None:
@@ -117,7 +129,7 @@ class HistorySupply:
     def _read(self, max_bytes: int) -> Portion | None:
         """The next lines, noted as being under way; None where there are none after all."""
         lost, since = 0, self._clock()
-        behind = self._sink.end.offset - self._reader.position.offset - self._most_lag_bytes
+        behind = self._history.end.offset - self._reader.position.offset - self._most_lag_bytes
         if behind > 0:
             before = self._reader.position
             after = self._reader.line_at(before.offset + behind)
