@@ -89,7 +89,7 @@ def test_a_program_that_cannot_be_executed_is_a_crash(tmp_path: Path) -> None:
         up.wait_for_line(r"crash 2 in a row")
         run = [
             "heroku: Starting process with command `./run`",
-            "heroku: Process could not be started: No such file or directory",
+            "heroku: Process could not be started: ./run: No such file or directory",
             "heroku: State changed from starting to crashed",
         ]
         assert said_of(up, "worker.1")[:7] == [*run, "heroku: State changed from crashed to starting", *run]
