@@ -52,6 +52,7 @@ FINAL: Final = 200  # the lowest status of an answer that is not interim
 CONTINUE: Final = 100
 SWITCHING_PROTOCOLS: Final = 101
 NO_CONTENT: Final = 204
+_UPGRADE_REQUIRED: Final = 426  # RFC 9110 section 15.5.22
 _CLOSE: Final = 1  # what the compiled scan calls `Connection: close`
 _KEEP_ALIVE: Final = 2
 
@@ -467,6 +468,8 @@ def parse_response(head: bytes, *, via: bytes, limits: HeadLimits, date: bytes) 
     rest = b"".join(kept)
     if tokens:
         rest = _without_named(rest, tokens)
+    if status == _UPGRADE_REQUIRED and answer.upgrade:
+        rest += b"\nConnection: Upgrade\r\nUpgrade: " + answer.upgrade + b"\r"  # the one answer that must name it
     answer.dated = not date
     if date and status >= FINAL:
         rest += b"\nDate: " + date + b"\r"

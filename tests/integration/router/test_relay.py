@@ -396,3 +396,11 @@ async def test_server_sent_events_arrive_one_by_one() -> None:
 @on_loop
 async def test_settings_of_the_bench_are_the_products() -> None:
     assert FAST.idle_reuse_unsafe_s == 0.5
+
+
+@on_loop
+async def test_upgrade_required_says_which_protocol() -> None:
+    answer = b"HTTP/1.1 426 Upgrade Required\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n"
+    async with ScriptedBackend(answering(answer)) as backend, bench(backend) as run:
+        got = await run.ask()
+        assert (got.status, got.get("upgrade"), got.get("connection")) == (426, "websocket", "Upgrade")

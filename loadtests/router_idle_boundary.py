@@ -1,0 +1,111 @@
+"""POSTs at the moment when the dyno closes its idle connections: how many fail, of 100,000.
+
+    python -m loadtests.router_idle_boundary [--count 100000] [--idle-ms 30]
+
+The dyno closes a connection that has been idle for `--idle-ms`; 64 clients on kept connections each ask again a random
+-5 … +3 ms around that. A POST is never sent twice, so every connection that the dyno closes under one is a failed
+request unless the router avoids it (contracts.md section 8: age, what the dyno was seen doing, a look at the socket).
+"""
+
+import argparse
+import asyncio
+import random
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+import uvloop
+
+from router import AppCondition, Backend, RequestRecord, Router, RouterSettings
+
+REQUEST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+CLIENTS = 64
+
+
+class Dyno(asyncio.Protocol):
+    """Answers POSTs, closes what is idle for too long."""
+
+    def __init__(self, idle_s: float, closed: list[int]) -> None:
+        self.idle_s = idle_s
+        self.closed = closed
+        self.transport: asyncio.Transport
+        self.timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]  # a stream transport
+
+    def data_received(self, data: bytes) -> None:
+        if not data.endswith(b"body"):
+            return
+        self.transport.write(ANSWER)
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer = asyncio.get_running_loop().call_later(self.idle_s, self.close)
+
+    def close(self) -> None:
+        self.closed[0] += 1
+        self.transport.close()
+
+
+async def client(port: int, count: int, idle_s: float, rng: random.Random, seen: Counter[bytes]) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for _ in range(count):
+        writer.write(REQUEST)
+        head = await reader.readuntil(b"\r\n\r\n")
+        seen[head.split(b" ")[1]] += 1
+        if b"Content-Length: 2\r\n" not in head:
+            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
+            await reader.readexactly(length)
+        else:
+            await reader.readexactly(2)
+        await asyncio.sleep(idle_s + rng.uniform(-0.005, 0.003))
+    writer.close()
+
+
+async def run(count: int, idle_s: float) -> int:
+    loop = asyncio.get_running_loop()
+    closed = [0]
+    records: Counter[str] = Counter()
+
+    def on_records(batch: Sequence[RequestRecord]) -> None:
+        for record in batch:
+            records[f"{record.status} {record.code or ''}"] += 1
+            records["attempts"] += record.attempts
+
+    dyno = await loop.create_server(lambda: Dyno(idle_s, closed), "127.0.0.1", 0)
+    router = Router(RouterSettings(), on_records=on_records)
+    router.set_app("demo", condition=AppCondition.SERVING)
+    router.set_default_app("demo")
+    port = dyno.sockets[0].getsockname()[1]
+    router.add_backend("demo", Backend(id="b", label="web.1", host="127.0.0.1", port=port))
+    started = time.monotonic()
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as sock:
+        await router.start([sock])
+        seen: Counter[bytes] = Counter()
+        rng = random.Random(1)
+        each = count // CLIENTS
+        await asyncio.gather(*(client(sock.getsockname()[1], each, idle_s, rng, seen) for _ in range(CLIENTS)))
+        await router.shutdown(drain_timeout_s=5)
+    dyno.close()
+    failed = sum(seen.values()) - seen[b"200"]
+    print(
+        f"{sum(seen.values())} POSTs at an idle limit of {idle_s * 1000:.0f} ms in {time.monotonic() - started:.0f} s: "
+        f"{failed} failed; the dyno closed {closed[0]} idle connections; {dict(records)}"
+    )
+    return 1 if failed else 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--idle-ms", type=float, default=30)
+    given = parser.parse_args()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run(given.count, given.idle_ms / 1000))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
