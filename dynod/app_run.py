@@ -29,9 +29,11 @@ from dynod.logs.history_sink import HistorySink
 from dynod.logs.pump import OutputPump
 from dynod.logs.stdout_sink import StdoutSink
 from dynod.logs.stream import LogStream
+from dynod.process.attachment import AttachRules
 from dynod.process.boot_watch import BootWatch, SocketTable
 from dynod.process.check_commands import CheckCommands, Place, is_check_note
 from dynod.process.instance import Instance
+from dynod.process.one_off import MakeCommand, OneOffs
 from dynod.process.placement import Traffic
 from dynod.process.probes import HealthWatch, Prober
 from dynod.process.sampler import Sample, Sampled, Sampler
@@ -40,6 +42,7 @@ from dynod.process.sockets import port_is_free
 from dynod.process.start_gate import StartGate
 from dynod.process.supervisor import Supervisor
 from dynod.process.usage import Cgroup, UsageReader
+from dynod.settings import Settings
 
 FLUSH_S: Final = 5.0  # the last lines, to a reader that may be slow
 HURRIED_FLUSH_S: Final = 0.5  # to one that may be stuck, while a person waits
@@ -49,6 +52,12 @@ BOOTING_AT_ONCE: Final = 4 * (os.cpu_count() or 1)
 SinkMaker = Callable[
     [Callable[[], None]], StdoutSink | HistorySink
 ]  # from what is to be called when there is room again
+
+
+def attach_rules(settings: Settings) -> AttachRules:
+    """How long somebody who is, or was, attached to a one-off dyno is waited for."""
+    dynos = settings.dynos
+    return AttachRules(await_client_s=dynos.await_client_s, reconnect_s=dynos.reconnect_s, hangup_s=dynos.hangup_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +71,8 @@ class AppParts:
     drains: DrainKeeper
     exited: Callable[[str, int], None]  # a dyno ended by itself: name, exit code
     sizes: dict[str, DynoSize]  # by process type; changed by `ps:type`
+    one_off: MakeCommand
+    attach: AttachRules
     enforce: bool  # production's limits
     names_open_binds: bool  # says which dynos others can reach past the router
 
@@ -105,8 +116,11 @@ class AppRun:
             random=random.random,
             health=HealthWatch(self._prober, clock=loop.time),
             listens=self._listens,
+            publish=self.stream.publish_app,
+            attach=parts.attach,
         )
         self.supervisor = Supervisor(running.group, shared, parts.commands)
+        self.one_offs = OneOffs(self.supervisor, shared, running.group, parts.one_off, self.sizes)
         self._sampler = Sampler(
             dynos=lambda: [self._sampled(instance, running) for instance in self.supervisor.instances.values()],
             members=running.members,
@@ -119,7 +133,7 @@ class AppRun:
         self._sampling = running.group.create_task(self._sampler.run(), name=f"sampler:{parts.name}")
 
     def _sampled(self, instance: Instance, running: "RunningApps") -> Sampled:
-        size = self.sizes.get(instance.name.rpartition(".")[0], UNSIZED)
+        size = self.sizes.get(instance.name) or self.sizes.get(instance.name.rpartition(".")[0], UNSIZED)
         return Sampled(id=instance.id, name=instance.name, size=size, cgroup=running.accounting(instance.id))
 
     def _place_of(self, instance_id: str) -> Place | None:
@@ -164,9 +178,13 @@ class AppRun:
     def _wrote(self, instance_id: str) -> None:
         self.supervisor.wrote(instance_id)
 
+    async def _stop_dynos(self, why: str) -> None:
+        await self.supervisor.stop_all(why)
+        await self.one_offs.wait()
+
     async def stop(self, hurry: asyncio.Event, why: str) -> None:
         """Every process of every dyno. `hurry`: nobody waits for a grace, or for a reader that is stuck."""
-        stopped = asyncio.ensure_future(self.supervisor.stop_all(why))
+        stopped = asyncio.ensure_future(self._stop_dynos(why))
         hurried = asyncio.ensure_future(hurry.wait())
         try:
             await asyncio.wait({stopped, hurried}, return_when=asyncio.FIRST_COMPLETED)
@@ -236,6 +254,7 @@ class RunningApps:
 
     def adopt(self, run: AppRun) -> dict[str, list[Instance]]:
         """Take over what the keeper has of an app: each slot's instances, oldest first."""
+        stored = self._snapshot.stored
         found: dict[str, list[Instance]] = {}
         for adopted in sorted(self._snapshot.adopted, key=lambda each: each.instance.started_at):
             kept = adopted.instance
@@ -250,10 +269,13 @@ class RunningApps:
                 instance.advance(InstanceEvent.EXITED)
             if kept.gone:
                 instance.vanished.set()
-            run.supervisor.adopt(instance, adopted.output)
+            run.supervisor.adopt(instance, adopted.output, adopted.input)
             if kept.killed:
                 run.supervisor.killed(instance.id)
             found.setdefault(instance.name, []).append(instance)
+        prefix = run.one_offs.note_prefix
+        notes = {key.removeprefix(prefix): note for key, note in stored.items() if key.startswith(prefix)}
+        run.one_offs.resume(notes, self.slot_notes(run), found)
         return found
 
     def end_left_checks(self) -> None:

@@ -5,23 +5,27 @@ in Heroku's words, and is kept before it is answered.
 """
 
 import asyncio
+import hmac
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 from dynod.app_logs import AppLogs
 from dynod.core.dyno import SlotState
-from dynod.core.dyno_sizes import UNSIZED, DynoSize
+from dynod.core.dyno_sizes import UNSIZED, DynoSize, size_named
 from dynod.core.formation import RELEASE
 from dynod.core.scaling import FormationUpdate, ScalingRefusedError, plan_scaling
 from dynod.errors import DynodError
+from dynod.process.attachment import Attachment, Window
+from dynod.process.one_off import OneOff, OneOffs
 from dynod.process.slot import Happening, Slot
 from dynod.process.supervisor import Supervisor
 
 ONE_OFF = ("run", RELEASE, "scheduler")
+MOST_ONE_OFFS = 500  # of an app, at the same time: as many as dynos of a type
 
 
 class NotFoundError(DynodError):
@@ -84,6 +88,20 @@ class DynoView:
     pid: int | None
     port: int | None
     why: tuple[Happening, ...]
+    secret: str | None = None  # by which somebody attaches to it; only whoever has asked for the dyno is told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneOffRequest:
+    """A command to run once."""
+
+    command: str
+    environment: Mapping[str, str]
+    attach: bool = False
+    window: Window | None = None  # with a terminal
+    size: str | None = None
+    process_type: str | None = None
+    time_to_live_s: int | None = None
 
 
 class Journal(Protocol):
@@ -108,6 +126,7 @@ class RunningApp:
     keep: Callable[[Mapping[str, int], Mapping[str, DynoSize], str], Awaitable[None]]
     # ^ write quantities and sizes down, on behalf of somebody; returns when a crash cannot lose them
     logs: AppLogs
+    one_offs: OneOffs
     release_version: int = 0  # none yet: the app runs from its folder
     maintenance: bool = False
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)  # one change of the app at a time
@@ -218,6 +237,38 @@ class Operations:
         app = self._app(ref)
         return _dyno_view(app, self._slot(app, name))
 
+    def run(self, ref: str, asked: OneOffRequest, *, by: str) -> DynoView:
+        """Start a one-off dyno; one to attach to waits for its client. Raises NotFoundError, InvalidError."""
+        app = self._app(ref)
+        command = _expanded(asked.command, app.commands)
+        size = _one_off_size(app, asked)
+        for name, value in asked.environment.items():
+            if not name or "=" in name or "\0" in name + value:
+                raise InvalidError(f"{name[:100]!r} cannot be the name of a variable, or its value holds a NUL.")
+        if sum(_type_of(slot) in ONE_OFF for slot in app.supervisor.slots) >= MOST_ONE_OFFS:
+            raise InvalidError(f"{MOST_ONE_OFFS} one-off dynos run already: stop some with `dynod ps:stop`.")
+        app.journal.api(f"Starting process with command `{command}` by user {by}")
+        slot, attachment = app.one_offs.start(
+            OneOff(
+                command=command,
+                environment=asked.environment,
+                attach=asked.attach,
+                window=asked.window,
+                size=size.name,
+                ends_at=None if asked.time_to_live_s is None else _now().timestamp() + asked.time_to_live_s,
+            )
+        )
+        slot.happened(f"run by {by}")
+        return replace(_dyno_view(app, slot), secret=attachment.secret if attachment is not None else None)
+
+    def attachment(self, ref: str, dyno: str, secret: str) -> Attachment:
+        """The other end of a dyno, for who knows its secret. Raises NotFoundError."""
+        app = self._app(ref)
+        found = app.one_offs.attachment(dyno)
+        if found is None or not hmac.compare_digest(found.secret.encode(), secret.encode("utf-8", "surrogateescape")):
+            raise NotFoundError("Couldn't find that session: its dyno has ended.", "dyno")
+        return found
+
     def restart(self, ref: str, selector: str | None, *, by: str) -> None:
         """Restart one dyno (`web.1`), a process type (`web`) or all; one-off dynos only by name, and then they end.
 
@@ -258,6 +309,26 @@ class Operations:
         raise NotFoundError("Couldn't find that dyno.", "dyno")
 
 
+def _expanded(command: str, commands: Mapping[str, str]) -> str:
+    """Heroku: a first word that is a process type stands for its command. Raises InvalidError."""
+    command = command.strip()
+    if not command or "\0" in command:
+        raise InvalidError("A command to run is needed.")
+    first, *rest = command.split(maxsplit=1)
+    return " ".join([commands.get(first, first), *rest])
+
+
+def _one_off_size(app: RunningApp, asked: OneOffRequest) -> DynoSize:
+    if asked.size is not None:
+        size = size_named(asked.size)
+        if size is None:
+            raise InvalidError(f"No such size as {asked.size[:100]}.")
+        return size
+    if asked.process_type is not None and asked.process_type not in {*app.commands, *ONE_OFF}:
+        raise NotFoundError(f"Couldn't find that process type ({asked.process_type[:100]}).", "formation")
+    return app.sizes.get(asked.process_type or "", UNSIZED)
+
+
 def _app_view(app: RunningApp) -> AppView:
     return AppView(
         id=app.id,
@@ -291,7 +362,7 @@ def _dyno_view(app: RunningApp, slot: Slot) -> DynoView:
         process_type=_type_of(slot),
         command=slot.command.shown,
         state=slot.state,
-        size=app.sizes.get(_type_of(slot), UNSIZED),
+        size=app.sizes.get(slot.name) or app.sizes.get(_type_of(slot), UNSIZED),
         release_version=app.release_version,
         created_at=_time(instance.started_at if instance is not None and instance.started_at else slot.since),
         updated_at=_time(slot.since),

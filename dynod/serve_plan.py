@@ -69,6 +69,22 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
             checks=self.healthchecks.get(process_type, ()),
         )
 
+    def one_off(self, command: str, environment: Mapping[str, str], rules: DynoRules) -> Command:
+        """How a one-off dyno is started, with variables of its own before dynod's."""
+
+        def variables(dyno: str, port: int | None) -> Mapping[str, str]:
+            own = self.environment(dyno, port)
+            return {**own, **environment, "DYNO": own["DYNO"], "PORT": own["PORT"]}
+
+        return Command(
+            argv=analyse(command, shell=shutil.which("bash") or "/bin/sh").argv,
+            shown=command,
+            cwd=self.folder,
+            environment=variables,
+            stop=stop_rule(rules),
+            rules=Rules(restart=rules.restart, enforce=True, cycle_s=rules.cycle_s),
+        )
+
 
 def make_serve_plan(app: str, folder: Path) -> ServePlan:
     """Read the folder; `.env` is a laptop's and not read. Raises AppFolderError with every fault there is."""

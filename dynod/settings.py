@@ -63,6 +63,9 @@ class Dynos(msgspec.Struct, frozen=True, kw_only=True):
     """`[dynos]`: how every app's dynos are treated, unless the app says otherwise."""
 
     starts_at_once: int = 0  # four a processor
+    await_client_s: float = 30.0  # R13
+    reconnect_s: float = 10.0
+    hangup_s: float = 5.0
     rules: dict[str, Value] = {}  # a layer of `core/settings_table`
 
 
@@ -207,7 +210,12 @@ _PLAIN: Final[Mapping[str, Mapping[str, _Kind]]] = {
         "apps_domain": _DOMAIN,
         "default_app": _APP,
     },
-    "dynos": {"starts_at_once": Whole(least=1, most=10_000, off="four a processor")},
+    "dynos": {
+        "starts_at_once": Whole(least=1, most=10_000, off="four a processor"),
+        "await_client_s": Seconds(),
+        "reconnect_s": Seconds(off="not at all"),
+        "hangup_s": Seconds(),
+    },
     "logs": {
         "stall_s": Seconds(off="never"),
         "buffer_bytes": Whole(least=64 * KIB, most=1024 * MIB, unit="bytes"),

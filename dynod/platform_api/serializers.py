@@ -93,11 +93,16 @@ def formation(view: FormationView) -> Json:
     }
 
 
+def attach_url(view: DynoView) -> str | None:
+    """Where to attach to it: a path of this same socket, for whoever has just asked for the dyno."""
+    return f"unix:/apps/{view.app.name}/dynos/{view.name}/attach/{view.secret}" if view.secret is not None else None
+
+
 def dyno(view: DynoView) -> Json:
     """A dyno, with its process id, port and causal chain under `dynod`."""
     return {
         "app": _app_ref(view.app),
-        "attach_url": None,
+        "attach_url": attach_url(view),
         "command": view.command,
         "created_at": time_text(view.created_at),
         "id": view.id,

@@ -37,6 +37,11 @@ class Supervisor:
         return f"slot:{self._shared.app}:"
 
     @property
+    def types(self) -> Collection[str]:
+        """Every process type, also those without a dyno."""
+        return self._commands.keys()
+
+    @property
     def quantities(self) -> Mapping[str, int]:
         """The formation: how many dynos of each type are wanted."""
         return self._quantities or {}
@@ -131,19 +136,29 @@ class Supervisor:
         done: Callable[[int], None] = lambda _code: None,
         note: str | None = None,
         instances: Sequence[Instance] = (),
-        attachment: Attachment | None = None,
     ) -> int:
         """Run a one-off dyno to its end; returns its exit code, which `done` hears before it is forgotten.
 
         `note` and `instances` come from an earlier core.
         """
+        slot = self.add_one_off(name, command, note, instances)
+        code = await slot.run_once(done)
+        self.remove_one_off(slot)
+        return code
+
+    def add_one_off(
+        self, name: str, command: Command, note: str | None = None, instances: Sequence[Instance] = ()
+    ) -> Slot:
+        """A slot that whoever asks runs once, and removes."""
         slot = self._slots[name] = Slot(name, command, self._shared, self, web=False)
         if note is not None:
             slot.restore(note, instances)
-        code = await slot.run_once(done, attachment)
-        del self._slots[name]
-        self._shared.placement.put(self.note_prefix + name, None)
-        return code
+        return slot
+
+    def remove_one_off(self, slot: Slot) -> None:
+        """It has ended, and everything that was to be kept of it is kept."""
+        del self._slots[slot.name]
+        self._shared.placement.put(self.note_prefix + slot.name, None)
 
     def one_off_name(self, kind: str) -> str:
         """A free name such as `run.4217`."""
@@ -196,8 +211,7 @@ class Supervisor:
             instance.in_pool and instance.address is not None and instance.state is InstanceState.UP
             for instance in self._instances.values()
         )
-        # Wanted and still down: about to start, or to start again once its last run has ended.
-        states = [SlotState.STARTING if slot.wanted and slot.state is SlotState.DOWN else slot.state for slot in web]
+        states = [SlotState.STARTING if slot.is_about_to_start else slot.state for slot in web]
         self._shared.traffic.condition(web_condition([SlotState.UP] if serving else states))
 
     # --- what attachments tell (Host) -------------------------------------------------------------------------------

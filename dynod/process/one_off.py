@@ -1,0 +1,131 @@
+"""One-off dynos (`run.4217`): a command beside the formation, run once, never restarted, gone when it has ended.
+
+Each has a note with the keeper from the moment it is asked for until nothing of it is left, so that the next core goes
+on where an earlier one was, be it with waiting for the client. What an operator may ask for is decided elsewhere.
+"""
+
+import asyncio
+import json
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from dynod.core.dyno_sizes import SIZES, UNSIZED, DynoSize
+from dynod.process.attachment import Attachment, Window
+from dynod.process.instance import Instance
+from dynod.process.slot import Command, Slot, Surroundings
+from dynod.process.supervisor import Supervisor
+
+KIND: Final = "run"
+SECRET_BYTES: Final = 24
+
+MakeCommand = Callable[[str, Mapping[str, str]], Command]  # a command line and its extra variables
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneOff:
+    """What was asked for."""
+
+    command: str
+    environment: Mapping[str, str]
+    attach: bool
+    window: Window | None  # None without a terminal
+    size: str
+    ends_at: float | None  # seconds since the epoch; None: when it wants to
+
+
+class OneOffs:
+    """Those of one app. Owned by it; the tasks live in the daemon's group."""
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        shared: Surroundings,
+        group: asyncio.TaskGroup,
+        command: MakeCommand,
+        sizes: dict[str, DynoSize],
+    ) -> None:
+        """`sizes` is told each dyno's own size, by its name."""
+        self._supervisor = supervisor
+        self._shared = shared
+        self._group = group
+        self._command = command
+        self._sizes = sizes
+        self._attachments: dict[str, Attachment] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def note_prefix(self) -> str:
+        """Of the keys under which the keeper keeps what was asked for; the dyno's name follows."""
+        return f"one-off:{self._shared.app}:"
+
+    def start(self, asked: OneOff) -> tuple[Slot, Attachment | None]:
+        """Begin with one; it is listed from now on."""
+        name = self._supervisor.one_off_name(KIND)
+        secret = secrets.token_urlsafe(SECRET_BYTES) if asked.attach else None
+        self._shared.placement.put(self.note_prefix + name, json.dumps({**asdict(asked), "secret": secret}))
+        return self._begin(name, asked, secret, None, ())
+
+    def resume(
+        self,
+        notes: Mapping[str, str],
+        slot_notes: Mapping[str, str],
+        adopted: Mapping[str, Sequence[Instance]],
+    ) -> None:
+        """Go on with those of an earlier core: what was asked for, how far it came, and what runs, each by name."""
+        for name, note in notes.items():
+            noted = json.loads(note)
+            secret = noted.pop("secret")
+            window = noted.pop("window")
+            asked = OneOff(window=Window(*window) if window is not None else None, **noted)
+            self._begin(name, asked, secret, slot_notes.get(name), adopted.get(name, ()))
+        for name in slot_notes:
+            if name.startswith(f"{KIND}.") and name not in notes and KIND not in self._supervisor.types:
+                # The last thing that an earlier core did was to forget what was asked for.
+                self._shared.placement.put(self._supervisor.note_prefix + name, None)
+
+    def attachment(self, name: str) -> Attachment | None:
+        """Of the dyno, if it has one."""
+        return self._attachments.get(name)
+
+    async def wait(self) -> None:
+        """Until none is left."""
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _begin(
+        self, name: str, asked: OneOff, secret: str | None, note: str | None, instances: Sequence[Instance]
+    ) -> tuple[Slot, Attachment | None]:
+        attachment = next((each.attachment for each in instances if each.attachment is not None), None)
+        if attachment is None and secret is not None:
+            attachment = Attachment(name, secret, asked.window, self._supervisor, self._shared.attach)
+        if attachment is not None:
+            self._attachments[name] = attachment
+        self._sizes[name] = SIZES.get(asked.size, UNSIZED)
+        slot = self._supervisor.add_one_off(name, self._command(asked.command, asked.environment), note, instances)
+        task = self._group.create_task(self._run(slot, attachment, asked, instances), name=f"dyno:{name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return slot, attachment
+
+    async def _run(
+        self, slot: Slot, attachment: Attachment | None, asked: OneOff, instances: Sequence[Instance]
+    ) -> None:
+        """To its end, and that of its attachment; only then it is forgotten."""
+        loop = asyncio.get_running_loop()
+        cap = None
+        if asked.ends_at is not None:
+            left_s = max(asked.ends_at - self._shared.clock(), 0.0)
+            cap = loop.call_later(left_s, slot.stop, "its time to live is over")
+        try:
+            await slot.run_once(lambda _code: None, attachment)
+        finally:
+            if cap is not None:
+                cap.cancel()
+        for instance in {each.id: each for each in (*instances, slot.instance) if each is not None}.values():
+            await instance.finished.wait()
+        self._attachments.pop(slot.name, None)
+        self._sizes.pop(slot.name, None)
+        self._shared.placement.put(self.note_prefix + slot.name, None)
+        self._supervisor.remove_one_off(slot)
