@@ -74,9 +74,9 @@ def main(arguments: Sequence[str]) -> int:
         if isinstance(options, int):
             return options
         if isinstance(options, ServeOptions) and options.check:
-            from dynod.serve import read_settings  # noqa: PLC0415 (as in _verb)
+            from dynod.serve import check_settings  # noqa: PLC0415 (as in _verb)
 
-            read_settings(options)
+            check_settings(options)
             return ExitStatus.DONE
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_run(options, int(keeper_fd)))

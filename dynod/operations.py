@@ -5,9 +5,10 @@ in Heroku's words, and is kept before it is answered.
 """
 
 import asyncio
+import contextlib
 import hmac
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -176,8 +177,9 @@ class Operations:
         app = self._app(ref)
         if self._host is None:
             raise InvalidError("This is dynod up: stop it, and its app is gone.")
-        del self._apps[app.name]
-        await self._host.destroy(app, by)
+        async with self._changing(app):  # a change under way would start dynos of an app that is no more
+            del self._apps[app.name]
+            await self._host.destroy(app, by)
         return _app_view(app)
 
     # --- formation --------------------------------------------------------------------------------------------------
@@ -193,7 +195,7 @@ class Operations:
         Returns the process types that were named. Raises NotFoundError, InvalidError.
         """
         app = self._app(ref)
-        async with app.changing:  # a relative quantity counts from what the change before has left
+        async with self._changing(app):  # a relative quantity counts from what the change before has left
             return await self._scale(app, updates, by)
 
     async def _scale(self, app: RunningApp, updates: Sequence[FormationUpdate], by: str) -> list[FormationView]:
@@ -295,6 +297,14 @@ class Operations:
         if "." in selector or selector not in {*app.commands, *ONE_OFF}:
             return [self._slot(app, selector).name]
         return [slot.name for slot in slots if _type_of(slot) == selector]
+
+    @contextlib.asynccontextmanager
+    async def _changing(self, app: RunningApp) -> AsyncIterator[None]:
+        """One change of an app at a time. Raises NotFoundError if the one before has destroyed it."""
+        async with app.changing:
+            if self._apps.get(app.name) is not app:
+                raise NotFoundError("Couldn't find that app.", "app")
+            yield
 
     def _app(self, ref: str) -> RunningApp:
         for app in self._apps.values():

@@ -83,6 +83,11 @@ class Routing:
         self._takes_strays = ""
         self._is_started = False
 
+    @staticmethod
+    def check(knobs: Mapping[str, object]) -> None:
+        """Whether these are settings of the router. Raises SettingsError."""
+        _settings(knobs)
+
     def add_app(
         self,
         app: str,

@@ -31,7 +31,7 @@ from dynod.logs.history_sink import HistorySink
 from dynod.operations import InvalidError, Operations, RunningApp
 from dynod.platform_api.server import PlatformApi
 from dynod.routing import AppTraffic, Routing
-from dynod.serve_plan import ServePlan, make_serve_plan
+from dynod.serve_plan import ServePlan, empty_plan, make_serve_plan
 from dynod.settings import Settings, load_settings, settings_file, state_folder
 from dynod.stderr import say
 from dynod.store.apps import App
@@ -41,6 +41,7 @@ from dynod.store.store import Store
 CONTROL_GROUP: Final = "dynod"  # its members may use the control socket
 SYSTEM_SOCKET: Final = Path("/run/dynod/dynod.sock")
 BACKLOG: Final = 128
+SETTINGS: Final = "serve"  # the key under which the keeper keeps them
 LOGS: Final = "logs"  # of the state folder: a folder for each app's history
 PLAN: Final = "plan:"  # of the keys under which the keeper keeps what an app runs
 
@@ -53,7 +54,7 @@ class Serve:
         self._keeper = keeper
         self._snapshot = snapshot
         self._features = features
-        self._resumes = "serve" in snapshot.stored
+        self._resumes = SETTINGS in snapshot.stored
         self._loop = asyncio.get_running_loop()
         self._ending = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -63,13 +64,16 @@ class Serve:
 
     def prepare(self) -> None:
         """Everything that can be refused, before anything is started. Raises DynodError."""
-        self._settings = read_settings(self._options)
+        # A core that takes over goes by the settings that the first one read: the file may be half edited by now.
+        kept = self._snapshot.stored.get(SETTINGS)
+        self._settings = read_settings(self._options) if kept is None else from_note(kept, Settings)
+        self._routing = Routing(self._settings.router)  # which refuses knobs it does not know
         self._state = state_folder(self._settings, os.environ)
         self._store = Store.open(self._state)
         try:
-            self._routing = Routing(self._settings.router)
             if self._resumes:
-                self._listeners = [socket.socket(fileno=fd) for fd in self._snapshot.held["router"]]
+                # Without listeners: the core before was stopping already.
+                self._listeners = [socket.socket(fileno=fd) for fd in self._snapshot.held.get("router", ())]
                 self._control = socket.socket(fileno=self._snapshot.held["control"][0])
             else:
                 self._listeners = [each for address in self._settings.serve.listen for each in listen(address)]
@@ -80,24 +84,28 @@ class Serve:
         if not self._resumes:
             self._keeper.hold("router", [listener.fileno() for listener in self._listeners])
             self._keeper.hold("control", [self._control.fileno()])
-            self._keeper.put("serve", "1")
+            self._keeper.put(SETTINGS, to_note(self._settings))
 
     def _listen_for_control(self) -> socket.socket:
         path = self._control_path()
-        path.parent.mkdir(parents=True, exist_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
             probe.connect(os.fspath(path))
             raise InvalidError(f"another dynod serves on {path}: stop it, or choose another --socket")
-        path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        old = os.umask(0o177)
         try:
-            listener.bind(os.fspath(path))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_socket():
+                path.unlink()  # of a dynod that was killed
+            old = os.umask(0o177)
+            try:
+                listener.bind(os.fspath(path))
+            finally:
+                os.umask(old)
         except OSError as error:
             listener.close()
-            raise InvalidError(f"cannot listen on {path}: {error.strerror}; choose another --socket") from error
-        finally:
-            os.umask(old)
+            raise InvalidError(
+                f"cannot listen on {path}: {error.strerror or error}; choose another --socket"
+            ) from error
         with contextlib.suppress(KeyError, PermissionError):
             os.chown(path, -1, grp.getgrnam(CONTROL_GROUP).gr_gid)
             path.chmod(0o660)
@@ -158,7 +166,8 @@ class Serve:
         except DynodError as error:
             for line in str(error).splitlines():
                 say(f"{app.name}: {line}")
-            return
+            # It is still there, to be looked at and destroyed; its next start may find the folder mended.
+            plan = empty_plan(app.name, str(app.folder))
         running = await self._run_app(app, plan)
         rows = await self._store.formation.of(app.id)
         run, _traffic = self._runs[app.name]
@@ -238,6 +247,7 @@ class Serve:
     def _history_sink(self, app: App, on_room: Callable[[], None]) -> HistorySink:
         """Contracts 3: in `serve`, handed on means written to the app's history."""
         # By id: an app may be renamed, and another one of its name must not find its lines.
+        (self._state / LOGS).mkdir(mode=0o700, exist_ok=True)
         folder = HistoryFolder(self._state / LOGS / app.id, clock=time.time)
         return HistorySink(self._loop, folder, on_room=on_room, say=say)
 
@@ -310,6 +320,7 @@ class Serve:
         await self._lost.wait()
         say("the keeper was killed: ending every dyno")
         await self._apps.kill_without_keeper()
+        self._control_path().unlink(missing_ok=True)
         os._exit(128 + signal.SIGKILL)
 
 
@@ -323,3 +334,8 @@ def read_settings(options: ServeOptions) -> Settings:
     if options.state is not None:
         flags["serve.state"] = os.fspath(options.state)
     return load_settings(settings_file(options.config, os.environ), environ=os.environ, flags=flags)
+
+
+def check_settings(options: ServeOptions) -> None:
+    """`--check`: everything that can be known of them without making anything. Raises SettingsError."""
+    Routing.check(read_settings(options).router)

@@ -86,6 +86,11 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+def empty_plan(app: str, folder: str) -> ServePlan:
+    """An app of which nothing can run."""
+    return ServePlan(app=app, folder=folder, commands={}, first_quantities={}, manifest_env={}, healthchecks={})
+
+
 def make_serve_plan(app: str, folder: Path) -> ServePlan:
     """Read the folder; `.env` is a laptop's and not read. Raises AppFolderError with every fault there is."""
     read, faults = inspect_app_folder(folder)

@@ -18,6 +18,7 @@ from dynod.platform_api.schema import App, DrainTest, Dyno, DynoSize, Formation,
 
 ACCEPT: Final = "application/vnd.heroku+json; version=3"
 TIMEOUT_S: Final = 30.0  # everything that takes longer is answered as begun
+STOP_TIMEOUT_S: Final = 900.0  # an app's last dyno may take its whole grace, which is the app's to choose
 WHOLE_PAGE: Final = 1000
 FIRST_REFUSAL: Final = 400  # status
 CUT_SHORT: Final = "cut_short"  # of an ApiError: an answer began, or was under way, and did not come whole
@@ -78,8 +79,8 @@ class ApiClient:
         return cast("App", self._send("POST", "/apps", {"name": name, "dynod": {"folder": folder}}))
 
     def destroy_app(self, app: str) -> App:
-        """Stop the app and forget it."""
-        return cast("App", self._send("DELETE", _path("apps", app)))
+        """Stop the app and forget it; returns when its last dyno has ended."""
+        return cast("App", self._exchange("DELETE", _path("apps", app), {}, None, timeout_s=STOP_TIMEOUT_S)[0])
 
     def formation(self, app: str) -> list[Formation]:
         """Every process type."""
@@ -166,7 +167,14 @@ class ApiClient:
     def _send(self, method: str, path: str, body: object = None) -> object:
         return self._exchange(method, path, {}, body)[0]
 
-    def _exchange(self, method: str, path: str, headers: Mapping[str, str], body: object) -> tuple[object, str | None]:
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: object,
+        timeout_s: float | None = None,
+    ) -> tuple[object, str | None]:
         sent = {"Accept": ACCEPT, "User-Agent": "dynod", **headers}
         encoded = None
         if body is not None:
@@ -174,6 +182,7 @@ class ApiClient:
             sent["Content-Type"] = "application/json"
         for attempt in (1, 2):
             self._connect()
+            self._connection.sock.settimeout(timeout_s or self._connection.timeout)
             try:
                 self._connection.request(method, path, body=encoded, headers=sent)
                 response = self._connection.getresponse()
