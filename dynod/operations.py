@@ -99,7 +99,7 @@ class OneOffRequest:
     command: str
     environment: Mapping[str, str]
     attach: bool = False
-    window: Window | None = None  # with a terminal
+    window: tuple[int, int] | None = None  # with a terminal of so many rows and columns
     size: str | None = None
     process_type: str | None = None
     time_to_live_s: int | None = None
@@ -255,7 +255,7 @@ class Operations:
                 command=command,
                 environment=asked.environment,
                 attach=asked.attach,
-                window=asked.window,
+                window=Window(*asked.window) if asked.window is not None else None,
                 size=size.name,
                 ends_at=None if asked.time_to_live_s is None else _now().timestamp() + asked.time_to_live_s,
             )

@@ -1,15 +1,23 @@
-"""`/apps/:app/dynos`: look at them, restart them, stop them."""
+"""`/apps/:app/dynos`: look at them, run one-off ones, restart them, stop them."""
 
-from typing import Final
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Annotated, Final
 
+import msgspec
 from aiohttp import web
 
 from dynod.core.ranges import by_name_and_number
-from dynod.operations import DynoView
+from dynod.operations import DynoView, OneOffRequest
 from dynod.platform_api import serializers
-from dynod.platform_api.exchange import accepted, answer, answer_list, member, operations
+from dynod.platform_api.exchange import accepted, answer, answer_list, member, operations, read_body
 from dynod.platform_api.peer import asker
 
+LONGEST_COMMAND: Final = 128 * 1024  # characters; Linux takes no longer argument (MAX_ARG_STRLEN, execve(2))
+LONGEST_LIFE_S: Final = 365 * 86_400
+ROWS: Final = 24  # of a terminal whose client does not say
+COLUMNS: Final = 80
+MOST_CELLS: Final = 65_535  # struct winsize has unsigned shorts
 ATTRIBUTES: Final = (member("name", by_name_and_number), member("id"))
 
 routes = web.RouteTableDef()
@@ -20,6 +28,48 @@ async def list_dynos(request: web.Request) -> web.Response:
     """Every dyno, one-off ones included."""
     views = operations(request).dynos(request.match_info["app"])
     return answer_list(request, [serializers.dyno(view) for view in views], ATTRIBUTES)
+
+
+class NewDyno(msgspec.Struct, frozen=True):
+    """The body of POST, as Heroku has it. `LINES` and `COLUMNS` of `env` are the terminal's first size."""
+
+    command: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_COMMAND)]
+    attach: bool | None = None
+    env: dict[str, str | int] | None = None
+    force_no_tty: bool | None = None
+    size: Annotated[str, msgspec.Meta(max_length=128)] | None = None
+    type: Annotated[str, msgspec.Meta(max_length=128)] | None = None
+    time_to_live: Annotated[int, msgspec.Meta(ge=1, le=LONGEST_LIFE_S)] | None = None
+
+
+@routes.post("/apps/{app}/dynos")
+async def run(request: web.Request) -> web.Response:
+    """Run a command in a one-off dyno; attached, it begins once a client has come to `attach_url`."""
+    body = await read_body(request, NewDyno)
+    environment = {name: str(value) for name, value in (body.env or {}).items()}
+    view = operations(request).run(
+        request.match_info["app"],
+        OneOffRequest(
+            command=body.command,
+            environment=environment,
+            attach=bool(body.attach),
+            window=_window(environment) if body.attach and not body.force_no_tty else None,
+            size=body.size,
+            process_type=body.type,
+            time_to_live_s=body.time_to_live,
+        ),
+        by=asker(request),
+    )
+    return answer(serializers.dyno(view), HTTPStatus.CREATED)
+
+
+def _window(environment: Mapping[str, str]) -> tuple[int, int]:
+    rows, columns = (environment.get(name, "") for name in ("LINES", "COLUMNS"))
+    return _cells(rows, ROWS), _cells(columns, COLUMNS)
+
+
+def _cells(text: str, default: int) -> int:
+    return int(text) if text.isascii() and text.isdigit() and 0 < int(text[:6]) <= MOST_CELLS else default
 
 
 @routes.delete("/apps/{app}/dynos")

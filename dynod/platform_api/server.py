@@ -17,7 +17,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from dynod.operations import Operations
-from dynod.platform_api import apps, dynos, formation, log_drains, log_sessions, sizes
+from dynod.platform_api import apps, attach, dynos, formation, log_drains, log_sessions, sizes
 from dynod.platform_api.connection import open_connection
 from dynod.platform_api.exchange import LARGEST_BODY, OPERATIONS, answer
 from dynod.platform_api.gate import HEALTH, ON_BUG, OnBug, gate
@@ -44,7 +44,7 @@ class PlatformApi:
         application.router.add_get(HEALTH, _health)
         application[log_sessions.SESSIONS] = sessions = log_sessions.LogSessions()
         application.on_shutdown.append(sessions.close)
-        for resource in (apps, formation, dynos, sizes, log_drains, log_sessions):
+        for resource in (apps, attach, formation, dynos, sizes, log_drains, log_sessions):
             application.add_routes(resource.routes)
         self._runner = web.AppRunner(application, shutdown_timeout=CLOSE_S, access_log=None)
         self._servers: list[asyncio.AbstractServer] = []

@@ -188,6 +188,11 @@ class Attachment:
         """Whether somebody is attached."""
         return self._client is not None
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the last word has been said."""
+        return self._done.is_set()
+
     def connect(self, client: Client) -> None:
         """Somebody is there. Nobody else may be."""
         assert not self.is_taken  # noqa: S101 (its caller has asked)
@@ -228,14 +233,14 @@ class Attachment:
         self._input_ends = True
         self._write()
 
-    def resize(self, window: Window) -> None:
+    def resize(self, rows: int, columns: int) -> None:
         """The client's window is another; whoever runs in the foreground hears of it (SIGWINCH)."""
         if self.window is None:
             return
-        self.window = window
+        self.window = Window(rows, columns)
         if self._output >= 0:
             with contextlib.suppress(OSError):
-                fcntl.ioctl(self._output, termios.TIOCSWINSZ, struct.pack("HHHH", window.rows, window.columns, 0, 0))
+                fcntl.ioctl(self._output, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def signal(self, number: int) -> None:
         """For every process of the dyno."""
