@@ -317,3 +317,31 @@ async def test_nowhere_is_not_asked_again_and_again() -> None:
             assert (await run.ask()).status == 200
         await run.record(40)
         assert sum(record.attempts - 1 for record in run.records) <= 1
+
+
+@on_loop
+async def test_a_stale_connection_is_followed_by_a_fresh_one_not_by_the_next_stale_one() -> None:
+    together = asyncio.Barrier(5)
+
+    async def once(wire: Wire) -> None:
+        await wire.head()
+        if len(backend.wires) <= 5:
+            await together.wait()
+            await wire.send(OK)
+            await wire.head()  # the next request on it is taken and not answered
+            return
+        await wire.send(OK)
+        await wire.ended()
+
+    async with ScriptedBackend(once) as backend, bench(backend) as run:
+        clients = [await run.client() for _ in range(5)]
+        for client in clients:
+            await client.send(GET)
+        for client in clients:
+            assert (await client.answer()).status == 200
+        await run.record(5)
+        assert (await run.ask()).body == b"hello"
+        record = await run.record(6)
+        assert (record.attempts, record.status) == (2, 200)
+        assert len(backend.wires) == 6
+        assert run.router._app(APP).budget.take(), "a closed idle connection is no failure of the dyno"
