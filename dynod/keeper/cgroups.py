@@ -34,7 +34,10 @@ class Groups:
     def make(self, instance_id: str) -> str:
         """Make it. Raises OSError."""
         path = self.path(instance_id)
-        os.makedirs(path, exist_ok=True)  # noqa: PTH103 (pathlib is heavy here)
+        try:
+            os.mkdir(path)  # noqa: PTH102 (pathlib is heavy here)
+        except OSError:
+            os.makedirs(path, exist_ok=True)  # noqa: PTH103 (as above)
         return path
 
     def members(self, instance_id: str) -> list[int] | None:

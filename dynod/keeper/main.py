@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from dynod.keeper import cgroups, processes
-from dynod.keeper.features import Features, become_subreaper, detect
+from dynod.keeper.features import Features, become_subreaper, detect, give_back_memory
 from dynod.keeper.notify import Notifier
 from dynod.keeper.protocol import (
     VERSION,
@@ -55,13 +55,13 @@ from dynod.keeper.protocol import (
     Stored,
     Welcome,
 )
-from dynod.keeper.spawn import SpawnRefusedError, spawn
+from dynod.keeper.spawn import CAUGHT, SpawnRefusedError, spawn
 
 SWEEP_S = 0.05  # between rounds of SIGKILL while processes are still being forked, or where no SIGCHLD tells
 LOOKS = 10  # at the process table, one after the other, before the keeper turns to other things
 OVERSLEPT_S = 1.0  # dynod itself was stopped (Ctrl-Z) or the machine slept: the core had no chance to beat
 EX_SOFTWARE = 70  # sysexits(3)
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+SIGNALS = tuple(each for each in CAUGHT if each != signal.SIGCHLD)
 # -P: the folder that `dynod up` runs in is the app's; its modules must not stand in for the core's.
 CORE = (sys.executable, "-P", "-m", "dynod.daemon")
 OPEN_MAX = 10_240  # the most descriptors that macOS gives where its limit says "unlimited"
@@ -155,10 +155,10 @@ class Keeper:
             os.set_blocking(fd, False)
         self._poll.register(self._wakeup, select.POLLIN)
         signal.set_wakeup_fd(wakeup_end, warn_on_full_buffer=False)
-        for number in (*SIGNALS, signal.SIGCHLD):
+        for number in CAUGHT:
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup(1)
                 signal.signal(number, lambda *_: None)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (*SIGNALS, signal.SIGCHLD))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, CAUGHT)
         # Where orphans of dynos are found: here, or anywhere.
         self._adopter = os.getpid() if features.subreaper else None
         if features.subreaper:
@@ -378,6 +378,7 @@ class Keeper:
                 core.ready = self._ever_ready = True
                 core.last_beat = time.monotonic()
                 self._notifier.send("READY=1")
+                give_back_memory()  # of the imports, and of the snapshot: with nothing else to do just now
             case Notify(text):
                 self._notifier.send(text)
             case Spawn():
@@ -449,8 +450,7 @@ class Keeper:
         terminal = _terminal_size(request)
         instance = self._instances.get(request.id)
         if instance is None:
-            kept = sum(len(each.ends) for each in self._instances.values())
-            if 2 * kept + SPARE_FDS > self._most_fds:  # each once more, for the next core
+            if self._is_full():
                 self._send(core, SpawnFailed(request.id, errno.EMFILE, "pipe"))
                 return
             try:
@@ -472,6 +472,10 @@ class Keeper:
                 return
             instance = self._instances[request.id] = _Instance(request, started.pid, started.ends)
         self._send(core, Spawned(instance.id, instance.pid, instance.started_at), instance.ends)
+
+    def _is_full(self) -> bool:
+        """Whether another instance would leave too few descriptors: each of them once more, for the next core."""
+        return 2 * sum(len(each.ends) for each in self._instances.values()) + SPARE_FDS > self._most_fds
 
     def _make_group(self, id_: str) -> str | None:
         """Without one, as where the machine has too many, the process table tells whose a process is."""
