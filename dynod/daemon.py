@@ -6,6 +6,7 @@ ready (ARCHITECTURE.md, "Keeper and core").
 
 import asyncio
 import faulthandler
+import gc
 import os
 import signal
 import sys
@@ -49,15 +50,26 @@ class Verb(Protocol):
 
 
 def _verb(options: UpOptions | ServeOptions, keeper: KeeperClient, snapshot: Snapshot) -> Verb:
-    """Each verb's parts are imported only where it runs: `up` needs no database, `serve` no terminal."""
+    """Each verb's parts are imported only where it runs: `up` needs no database, `serve` no terminal.
+
+    Without a garbage collector meanwhile, and with what is there then left out of it for good: the imports make 56,000
+    objects and no garbage to speak of. A core is ready after 0.49 s of CPU in place of 0.63 s, and a full collection,
+    while every request waits, no longer walks over them for 17 ms (gc.collect after the imports, without freeze).
+    """
     features = detect(os.environ)
+    gc.disable()
+    verb: Verb
     if isinstance(options, UpOptions):
         from dynod.up import Up  # noqa: PLC0415 (see above)
 
-        return Up(options, keeper, snapshot, features)
-    from dynod.serve import Serve  # noqa: PLC0415 (see above)
+        verb = Up(options, keeper, snapshot, features)
+    else:
+        from dynod.serve import Serve  # noqa: PLC0415 (see above)
 
-    return Serve(options, keeper, snapshot, features)
+        verb = Serve(options, keeper, snapshot, features)
+    gc.freeze()
+    gc.enable()
+    return verb
 
 
 def main(arguments: Sequence[str]) -> int:

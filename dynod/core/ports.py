@@ -45,7 +45,8 @@ class PortAllotment:
 
         None when every port is in use, by dynos or by strangers.
         """
-        for port in self.candidates():
+        for _ in range(len(self._free)):
+            port: int = next(iter(self._free))  # no snapshot of ten thousand for the first one: 35 µs a start
             if is_free(port):
                 self.take(port)
                 return port

@@ -674,7 +674,8 @@ class Slot:
             if not silently:
                 self._say(f"State changed from {was} to {self.state}")
         self._keep()
-        self._attendant.state_changed()
+        if self.web:  # no other dyno means anything to a request, and looking at all web dynos for each would be O(n²)
+            self._attendant.state_changed()
 
     def _keep(self) -> None:
         """Note everything for the next core, in one message: no state of half a transition can be read from it."""

@@ -206,13 +206,15 @@ class Supervisor:
         """Tell the router what the web dynos mean for a request that comes now."""
         if self._quantities is None:
             return
-        web = self._of_type(WEB)
         serving = any(
             instance.in_pool and instance.address is not None and instance.state is InstanceState.UP
             for instance in self._instances.values()
         )
-        states = [SlotState.STARTING if slot.is_about_to_start else slot.state for slot in web]
-        self._shared.traffic.condition(web_condition([SlotState.UP] if serving else states))
+        states = [SlotState.UP]  # while one serves, which is seen soon, nobody looks at hundreds of others
+        if not serving:
+            web = self._of_type(WEB)
+            states = [SlotState.STARTING if slot.is_about_to_start else slot.state for slot in web]
+        self._shared.traffic.condition(web_condition(states))
 
     # --- what attachments tell (Host) -------------------------------------------------------------------------------
 
