@@ -170,10 +170,12 @@ class Slot:
         self._changed.set()
 
     def stop(self, why: str) -> None:
-        """Stop the dyno and end the task."""
+        """Stop the dyno and end the task; a restart that was asked for is no more."""
         if self.wanted:
             self.wanted = False
             self.happened(why)
+            self.awaits_restart = self._restart_asked = False
+            self._restarted(up=False)
         self._changed.set()
 
     def want(self, why: str) -> None:
@@ -187,10 +189,14 @@ class Slot:
         """Restart the dyno, a web dyno without a gap; the future tells whether the new one came up.
 
         Asked again meanwhile, what boots is given up for one that starts after now. `word` is Heroku's for the cause,
-        and begins the lines about it.
+        and begins the lines about it. A dyno that is to stop, or has, is not restarted.
         """
         if self._restart is None:
             self._restart = asyncio.get_running_loop().create_future()
+        if not self.wanted:
+            never = self._restart
+            self._restarted(up=False)
+            return never
         if not self._restart_asked:
             self.happened(why)
         self._restart_word = word
@@ -310,6 +316,9 @@ class Slot:
         if replaces is None and self.state is not SlotState.STARTING:
             self._advance(SlotEvent.START, silently=self.state is SlotState.DOWN)
         self._leave_gate = await shared.gate.enter()
+        if not self.wanted and not self._one_off:
+            self._leave_gate()  # of hundreds that start, those that still wait for their turn need not
+            return None
         needs_port = not self.name.startswith(f"{RELEASE}.")
         port = shared.ports.take_first(shared.port_is_free) if needs_port else None
         if needs_port and port is None:
@@ -551,6 +560,9 @@ class Slot:
         while True:
             new = self._replacement or await self._start(replaces=old)
             if new is None:
+                if not self.wanted:
+                    await self._end(old, Ending.STOP)
+                    return
                 break
             ending = await self._come_up(new) if new.state is InstanceState.LAUNCHING else None
             if ending is None or ending is Ending.STOP:

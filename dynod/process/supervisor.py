@@ -269,10 +269,12 @@ class Supervisor:
         instance.kill_said = True
         self._shared.placement.set_state(instance.id, instance.note())
         if not instance.hastened:
+            slot = self._slots.get(instance.name)
+            number = slot.command.stop.signal if slot is not None else signal.SIGTERM
             self._shared.journal.platform(
                 instance.name,
                 "Error R12 (Exit timeout) -> At least one process failed to exit within "
-                f"{instance.grace_s:.0f} seconds of SIGTERM",
+                f"{instance.grace_s:g} seconds of {signal.Signals(number).name}",
             )
         self._shared.journal.platform(instance.name, "Stopping remaining processes with SIGKILL")
 

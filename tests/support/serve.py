@@ -206,7 +206,7 @@ def _read(segment: Path) -> bytes:
 
 
 def _update(change: str) -> dict[str, str]:
-    match = re.fullmatch(r"([\w-]+)=?([+-]?\d+)(?::(.+))?", change)
+    match = re.fullmatch(r"([\w-]+?)=?([+-]?\d+)(?::(.+))?", change)
     assert match is not None, change
     update = {"type": match[1], "quantity": match[2]}
     return {**update, "size": match[3]} if match[3] else update
