@@ -40,11 +40,13 @@ VERBS: Final[Mapping[str, Verb]] = {
     "drains:add": Verb(module="dynod.cli.drains", attribute="add", line="Send an app's log somewhere, from now on."),
     "drains:remove": Verb(module="dynod.cli.drains", attribute="remove", line="Send an app's log there no more."),
     "drains:test": Verb(module="dynod.cli.drains", attribute="test", line="Send one message to a drain, and say how."),
+    "run": Verb(module="dynod.cli.run", line="Run a command in a one-off dyno, here."),
+    "run:detached": Verb(
+        module="dynod.cli.run", attribute="detached", line="Run a command in a one-off dyno; output to the log."
+    ),
     "apps": Verb(module="dynod.cli.apps", attribute="apps", line="List the apps of this dynod."),
     "apps:info": Verb(module="dynod.cli.apps", attribute="info", line="Show an app."),
-    "apps:create": Verb(
-        module="dynod.cli.apps", attribute="create", line="Register an app from a folder."
-    ),
+    "apps:create": Verb(module="dynod.cli.apps", attribute="create", line="Register an app from a folder."),
     "apps:destroy": Verb(module="dynod.cli.apps", attribute="destroy", line="Stop an app and forget it."),
 }
 

@@ -25,6 +25,12 @@ class Session:
         self._app = app
         self._socket = socket
 
+    @property
+    def is_named(self) -> bool:
+        """Whether somebody has said which daemon or app is meant."""
+        named = ("DYNOD_SOCKET", "DYNOD_HOST", "DYNOD_APP")
+        return bool(self._app or self._socket or any(os.environ.get(name) for name in named))
+
     @cached_property
     def client(self) -> ApiClient:
         """The daemon. Raises NoDaemonError."""

@@ -15,7 +15,7 @@ import signal
 import socket
 from collections import deque
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -77,8 +77,7 @@ async def attach(request: web.Request) -> web.StreamResponse:
         raise ConnectionResetError
     if (window := _window(request.headers.get("Window-Size", ""))) is not None:
         attachment.resize(*window)
-    assert isinstance(transport, asyncio.ReadTransport)  # noqa: S101 (a stream's)
-    transport.pause_reading()
+    cast("asyncio.ReadTransport", transport).pause_reading()  # uvloop's is one, and does not inherit from it
     with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as own:
         session = Session(own, attachment)
         await session.run()

@@ -9,9 +9,10 @@ import http.client
 import json
 import socket
 from collections.abc import Iterator, Mapping
-from typing import Final, cast
+from typing import Final, NoReturn, cast
 from urllib.parse import quote, urlsplit
 
+from dynod.core.attach_frame import UPGRADE
 from dynod.errors import DynodError
 from dynod.platform_api.finding import START_ONE, Daemon, NoDaemonError
 from dynod.platform_api.schema import App, DrainTest, Dyno, DynoSize, Formation, LogDrain, LogSession
@@ -20,6 +21,7 @@ ACCEPT: Final = "application/vnd.heroku+json; version=3"
 TIMEOUT_S: Final = 30.0  # everything that takes longer is answered as begun
 STOP_TIMEOUT_S: Final = 900.0  # an app's last dyno may take its whole grace, which is the app's to choose
 WHOLE_PAGE: Final = 1000
+LONGEST_REFUSAL: Final = 65_536  # bytes to read at once
 FIRST_REFUSAL: Final = 400  # status
 CUT_SHORT: Final = "cut_short"  # of an ApiError: an answer began, or was under way, and did not come whole
 STREAM_BYTES: Final = 64 * 1024
@@ -97,6 +99,64 @@ class ApiClient:
     def dyno(self, app: str, name: str) -> Dyno:
         """One dyno."""
         return cast("Dyno", self._send("GET", _path("apps", app, "dynos", name)))
+
+    def run_dyno(
+        self,
+        app: str,
+        command: str,
+        *,
+        environment: Mapping[str, str],
+        attach: bool,
+        terminal: bool,
+        size: str | None = None,
+        process_type: str | None = None,
+        time_to_live_s: int | None = None,
+    ) -> Dyno:
+        """Run a command in a one-off dyno; with `attach` it begins when `attach` has been called with its address."""
+        body = {
+            "attach": attach,
+            "command": command,
+            "env": dict(environment),
+            "force_no_tty": None if terminal else True,
+            "size": size,
+            "type": process_type,
+            "time_to_live": time_to_live_s,
+        }
+        return cast("Dyno", self._send("POST", _path("apps", app, "dynos"), body))
+
+    def attach(self, url: str, window: tuple[int, int] | None) -> tuple[socket.socket, bytes]:
+        """A session with a dyno, on a connection of its own: that, and what has come already. `window`: rows, columns.
+
+        Raises NoDaemonError, ApiError.
+        """
+        opening = UnixConnection(self.daemon.socket, TIMEOUT_S)
+        try:
+            opening.connect()
+        except OSError as error:
+            raise _unreachable(self.daemon, error) from error
+        connection = opening.sock
+        try:
+            size = f"Window-Size: {window[0]}x{window[1]}\r\n" if window is not None else ""
+            connection.sendall(
+                f"GET {url.removeprefix('unix:')} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
+                f"Upgrade: {UPGRADE}\r\n{size}\r\n".encode("ascii")
+            )
+            head, rest = _head(connection)
+            if head.startswith(b"HTTP/1.1 101 "):
+                connection.settimeout(None)
+                return connection, rest
+            while not _is_whole(rest) and (data := connection.recv(LONGEST_REFUSAL)):
+                rest += data
+            _refuse_session(int(head.split(b" ", 2)[1]), rest)
+        except TimeoutError as error:
+            connection.close()
+            raise NoDaemonError(f"dynod does not answer on {self.daemon.socket} ({TIMEOUT_S:.0f} s)") from error
+        except (OSError, ValueError, IndexError) as error:
+            connection.close()
+            raise ApiError("the connection was cut before the session began", code=CUT_SHORT, status=0) from error
+        except BaseException:
+            connection.close()
+            raise
 
     def sizes(self) -> list[DynoSize]:
         """Every dyno size."""
@@ -223,6 +283,31 @@ def _understood(status: int, content: bytes) -> object:
     refused = document if isinstance(document, dict) else {}
     message = str(refused.get("message", f"refused with status {status}"))
     raise ApiError(message, code=str(refused.get("id", "unknown")), status=status)
+
+
+def _refuse_session(status: int, content: bytes) -> NoReturn:
+    _understood(status, content)
+    raise ApiError("dynod speaks another language: is it dynod?", code="no_session", status=status)
+
+
+def _is_whole(document: bytes) -> bool:
+    try:
+        json.loads(document)
+    except ValueError:
+        return False
+    return True
+
+
+def _head(connection: socket.socket) -> tuple[bytes, bytes]:
+    """The head of an answer, and what came with it."""
+    seen = b""
+    while b"\r\n\r\n" not in seen:
+        data = connection.recv(LONGEST_REFUSAL)
+        if not data:
+            raise ConnectionResetError("cut short")
+        seen += data
+    head, _, rest = seen.partition(b"\r\n\r\n")
+    return head, rest
 
 
 def _path(*parts: str) -> str:

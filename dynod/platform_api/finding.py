@@ -44,7 +44,7 @@ def find_daemon(
             return Daemon(socket=value, source=source)
     if environ.get("DYNOD_HOST"):
         raise NoDaemonError("DYNOD_HOST: this dynod cannot reach other machines yet; unset it, or use --socket")
-    marked = _nearest_mark(folder)
+    marked = nearest_mark(folder)
     if marked is not None:
         return marked
     candidates = [system_socket]
@@ -56,7 +56,8 @@ def find_daemon(
     raise NoDaemonError(f"no dynod runs here: {START_ONE}, or name the socket of another with --socket")
 
 
-def _nearest_mark(folder: Path) -> Daemon | None:
+def nearest_mark(folder: Path) -> Daemon | None:
+    """The `dynod up` of this folder, or of the nearest one above that has one. Raises NoDaemonError."""
     for above in (folder, *folder.parents):
         path = above / MARK
         try:

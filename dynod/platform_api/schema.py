@@ -57,6 +57,7 @@ class Dyno(TypedDict):
     size: str
     state: str
     updated_at: str
+    attach_url: str | None
     dynod: DynoExtras
 
 
