@@ -41,6 +41,7 @@ imports: .venv/.installed-dev ## who may import whom
 clean: ## remove all that the other targets made
 	rm -rf .venv config/examples/*/.venv config/examples/*/node_modules tests/toys/node/node_modules
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf tests/.rsyslog
 	rm -f config/examples/django/db.sqlite3*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -67,10 +68,12 @@ $(EXAMPLE)/.venv/.installed: .venv/.made $(EXAMPLE)/requirements.txt
 	$(EXAMPLE)/.venv/bin/python -m pip --disable-pip-version-check install --quiet -r $(EXAMPLE)/requirements.txt
 	@touch $@
 
-# Only tests need these: npm for the Node stacks, curl for README's tour. As root on Debian, what is missing is
-# installed; otherwise the tests that need it say that they are skipped (in CI they fail).
+# Only tests need these: npm for the Node stacks, curl for README's tour, openssl for certificates, syslog-ng to receive
+# logs. As root on Debian, what is missing is installed; otherwise the tests that need it say that they are skipped (in
+# CI they fail). rsyslog cannot be installed beside syslog-ng, and is unpacked into a folder of the clone.
 test-tools:
-	@missing=; for tool in npm curl; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	@missing=; for tool in npm curl openssl syslog-ng; do \
+	  command -v $$tool >/dev/null || missing="$$missing $$(echo $$tool | sed s/syslog-ng/syslog-ng-core/)"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "Installing what tests need and this machine lacks:$$missing (with apt-get, as you are root)"; \
@@ -81,6 +84,14 @@ test-tools:
 	fi
 	@if command -v npm >/dev/null; then \
 	  $(MAKE) --no-print-directory tests/toys/node/node_modules/.installed config/examples/express/node_modules/.installed; fi
+	@if command -v apt-get >/dev/null && command -v dpkg >/dev/null; then \
+	  $(MAKE) --no-print-directory tests/.rsyslog/.unpacked || echo "No rsyslog: its tests will be skipped"; fi
+
+tests/.rsyslog/.unpacked:
+	rm -rf tests/.rsyslog && mkdir tests/.rsyslog
+	cd tests/.rsyslog && apt-get -qq download rsyslog rsyslog-openssl libestr0 libfastjson4 liblognorm5
+	cd tests/.rsyslog && for package in *.deb; do dpkg -x $$package . || exit 1; done && rm *.deb
+	@touch $@
 
 %/node_modules/.installed: %/package.json %/package-lock.json
 	cd $* && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error

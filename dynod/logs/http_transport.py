@@ -5,6 +5,7 @@ the same id whenever it is posted again.
 """
 
 import asyncio
+import base64
 import ssl
 from collections.abc import Callable
 from http import HTTPStatus
@@ -31,17 +32,27 @@ MakeContext = Callable[[], ssl.SSLContext]
 class HttpTransport:
     """Made without a loop; connects when there is something to send."""
 
-    def __init__(self, url: DrainUrl, *, token: str, make_context: MakeContext = ssl.create_default_context) -> None:
+    def __init__(
+        self,
+        url: DrainUrl,
+        *,
+        token: str,
+        make_context: MakeContext = ssl.create_default_context,
+        connect_s: float = CONNECT_S,
+        request_s: float = REQUEST_S,
+    ) -> None:
         self._url = URL(url.target, encoded=True)
         self._tls = url.tls
         self._make_context = make_context
+        self._connect_s = connect_s
+        self._request_s = request_s
         self._headers = {
             "Content-Type": CONTENT_TYPE,
             "Logplex-Drain-Token": token,
             "User-Agent": USER_AGENT,
         }
         if url.user or url.password:
-            self._headers["Authorization"] = aiohttp.BasicAuth(url.user, url.password, encoding="utf-8").encode()
+            self._headers["Authorization"] = f"Basic {base64.b64encode(f'{url.user}:{url.password}'.encode()).decode()}"
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, frame: Frame) -> Delivery:
@@ -65,14 +76,16 @@ class HttpTransport:
                 inner = error.certificate_error  # type: ignore[assignment]  # aiohttp says Exception; it is the TLS one
             distrusted = isinstance(inner, ssl.SSLCertVerificationError)
             return Delivery(outcome=Outcome.UNREACHABLE, error=describe(inner), distrusted=distrusted)
-        except (aiohttp.ServerDisconnectedError, ConnectionResetError):
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError):
             return CUT_SHORT
         except TimeoutError:
             await self._let_go()
-            return Delivery(outcome=Outcome.FAILED, error=f"no answer in {REQUEST_S:.0f} s")
+            return Delivery(outcome=Outcome.FAILED, error="no answer in time")
         except (aiohttp.ClientError, OSError, ValueError) as error:
             await self._let_go()
-            return Delivery(outcome=Outcome.FAILED, error=describe(error))
+            # aiohttp's messages quote the URL, with its query and all.
+            shown = "no HTTP in the answer" if isinstance(error, aiohttp.ClientError) else describe(error)
+            return Delivery(outcome=Outcome.FAILED, error=shown)
 
     async def _open(self) -> aiohttp.ClientSession:
         # Certificates are read from the disk.
@@ -80,7 +93,7 @@ class HttpTransport:
         connector = aiohttp.TCPConnector(limit=1, ssl=context, keepalive_timeout=IDLE_S)
         self._session = aiohttp.ClientSession(
             connector=connector,
-            timeout=aiohttp.ClientTimeout(total=CONNECT_S + REQUEST_S, connect=CONNECT_S),
+            timeout=aiohttp.ClientTimeout(total=self._connect_s + self._request_s, connect=self._connect_s),
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
         )

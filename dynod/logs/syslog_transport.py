@@ -6,7 +6,6 @@ can tell (Linux, SIOCOUTQ); else as with logplex. What was not acknowledged is s
 """
 
 import asyncio
-import contextlib
 import fcntl
 import socket
 import ssl
@@ -27,7 +26,8 @@ OLDEST_S: Final = 5 * 3600.0
 LOOK_S: Final = 0.001  # nothing tells when bytes are acknowledged: looked at after 1 ms, then less and less often
 LONGEST_LOOK_S: Final = 0.05
 CLOSE_S: Final = 1.0
-ESTABLISHED: Final = (1, 8)  # TCP_ESTABLISHED, and TCP_CLOSE_WAIT, where the receiver has only stopped sending
+ESTABLISHED: Final = 1  # TCP_INFO's states, tcp_states.h
+CLOSE_WAIT: Final = 8  # the receiver has closed its side
 
 MakeContext = Callable[[], ssl.SSLContext]
 
@@ -35,9 +35,18 @@ MakeContext = Callable[[], ssl.SSLContext]
 class SyslogTransport:
     """Made without a loop; connects when there is something to send."""
 
-    def __init__(self, url: DrainUrl, *, make_context: MakeContext = ssl.create_default_context) -> None:
+    def __init__(
+        self,
+        url: DrainUrl,
+        *,
+        make_context: MakeContext = ssl.create_default_context,
+        connect_s: float = CONNECT_S,
+        send_s: float = SEND_S,
+    ) -> None:
         self._url = url
         self._make_context = make_context
+        self._connect_s = connect_s
+        self._send_s = send_s
         self._context: ssl.SSLContext | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._reader: asyncio.StreamReader | None = None
@@ -50,7 +59,7 @@ class SyslogTransport:
             await self.close()
         if self._writer is None:
             try:
-                async with asyncio.timeout(CONNECT_S):
+                async with asyncio.timeout(self._connect_s):
                     await self._connect()
             except (OSError, ValueError) as error:  # TLS's errors and timeouts are OSErrors
                 distrusted = isinstance(error, ssl.SSLCertVerificationError)
@@ -73,9 +82,7 @@ class SyslogTransport:
         if writer is None:
             return
         writer.close()
-        with contextlib.suppress(OSError):
-            async with asyncio.timeout(CLOSE_S):
-                await writer.wait_closed()
+        await _gone(writer)
 
     async def _connect(self) -> None:
         context = None
@@ -95,22 +102,23 @@ class SyslogTransport:
         view = memoryview(data)
         while view:
             piece, view = view[: 64 * 1024], view[64 * 1024 :]
-            async with asyncio.timeout(SEND_S):
+            async with asyncio.timeout(self._send_s):
                 writer.write(piece)
                 await writer.drain()
         if connection is None or sys.platform != "linux":
             return
         look_s, left = LOOK_S, 1 << 62
-        deadline = asyncio.get_running_loop().time() + SEND_S
+        deadline = asyncio.get_running_loop().time() + self._send_s
         while True:
             unacknowledged = _unacknowledged(connection)
-            if not _is_established(connection):
+            # Of a connection that was reset nothing is unacknowledged either: its queue is gone.
+            if _state(connection) not in {ESTABLISHED, CLOSE_WAIT}:
                 raise ConnectionResetError
             if unacknowledged == 0:
                 return
             now = asyncio.get_running_loop().time()
             if unacknowledged < left:
-                left, deadline = unacknowledged, now + SEND_S
+                left, deadline = unacknowledged, now + self._send_s
             elif now >= deadline:
                 raise TimeoutError
             await asyncio.sleep(look_s)
@@ -120,9 +128,7 @@ class SyslogTransport:
         writer, self._writer, self._reader = self._writer, None, None
         if writer is not None:
             writer.transport.abort()
-            with contextlib.suppress(OSError):
-                async with asyncio.timeout(CLOSE_S):
-                    await writer.wait_closed()
+            await _gone(writer)
 
     def _is_used_up(self, now: float) -> bool:
         """Closed by the receiver, silent for so long that something between may have forgotten it, or old."""
@@ -132,9 +138,19 @@ class SyslogTransport:
             self._reader.at_eof()
             or self._reader.exception() is not None
             or self._writer.is_closing()
+            or _state(self._writer.get_extra_info("socket")) not in {None, ESTABLISHED}
             or now - self._sent_at > IDLE_S
             or now - self._connected_at > OLDEST_S
         )
+
+
+async def _gone(writer: asyncio.StreamWriter) -> None:
+    """Wait for the end of a connection; a peer that does not answer TLS's goodbye does not get for ever."""
+    try:
+        async with asyncio.timeout(CLOSE_S):
+            await writer.wait_closed()
+    except OSError:  # TimeoutError is one
+        writer.transport.abort()  # also uvloop's loop, closed with such a connection, would not end
 
 
 def _unacknowledged(connection: socket.socket) -> int:
@@ -144,6 +160,8 @@ def _unacknowledged(connection: socket.socket) -> int:
     return int(count)
 
 
-def _is_established(connection: socket.socket) -> bool:
-    """Of a connection that was reset nothing is unacknowledged either: its queue is gone."""
-    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] in ESTABLISHED
+def _state(connection: socket.socket | None) -> int | None:
+    """The TCP state; None where the system does not say."""
+    if connection is None or sys.platform != "linux":
+        return None
+    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
