@@ -72,8 +72,9 @@ $(EXAMPLE)/.venv/.installed: .venv/.made $(EXAMPLE)/requirements.txt
 # logs. As root on Debian, what is missing is installed; otherwise the tests that need it say that they are skipped (in
 # CI they fail). rsyslog cannot be installed beside syslog-ng, and is unpacked into a folder of the clone.
 test-tools:
-	@missing=; for tool in npm curl openssl syslog-ng; do \
-	  command -v $$tool >/dev/null || missing="$$missing $$(echo $$tool | sed s/syslog-ng/syslog-ng-core/)"; done; \
+	@missing=; for tool in npm curl openssl nginx syslog-ng; do \
+	  PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || \
+	    missing="$$missing $$(echo $$tool | sed s/syslog-ng/syslog-ng-core/)"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "Installing what tests need and this machine lacks:$$missing (with apt-get, as you are root)"; \

@@ -356,7 +356,11 @@ class LocalPlacement:
         stop_signal: int,
         grace_s: float,
         state: str,
+        terminal: tuple[int, int] | None = None,
+        stdin: bool = False,
     ) -> Launched:
+        assert terminal is None
+        assert not stdin
         assert stop_signal == signal.SIGKILL
         assert grace_s == 0
         assert all(mark in [f"{key}={value}" for key, value in env.items()] for mark in marks)

@@ -13,9 +13,9 @@ from support.source_tree import REPOSITORY
 
 
 def program(name: str) -> str:
-    """The path of a program such as "curl"."""
-    found = shutil.which(name)
-    return _missing(f"{name} (make test-tools)") if found is None else found
+    """The path of a program such as "curl"; daemons are in sbin, which is not on everybody's PATH."""
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    return missing(f"{name} (make test-tools)") if found is None else found
 
 
 def node_folder(path: str) -> Path:
@@ -23,7 +23,7 @@ def node_folder(path: str) -> Path:
     program("node")
     folder = REPOSITORY / path
     if not (folder / "node_modules").is_dir():
-        _missing(f"{path}/node_modules (make test-tools)")
+        missing(f"{path}/node_modules (make test-tools)")
     return folder
 
 
@@ -31,11 +31,11 @@ def django_folder() -> Path:
     """The Django example, whose own virtual environment is made by `make demo` and `make test`."""
     folder = REPOSITORY / "config/examples/django"
     if not (folder / ".venv/bin/gunicorn").is_file():
-        _missing("config/examples/django/.venv (make config/examples/django/.venv/.installed)")
+        missing("config/examples/django/.venv (make config/examples/django/.venv/.installed)")
     return folder
 
 
-def _missing(what: str) -> str:
+def missing(what: str) -> str:
     if os.environ.get("CI"):
         pytest.fail(f"missing: {what}")
     pytest.skip(f"missing: {what}")

@@ -1,9 +1,7 @@
 """Behind a real nginx with TLS: scheme and client are believed because nginx is trusted, and only because of that."""
 
 import asyncio
-import os
 import re
-import shutil
 import ssl
 import sys
 from collections.abc import AsyncIterator
@@ -17,11 +15,14 @@ from integration.router.bench import ScriptedBackend, Wire, bench, closed_port, 
 from integration.router.test_peers import child, local
 
 from router import AppCondition
+from support import installed
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin") is None or shutil.which("openssl") is None,
-    reason="nginx or openssl is not installed",
-)
+
+@pytest.fixture(autouse=True)
+def tools() -> None:
+    installed.program("nginx")
+    installed.program("openssl")
+
 
 DJANGO = """
 from django.conf import settings
@@ -101,8 +102,7 @@ async def nginx(folder: Path, router: int) -> AsyncIterator[tuple[int, ssl.SSLCo
     )
     port = closed_port()
     (folder / "nginx.conf").write_text(nginx_config(folder, port, router))
-    program = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
-    assert program is not None
+    program = installed.program("nginx")
     process = await asyncio.create_subprocess_exec(
         *(program, "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "nginx.err"))
     )

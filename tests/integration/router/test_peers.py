@@ -5,7 +5,6 @@ import contextlib
 import hashlib
 import os
 import re
-import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -17,6 +16,7 @@ import websockets
 from integration.router.bench import APP, OK, ScriptedBackend, Wire, answering, bench, closed_port, on_loop
 
 from router import Backend
+from support import installed
 
 NODE_SERVER = """
 const http = require('http');
@@ -148,9 +148,9 @@ async def test_an_idle_tunnel_is_ended_with_h15() -> None:
             assert (await run.record()).code == "H15"
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
 @on_loop
 async def test_nodes_http_as_server_and_client() -> None:
+    installed.program("node")
     script = (
         "fetch(process.argv[1] + '/chunked', {method: 'POST', body: 'x'.repeat(100000)})"
         ".then(async (r) => console.log(r.status, (await r.text()).length, r.headers.get('x-seen')))"

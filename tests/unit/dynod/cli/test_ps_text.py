@@ -23,6 +23,7 @@ def dyno(
     process_type = name.rpartition(".")[0]
     return {
         "id": name,
+        "attach_url": None,
         "app": {"id": "1", "name": "shop"},
         "name": name,
         "type": process_type,
