@@ -333,6 +333,7 @@ class Launched(NamedTuple):
     pid: int
     started_at: float
     output: int
+    input: int | None = None
 
 
 @dataclass
@@ -399,6 +400,12 @@ class LocalPlacement:
 
     def put(self, key: str, value: str | None) -> None:
         raise AssertionError((key, value))
+
+    def send_signal(self, instance_id: str, number: int) -> None:
+        raise AssertionError((instance_id, number))
+
+    def end_input(self, instance_id: str) -> None:
+        raise AssertionError(instance_id)
 
 
 def descriptors() -> int:
