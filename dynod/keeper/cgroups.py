@@ -50,6 +50,13 @@ class Groups:
                 pids += [int(line) for line in _read(f"{folder}/cgroup.procs").split()]
         return pids if found else None
 
+    def is_surely_empty(self, instance_id: str) -> bool:
+        """Whether the kernel says that nothing lives in it or below it, and so never will; version 1 does not say."""
+        try:
+            return "populated 0" in _read(f"{self.path(instance_id)}/cgroup.events")
+        except OSError:
+            return False
+
     def kill(self, instance_id: str) -> None:
         """SIGKILL to every process of the group at once: nothing that is forked meanwhile escapes."""
         path = self.path(instance_id)
