@@ -1,0 +1,320 @@
+"""`dynod logs` and drains of the real `dynod serve` and `dynod up`: kills of the core, restarts, unkind receivers."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from support.app_folder import app_folder, toy
+from support.log_receivers import Certificates, HttpReceiver, Post, TcpReceiver, certificates, status, unframe
+from support.serve import Serve, ServedApp
+from support.up import Up, clean_environment, eventually
+
+pytestmark = pytest.mark.timeout(180)
+
+COUNT: Final = 20_000
+NUMBER: Final = re.compile(r"app\[?\s?(?:worker\.1)\]?:? (?:- )*number (\d+)$", re.MULTILINE)
+SECRET: Final = "hunter2-in-the-url"
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return certificates(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture
+def serve(tmp_path: Path, authority: Certificates) -> Iterator[Serve]:
+    with Serve(tmp_path / "state", env={"SSL_CERT_FILE": os.fspath(authority.authority)}) as running:
+        running.wait_until_ready()
+        yield running
+
+
+def counting(serve: Serve, parent: Path, count: int, pause_s: float = 0.005) -> ServedApp:
+    """An app with a worker, not yet running, that counts."""
+    procfile = {"worker": f"{toy('counts')} {count} {pause_s}"}
+    return serve.app(parent, "shop", procfile=procfile, quantities={"worker": 0})
+
+
+def numbers(text: str) -> list[int]:
+    return [int(found) for found in NUMBER.findall(text)]
+
+
+def of_messages(messages: list[bytes]) -> list[int]:
+    return numbers("".join(message.decode() for message in messages))
+
+
+def kill_cores(serve: Serve | Up, times: int, between: object) -> None:
+    core = serve.core_pid()
+    for _ in range(times):
+        assert callable(between)
+        between()
+        os.kill(core, signal.SIGKILL)
+        core = serve.core_pid(other_than=core)
+
+
+def drain_health(serve: Serve) -> list[dict[str, int]]:
+    return [drain["dynod"] for drain in json.loads(serve.done("drains", "--json").stdout)]
+
+
+# --- drains -----------------------------------------------------------------------------------------------------------
+
+
+def test_no_line_is_lost_to_drains_over_kills_of_the_core(
+    serve: Serve, tmp_path: Path, authority: Certificates
+) -> None:
+    """Numbered lines, an HTTPS and a syslog receiver, five kills: all arrive, none is dropped."""
+    shop = counting(serve, tmp_path, COUNT)
+    with HttpReceiver(context=authority.server()) as https, TcpReceiver() as tcp:
+        serve.done("drains:add", f"https://user:{SECRET}@localhost:{https.port}/logs")
+        serve.done("drains:add", f"syslog://localhost:{tcp.port}")
+        shop.scale("worker=1")
+        seen = 0
+
+        def some_more() -> None:
+            nonlocal seen
+            https.wait_for(lambda posts: len(posts) > seen + 3)
+            seen = len(https.posts)
+
+        kill_cores(serve, 5, some_more)
+        last = b"number %d\n" % (COUNT - 1)
+        https.wait_for(lambda posts: any(last in post.body for post in reversed(posts)), 60.0)
+        tcp.wait_for(lambda: last in tcp.data)
+        assert sorted(set(of_messages(https.messages))) == list(range(COUNT))
+        assert sorted(set(of_messages(unframe_whole(tcp)))) == list(range(COUNT))
+        for health in drain_health(serve):
+            assert health["dropped"] == 0
+    once = {post.headers["Logplex-Frame-Id"]: post for post in https.posts}
+    history = numbers("\n".join(shop.log()))
+    received = [number for post in once.values() for number in of_messages(post.messages)]
+    assert received == history[: len(received)], "what the history has, in its order"
+    assert SECRET not in serve.done("drains", "--json").stdout + serve.done("logs", "-n", "1500").stdout
+    assert SECRET not in str(serve.output)
+
+
+def unframe_whole(receiver: TcpReceiver) -> list[bytes]:
+    """Frames of all connections. One that a kill has cut is followed by the beginning of the next."""
+    found: list[bytes] = []
+    for piece in re.split(rb"(?=\b\d+ <\d+>1 )", receiver.data):
+        if piece:
+            length, _, rest = piece.partition(b" ")
+            if len(rest) == int(length):
+                found += unframe(piece)
+    return found
+
+
+def test_a_drain_goes_on_where_it_was_after_a_restart_of_dynod(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with HttpReceiver() as receiver:
+        port = receiver.port
+        with Serve(state) as serve:
+            shop = counting(serve, tmp_path, 1000)
+            serve.done("drains:add", f"http://localhost:{port}/logs")
+            shop.scale("worker=1")
+            shop.wait_for_log(r"number 999$")
+            receiver.wait_for(lambda posts: any(b"number 999\n" in post.body for post in posts))
+            mark = serve.mark
+    with Serve(state, mark=mark) as serve:  # nobody listens at the drain's address now
+        serve.wait_until_ready()
+        serve.known_app("shop").wait_for_log(r"number 999$", count=2)
+        with HttpReceiver(port=port) as again:
+            again.wait_for(lambda posts: any(b"number 999\n" in post.body for post in posts))
+            received = again.messages
+        assert of_messages(received) == list(range(1000))
+        assert not any(b"Error L10" in message for message in received)
+
+
+def test_a_certificate_that_is_not_trusted_is_named_in_the_log(serve: Serve, tmp_path: Path) -> None:
+    stranger = certificates(tmp_path / "stranger")
+    shop = counting(serve, tmp_path, 10)
+    with TcpReceiver(context=stranger.server()) as receiver:
+        serve.done("drains:add", f"syslog+tls://localhost:{receiver.port}")
+        shop.wait_for_log(
+            rf'^heroku\[logplex\]: Error L14 \(certificate validation\): error="bad certificate" '
+            rf'uri="syslog\+tls://localhost:{receiver.port}"$'
+        )
+        tested = serve.dynod("drains:test")
+        assert tested.returncode == 1
+        assert "not delivered: certificate: " in tested.stderr
+        assert receiver.data == b""
+
+
+def test_what_an_unkind_receiver_costs_is_told_to_it_alone(serve: Serve, tmp_path: Path) -> None:
+    def answer(number: int, _post: Post) -> bytes:
+        return status(400) if number <= 3 else status(200)
+
+    shop = counting(serve, tmp_path, 3000)
+    with HttpReceiver(answer) as unkind, HttpReceiver() as kind:
+        for receiver in (unkind, kind):
+            serve.done("drains:add", f"http://localhost:{receiver.port}/")
+        shop.scale("worker=1")
+        for receiver in (unkind, kind):
+            receiver.wait_for(lambda posts: any(b"number 2999\n" in post.body for post in posts))
+        health = {drain["url"]: drain["dynod"] for drain in json.loads(serve.done("drains", "--json").stdout)}
+        lost = health[f"http://localhost:{unkind.port}/"]["dropped"]
+        assert lost > 0
+        taken = [message for post in unkind.posts[3:] for message in post.messages]
+        told = [int(found) for found in re.findall(rb"Error L10 .*?: (\d+) messages dropped", b"".join(taken))]
+        refused = [message for post in unkind.posts[:3] for message in post.messages]
+        assert sum(told) == lost == sum(b"Error L10" not in message for message in refused)
+        assert b"Error L10" not in b"".join(kind.messages)
+        assert not any("Error L10" in line for line in shop.log())
+        assert set(of_messages(kind.messages)) == set(range(3000))
+
+
+def test_drains_are_added_listed_and_removed(serve: Serve, tmp_path: Path) -> None:
+    counting(serve, tmp_path, 10)
+    url = f"https://user:{SECRET}@logs.example.invalid/in?key={SECRET}"
+    assert serve.done("drains:add", url).stdout == (
+        "Successfully added drain https://***@logs.example.invalid/in?key=***\n"
+    )
+    (drain,) = json.loads(serve.done("drains", "--json").stdout)
+    assert re.fullmatch(r"d\.[0-9a-f-]{36}", drain["token"])
+    assert drain["addon"] is None
+    listed = serve.done("drains").stdout
+    assert listed.startswith(f"=== Drains\n\nhttps://***@logs.example.invalid/in?key=*** ({drain['token']})\n")
+    twice = serve.dynod("drains:add", url)
+    assert (twice.returncode, twice.stderr) == (1, "dynod: Url has already been taken\n")
+    for port in range(1, 5):
+        serve.done("drains:add", f"syslog://127.0.0.1:{port}")
+    sixth = serve.dynod("drains:add", "syslog://127.0.0.1:6")
+    assert (sixth.returncode, "maximum number of drains" in sixth.stderr) == (1, True)
+    bad = serve.dynod("drains:add", f"gopher://{SECRET}@x")
+    assert (bad.returncode, "Invalid drain destination" in bad.stderr, SECRET in bad.stderr) == (1, True, False)
+    for ref in (url, "syslog://127.0.0.1:1"):
+        serve.done("drains:remove", ref)
+    missing = serve.dynod("drains:remove", "syslog://127.0.0.1:1")
+    assert (missing.returncode, missing.stderr) == (1, "dynod: Couldn't find that log drain.\n")
+    assert len(drain_health(serve)) == 3
+
+
+def test_a_file_drain_writes_json_with_journalds_names(serve: Serve, tmp_path: Path) -> None:
+    shop = counting(serve, tmp_path, 3)
+    out = tmp_path / "out.json"
+    serve.done("drains:add", f"file://{out}?format=json")
+    shop.scale("worker=1")
+    lines = eventually(
+        lambda: found if (found := _json_numbers(out)) == [0, 1, 2] else None, what="three numbers in the file"
+    )
+    assert lines == [0, 1, 2]
+    first = json.loads(out.read_text().splitlines()[0])
+    assert first["DYNOD_APP"] == "shop"
+    assert first["__REALTIME_TIMESTAMP"].isdigit()
+
+
+def _json_numbers(path: Path) -> list[int]:
+    if not path.exists():
+        return []
+    messages = [json.loads(line)["MESSAGE"] for line in path.read_text().splitlines()]
+    return [int(message.split()[1]) for message in messages if message.startswith("number ")]
+
+
+# --- dynod logs -------------------------------------------------------------------------------------------------------
+
+
+def test_the_history_is_filtered_first_and_survives_kills_and_restarts(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with Serve(state) as serve:
+        shop = counting(serve, tmp_path, 3000)
+        shop.scale("worker=1")
+        shop.wait_for_log(r"number 2999$")
+        kill_cores(serve, 1, lambda: None)
+        assert numbers(serve.done("logs", "-n", "5").stdout)[-1:] in ([2999], [])
+        assert numbers(serve.done("logs", "-n", "3", "--grep", "number 100").stdout) == [1007, 1008, 1009]
+        assert numbers(serve.done("logs", "-n", "1500", "-p", "worker", "-s", "app").stdout) == list(range(1500, 3000))
+        mark = serve.mark
+    with Serve(state, mark=mark) as serve:
+        serve.wait_until_ready()
+        found = serve.done("logs", "--since", "1h", "-d", "worker.1", "-s", "app", "--until", "0s").stdout
+        assert numbers(found)[:3000] == list(range(3000))
+        as_json = [
+            json.loads(line) for line in serve.done("logs", "-n", "2", "--grep", "number", "--json").stdout.splitlines()
+        ]
+        assert {entry["source"] for entry in as_json} == {"app"}
+
+
+@pytest.mark.parametrize("daemon", ["serve", "up"])
+def test_a_tail_goes_on_over_a_kill_of_the_core(tmp_path: Path, daemon: str) -> None:
+    """In `serve` without a gap; in `up`, where the history dies with the core, with what comes from then on."""
+    if daemon == "serve":
+        with Serve(tmp_path / "state") as serve:
+            shop = counting(serve, tmp_path, 3000, pause_s=0.05)
+            shop.scale("worker=1")
+            found = _tail_over_a_kill(serve, {"DYNOD_SOCKET": str(serve.socket)}, tmp_path)
+        assert sorted(set(found)) == list(range(3000)), "a line may be there twice (contracts 3), and none is missing"
+    else:
+        folder = app_folder(tmp_path, procfile={"worker": f"{toy('counts')} 3000 0.05"})
+        with Up(folder) as up:
+            up.wait_until_up("worker.1")
+            found = _tail_over_a_kill(up, {**up._environment}, folder)
+        assert (found[0], found[-1]) == (0, 2999)
+
+
+def _tail_over_a_kill(running: Up, environment: dict[str, str], folder: Path) -> list[int]:
+    tail = subprocess.Popen(
+        [sys.executable, "-m", "dynod", "logs", "--tail", "--since", "1h", "-s", "app", "-p", "worker"],
+        env={**clean_environment(), **environment},
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    found: list[int] = []
+    killed = False
+    assert tail.stdout is not None
+    try:
+        core = running.core_pid()
+        for line in tail.stdout:
+            found += numbers(line)
+            if found and found[-1] > 500 and not killed:
+                killed = True
+                os.kill(core, signal.SIGKILL)
+            if found and found[-1] == 2999:
+                break
+    finally:
+        tail.kill()
+        tail.wait()
+        tail.stdout.close()
+    return found
+
+
+def test_a_tail_ends_with_the_daemon_and_has_its_last_line(tmp_path: Path) -> None:
+    with Serve(tmp_path / "state") as serve:
+        shop = counting(serve, tmp_path, 5)
+        shop.scale("worker=1")
+        shop.wait_for_log(r"number 4$")
+        with (tmp_path / "tail").open("wb") as out:
+            tail = subprocess.Popen(
+                [sys.executable, "-m", "dynod", "logs", "--tail"],
+                env={**clean_environment(), "DYNOD_SOCKET": str(serve.socket)},
+                cwd=tmp_path,
+                stdout=out,
+            )
+        eventually(lambda: "number 4" in (tmp_path / "tail").read_text() or None, what="the tail has begun")
+        assert serve.stop() == 0
+        assert tail.wait(30) == 0
+    assert "heroku[worker.1]: Process exited with status" in (tmp_path / "tail").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["-p", "web", "-d", "web.1"], 2, "exclude each other"),
+        (["--since", "yesterday"], 2, "--since: expected"),
+        (["--where", "status>fast"], 1, "expected a number"),
+        (["-t", "--until", "1h"], 2, "--tail has no end"),
+        (["-n", "2000"], 2, "2000"),
+        (["-s", "logplex"], 2, "logplex"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused(
+    serve: Serve, tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
+    counting(serve, tmp_path, 1)
+    refused = serve.dynod("logs", *arguments)
+    assert (refused.returncode, message in refused.stderr) == (code, True), refused.stderr
