@@ -1,5 +1,6 @@
 """`dynod logs` and drains of the real `dynod serve` and `dynod up`: kills of the core, restarts, unkind receivers."""
 
+import contextlib
 import json
 import os
 import re
@@ -9,9 +10,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import pytest
 
+from dynod.platform_api.client import UnixConnection
 from support.app_folder import app_folder, toy
 from support.log_receivers import Certificates, HttpReceiver, Post, TcpReceiver, certificates, status, unframe
 from support.serve import Serve, ServedApp
@@ -318,3 +321,96 @@ def test_what_cannot_be_asked_for_is_refused(
     counting(serve, tmp_path, 1)
     refused = serve.dynod("logs", *arguments)
     assert (refused.returncode, message in refused.stderr) == (code, True), refused.stderr
+
+
+# --- log sessions over the API, as Heroku's command line uses them ----------------------------------------------------
+
+
+def ask(serve: Serve, method: str, path: str, body: object = None, *, accept: str = "*/*") -> tuple[int, str, bytes]:
+    """Status, type and body of one request."""
+    connection = UnixConnection(str(serve.socket), 30.0)
+    with contextlib.closing(connection):
+        encoded = json.dumps(body) if body is not None else None
+        connection.request(method, path, body=encoded, headers={"Accept": accept})
+        answer = connection.getresponse()
+        return answer.status, answer.headers.get("Content-Type", ""), answer.read()
+
+
+def session_path(serve: Serve, **wanted: object) -> str:
+    status_code, _type, body = ask(serve, "POST", "/apps/shop/log-sessions", wanted)
+    assert status_code == 201, body
+    session = json.loads(body)
+    assert {"created_at", "id", "logplex_url", "updated_at"} == set(session)
+    return urlsplit(str(session["logplex_url"])).path
+
+
+def test_a_session_is_text_or_server_sent_events_and_is_opened_once(serve: Serve, tmp_path: Path) -> None:
+    shop = serve.app(tmp_path, "shop", procfile={"worker": toy("binary")}, quantities={"worker": 0})
+    shop.scale("worker=1")
+    shop.wait_for_log("täglich")
+    path = session_path(serve, dyno="worker.1", source="app", lines=1500)
+    code, kind, plain = ask(serve, "GET", path)
+    assert (code, kind) == (200, "text/plain; charset=utf-8")
+    assert ask(serve, "GET", path)[0] == 404
+    assert b"\xff" in plain or b"\x80" in plain, "bytes are as the dyno wrote them"
+    path = session_path(serve, dyno="worker", source="app", lines=1500)
+    code, kind, events = ask(serve, "GET", path, accept="text/event-stream")
+    assert (code, kind) == (200, "text/event-stream; charset=utf-8")
+    shown = events.decode()  # UTF-8, whatever the dyno wrote
+    data = [line.removeprefix("data: ") for line in shown.split("\n") if line]
+    assert all(line.startswith("data: ") for line in shown.split("\n") if line)
+    assert len(data) >= plain.count(b"\n") > 0
+    assert all(" app[worker.1]: " in line for line in data)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "code"),
+    [
+        ({"lines": 1501}, 422),
+        ({"lines": -1}, 422),
+        ({"lines": "many"}, 422),
+        ({"source": "logplex"}, 422),
+        ({"dyno": "web.1", "type": "web"}, 422),
+        ({"dynod": {"where": "status>fast"}}, 422),
+        ({"unknown": True}, 201),
+        ({}, 201),
+    ],
+)
+def test_a_session_that_makes_no_sense_is_refused(
+    serve: Serve, tmp_path: Path, wanted: dict[str, object], code: int
+) -> None:
+    counting(serve, tmp_path, 1)
+    assert ask(serve, "POST", "/apps/shop/log-sessions", wanted)[0] == code
+    assert ask(serve, "POST", "/apps/other/log-sessions", wanted)[0] == 404
+
+
+def test_router_lines_are_found_by_their_fields(serve: Serve, tmp_path: Path) -> None:
+    shop = serve.app(tmp_path, "shop", procfile={"web": toy("web_server")})
+    shop.wait_until_up("web.1")
+    assert shop.get("/").status == 200
+    shop.wait_for_log(r"heroku\[router\]: at=info .* status=200")
+    assert " status=200 " in serve.done("logs", "--where", "status=200 service<1m").stdout
+    assert serve.done("logs", "--where", "status>=500").stdout == ""
+
+
+def test_a_slow_tail_is_told_how_many_lines_it_has_lost(serve: Serve, tmp_path: Path) -> None:
+    shop = counting(serve, tmp_path, 60_000, pause_s=0.0)
+    path = session_path(serve, tail=True, lines=0)
+    connection = UnixConnection(str(serve.socket), 30.0)
+    with contextlib.closing(connection):
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        shop.scale("worker=1")
+        shop.wait_for_log(r"number 59999$", timeout_s=60.0)
+        read = b""
+        while b"number 59999\n" not in read:  # only now is anything read
+            read += answer.read1(1 << 16)
+    told = re.findall(
+        r"heroku\[logplex\]: Error L11 \(Tail buffer overflow\) -> This tail session dropped (\d+) messages since ",
+        read.decode(),
+    )
+    assert told
+    found = numbers(read.decode())
+    assert found == sorted(found)
+    platform_lines = 2  # what the platform said meanwhile may be among the lost
+    assert abs(len(found) + sum(map(int, told)) - 60_000) <= platform_lines + 2
