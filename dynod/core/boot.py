@@ -71,7 +71,7 @@ def judge(
         return PortTaken()
     if elapsed_s >= timeout_s:
         return TimedOut()
-    if own and elapsed_s >= WRONG_PORT_AFTER_S:
+    if own and elapsed_s >= min(WRONG_PORT_AFTER_S, timeout_s / 2):  # said before the time is up, however short
         return ElsewhereOnly(tuple(sorted(own)))
     return Waiting()
 

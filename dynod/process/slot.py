@@ -584,6 +584,9 @@ class Slot:
                 break
         self._say(f"{self.name} goes on with its old process: the new one did not come up")
         self.happened("restart failed, old process kept")
+        if cycle_s := self.command.rules.cycle_s:
+            old.cycle_at = asyncio.get_running_loop().time() + cycle_s  # tried again then, and not never
+            self._shared.placement.set_state(old.id, old.note())
         self._advance(SlotEvent.READY)
         self._restarted(up=False)
 

@@ -90,6 +90,7 @@ class World:
         restart: RestartPolicy = POLICIES["ladder"],
         draw: float = 0.5,
         width: int = 100,
+        cycle_s: float = 0.0,
     ) -> None:
         """`behaviours`: by process type, those of its first, second … launch; the last one is that of all later."""
         self.behaviours = behaviours
@@ -106,7 +107,7 @@ class World:
         self.supervisor: Supervisor
         self.now = 0.0
         self._core_lives = False
-        self._rules = Rules(restart=restart, enforce=strict)
+        self._rules = Rules(restart=restart, enforce=strict, cycle_s=cycle_s)
         self._draw = draw
         self._width = width
 
