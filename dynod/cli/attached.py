@@ -112,20 +112,28 @@ class Attached:
             wanted.append(0)
         ready = select.select(wanted, [], [])[0]
         try:
-            if wakeup in ready:
-                self._signalled(os.read(wakeup, 64))
-            if connection in ready:
-                data = self._socket.recv(READ_BYTES)
-                if not data:
-                    raise ConnectionResetError
-                self._take(data)
-            if 0 in ready and self._exit is None:
-                self._type()
-        except OSError:
-            if self._exit is None:
-                self._reconnect()
+            try:
+                if wakeup in ready:
+                    self._signalled(os.read(wakeup, 64))
+                if connection in ready:
+                    self._receive(self._socket)
+                if 0 in ready and self._exit is None:
+                    self._type()
+            except OSError:
+                with contextlib.suppress(OSError):  # its last words, which may have come while we were sending
+                    while self._exit is None:
+                        self._receive(self._socket)
+                if self._exit is None:
+                    self._reconnect()
         except FrameError as error:
             raise LostError(f"dynod speaks another language ({error})") from error
+
+    def _receive(self, connection: socket.socket) -> None:
+        """Raises OSError at the end of the connection, and where nothing is there."""
+        data = connection.recv(READ_BYTES, socket.MSG_DONTWAIT)
+        if not data:
+            raise ConnectionResetError
+        self._take(data)
 
     def _take(self, data: bytes) -> None:
         for frame in self._reader.feed(data):
