@@ -1,0 +1,76 @@
+"""What `dynod serve` makes of an app's folder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from dynod.errors import AppFolderError
+from dynod.kept_notes import from_note, to_note
+from dynod.serve_plan import ServePlan, empty_plan, make_serve_plan
+from dynod.settings import Settings
+from support.app_folder import app_folder
+
+PROCFILE = {"web": "sleep 1", "worker": "sleep 2", "release": "true"}
+
+
+def plan_of(parent: Path, *, app_json: Mapping[str, object] | None = None) -> ServePlan:
+    return make_serve_plan("shop", app_folder(parent, procfile=PROCFILE, app_json=app_json))
+
+
+def test_a_new_app_has_one_web_dyno_and_no_other(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    assert plan.types == ["web", "worker"]
+    assert {name: plan.first_quantity(name) for name in plan.types} == {"web": 1, "worker": 0}
+
+
+def test_app_json_says_otherwise(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, app_json={"formation": {"web": {"quantity": 0}, "worker": {"quantity": 3}}})
+    assert {name: plan.first_quantity(name) for name in plan.types} == {"web": 0, "worker": 3}
+
+
+def test_the_environment_is_built_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OF_THE_DAEMON", "x")
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    plan = plan_of(tmp_path, app_json={"env": {"KEY": {"value": "v"}, "PORT": {"value": "1"}}})
+    (tmp_path / "app" / ".env").write_text("LAPTOP=1\n")
+    environment = plan.environment("web.1", 20_001)
+    assert environment["KEY"] == "v"
+    assert (environment["DYNO"], environment["PORT"]) == ("web.1", "20001")
+    assert not {"OF_THE_DAEMON", "PYTHONPATH", "LAPTOP"} & set(environment)
+
+
+def test_a_secret_is_made_once_and_kept(tmp_path: Path) -> None:
+    """The next core goes by what was kept: not by a folder that has changed, nor by another secret."""
+    plan = plan_of(tmp_path, app_json={"env": {"SECRET": {"generator": "secret"}}})
+    kept = from_note(to_note(plan), ServePlan)
+    assert kept == plan
+    assert len(kept.environment("web.1", 20_001)["SECRET"]) == 64
+
+
+def test_every_fault_is_reported(tmp_path: Path) -> None:
+    folder = app_folder(
+        tmp_path,
+        procfile="web: no-such-program-anywhere\nworker sleep 1\n",
+        app_json={"env": {"NEEDED": {"required": True}}},
+    )
+    with pytest.raises(AppFolderError) as refused:
+        make_serve_plan("shop", folder)
+    for part in ("Procfile line 2", "NEEDED"):
+        assert part in str(refused.value)
+
+
+def test_rules_are_the_settings_for_its_type(tmp_path: Path) -> None:
+    settings = Settings()
+    plan = plan_of(tmp_path)
+    rules = settings.dyno_rules("worker", rows={"grace_s": "7", "web.grace_s": "9", "stop_signal": "SIGINT"})
+    command = plan.command("worker", rules)
+    assert (command.stop.grace_s, command.stop.signal) == (7.0, 2)
+    assert command.rules.enforce
+    assert command.shown == "sleep 2"
+
+
+def test_an_app_that_cannot_run_has_no_types() -> None:
+    plan = empty_plan("shop", "/nowhere")
+    assert plan.types == []
+    assert from_note(to_note(plan), ServePlan) == plan
