@@ -266,10 +266,24 @@ class Operations:
     def attachment(self, ref: str, dyno: str, secret: str) -> Attachment:
         """The other end of a dyno, for who knows its secret. Raises NotFoundError."""
         app = self._app(ref)
-        found = app.one_offs.attachment(dyno)
-        if found is None or not hmac.compare_digest(found.secret.encode(), secret.encode("utf-8", "surrogateescape")):
-            raise NotFoundError("Couldn't find that session: its dyno has ended.", "dyno")
-        return found
+        given = secret.encode("utf-8", "surrogateescape")
+        one_off = app.one_offs.attachment(dyno)
+        slots = [slot for slot in app.supervisor.slots if slot.name == dyno]
+        for found in [*([one_off] if one_off is not None else []), *(each for s in slots for each in s.attachments)]:
+            if hmac.compare_digest(found.secret.encode(), given) and not found.is_over:
+                return found
+        raise NotFoundError("Couldn't find that session: its dyno has ended.", "dyno")
+
+    def put_on_terminal(self, ref: str, dyno: str, window: tuple[int, int], *, by: str) -> DynoView:
+        """Restart a dyno of the formation on a terminal to attach to. Raises NotFoundError, InvalidError."""
+        app = self._app(ref)
+        slot = self._slot(app, dyno)
+        if self._host is not None:
+            raise InvalidError("Dynos have terminals in dynod up alone: use `dynod run` here.")
+        if _type_of(slot) in ONE_OFF:
+            raise InvalidError(f"{slot.name} is a one-off dyno, whose client is whoever has run it.")
+        attachment = app.supervisor.put_on_terminal(slot, Window(*window), f"put on a terminal by {by}")
+        return replace(_dyno_view(app, slot), secret=attachment.secret)
 
     def restart(self, ref: str, selector: str | None, *, by: str) -> None:
         """Restart one dyno (`web.1`), a process type (`web`) or all; one-off dynos only by name, and then they end.

@@ -44,6 +44,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "run:detached": Verb(
         module="dynod.cli.run", attribute="detached", line="Run a command in a one-off dyno; output to the log."
     ),
+    "attach": Verb(module="dynod.cli.attach", line="Put a dyno of dynod up on this terminal, for a debugger."),
     "apps": Verb(module="dynod.cli.apps", attribute="apps", line="List the apps of this dynod."),
     "apps:info": Verb(module="dynod.cli.apps", attribute="info", line="Show an app."),
     "apps:create": Verb(module="dynod.cli.apps", attribute="create", line="Register an app from a folder."),

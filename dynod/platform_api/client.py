@@ -124,6 +124,11 @@ class ApiClient:
         }
         return cast("Dyno", self._send("POST", _path("apps", app, "dynos"), body))
 
+    def put_on_terminal(self, app: str, dyno: str, window: tuple[int, int] | None) -> Dyno:
+        """Have a dyno restarted on a terminal, to `attach` to. `window`: rows, columns."""
+        body = {} if window is None else {"rows": window[0], "columns": window[1]}
+        return cast("Dyno", self._send("POST", f"{_path('apps', app, 'dynos', dyno)}/actions/attach", body))
+
     def attach(self, url: str, window: tuple[int, int] | None) -> tuple[socket.socket, bytes]:
         """A session with a dyno, on a connection of its own: that, and what has come already. `window`: rows, columns.
 

@@ -101,6 +101,22 @@ async def stop(request: web.Request) -> web.Response:
     return accepted()
 
 
+class TerminalSize(msgspec.Struct, frozen=True):
+    """The body of attach, dynod's own."""
+
+    rows: Annotated[int, msgspec.Meta(ge=1, le=MOST_CELLS)] = ROWS
+    columns: Annotated[int, msgspec.Meta(ge=1, le=MOST_CELLS)] = COLUMNS
+
+
+@routes.post("/apps/{app}/dynos/{dyno}/actions/attach")
+async def put_on_terminal(request: web.Request) -> web.Response:
+    """Restart a dyno on a terminal, unless it is on one, and say where to attach to it."""
+    body = await read_body(request, TerminalSize)
+    dyno = _dyno(request)
+    view = operations(request).put_on_terminal(dyno.app.id, dyno.name, (body.rows, body.columns), by=asker(request))
+    return answer(serializers.dyno(view))
+
+
 def _dyno(request: web.Request) -> DynoView:
     """The dyno itself, so that the name of a process type is not taken for all its dynos here. Raises NotFoundError."""
     return operations(request).dyno(request.match_info["app"], request.match_info["dyno"])

@@ -27,6 +27,7 @@ from dynod.core.log_frame import frame, last_line
 
 READ_BYTES: Final = 16 * 1024  # at a time: what a socket with room takes whole
 HANGUPS: Final = 3  # Heroku's R16: "three SIGHUPs at 5 s steps"
+SECRET_BYTES: Final = 24  # of randomness: nobody guesses it
 END_OF_FILE: Final = b"\x04"  # Ctrl-D: how a terminal says that its input has ended
 HANGUP: Final = "Client connection closed. Sending SIGHUP to all processes"
 R13: Final = "Error R13 (Attach error) -> Failed to attach to process"

@@ -12,13 +12,12 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from dynod.core.dyno_sizes import SIZES, UNSIZED, DynoSize
-from dynod.process.attachment import Attachment, Window
+from dynod.process.attachment import SECRET_BYTES, Attachment, Window
 from dynod.process.instance import Instance
 from dynod.process.slot import Command, Slot, Surroundings
 from dynod.process.supervisor import Supervisor
 
 KIND: Final = "run"
-SECRET_BYTES: Final = 24
 
 MakeCommand = Callable[[str, Mapping[str, str]], Command]  # a command line and its extra variables
 

@@ -163,6 +163,13 @@ class Slot:
         """A successor of its instance boots."""
         return self._replacement is not None
 
+    @property
+    def attachments(self) -> list[Attachment]:
+        """Where somebody may attach: of its next run, of the one that boots, of the one that runs."""
+        runs = (self.instance, self._replacement)
+        found = [self.attachment, *(run.attachment for run in runs if run is not None)]
+        return [each for each in found if each is not None and not each.is_over]
+
     # --- what others tell it ----------------------------------------------------------------------------------------
 
     def changed(self) -> None:
@@ -728,7 +735,9 @@ class Slot:
             self.restart(f"cycled after {self.command.rules.cycle_s:.0f} s", word="Cycling")
 
     def _silence_deadline(self, instance: Instance) -> float | None:
-        if instance.silence_said or instance.has_written or instance.up_since is None or self._one_off:
+        if instance.silence_said or instance.has_written or instance.up_since is None:
+            return None
+        if self._one_off or instance.attachment is not None:
             return None
         return instance.up_since + SILENT_AFTER_S
 

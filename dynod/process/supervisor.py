@@ -2,13 +2,14 @@
 
 import asyncio
 import random
+import secrets
 import signal
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import Final
 
 from dynod.core.dyno import InstanceEvent, InstanceState, SlotState, exit_status
 from dynod.core.serving import web_condition
-from dynod.process.attachment import Attachment
+from dynod.process.attachment import SECRET_BYTES, Attachment, Window
 from dynod.process.instance import Instance
 from dynod.process.slot import Command, Slot, Surroundings
 
@@ -108,6 +109,15 @@ class Supervisor:
             await self._roll(slots, why)
 
         self.in_background(work(self._to_restart(names)), "restart")
+
+    def put_on_terminal(self, slot: Slot, window: Window, why: str) -> Attachment:
+        """Restart the dyno on a terminal that somebody may attach to, unless it has one; its output is logged too."""
+        found = next((each for each in slot.attachments if each.window is not None), None)
+        if found is None:
+            secret = secrets.token_urlsafe(SECRET_BYTES)
+            found = slot.attachment = Attachment(slot.name, secret, window, self, self._shared.attach, stays=True)
+            self.restart_in_background([slot.name], why)
+        return found
 
     def _to_restart(self, names: Iterable[str]) -> list[Slot]:
         slots = [slot for name in names if (slot := self._slots.get(name)) is not None and slot.wanted]

@@ -374,6 +374,36 @@ def test_in_serve(tmp_path: Path) -> None:
             session.wait_for_line(r"^24 80")
 
 
+# --- a dyno of the formation -----------------------------------------------------------------------------------------
+
+SAYS_LINES = python(
+    "import os, signal, sys; print('tty', os.isatty(0), flush=True); "
+    "[print('got', line.strip(), flush=True) for line in sys.stdin]; signal.pause()"
+)
+
+
+def test_a_dyno_is_put_on_a_terminal_and_left_there(tmp_path: Path) -> None:
+    folder = app_folder(tmp_path, procfile={"worker": SAYS_LINES}, name="shop")
+    with Up(folder, port=0) as up:
+        up.wait_for_line(r"app\[worker\.1\]: tty False")
+        with AttachedRun(up, "worker.1", verb="attach", terminal=True) as session:
+            session.wait_for_line(r"^tty True")
+            session.type("hello\r")
+            session.wait_for_line(r"^got hello")
+            assert session.end("\x1d") == 0
+            assert session.attributes() == session.before
+        up.wait_for_line(r"app\[worker\.1\]: got hello$")
+        core = up.core_pid()
+        os.kill(core, signal.SIGKILL)
+        up.core_pid(other_than=core)
+        with AttachedRun(up, "worker.1", verb="attach", terminal=True) as session:
+            session.type("again\r")
+            session.wait_for_line(r"^got again")
+            assert session.end("\x1d") == 0
+        up.wait_for_line(r"app\[worker\.1\]: got again$")
+        assert platform_lines(up, "worker.1").count("Restarting") == 1
+
+
 # --- no dynod --------------------------------------------------------------------------------------------------------
 
 

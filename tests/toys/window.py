@@ -3,6 +3,7 @@
 import os
 import signal
 
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # sigwait(3) is not interrupted by what Python handles
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGWINCH})
 while True:
     size = os.get_terminal_size()
