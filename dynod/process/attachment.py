@@ -277,22 +277,22 @@ class Attachment:
         try:
             data = os.read(self._output, READ_BYTES)
         except BlockingIOError:
-            self._ended = self._status is not None
-            return
+            if self._status is None:
+                return
+            data = b""  # no process is left that could write more
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
             data = b""  # Linux: nobody has the terminal open any more
+        if data and self._client is not None:
+            self._client.send_output(data)
         if not data:
             self._ended = True
             self._log(last_line(self._line), b"")
-        else:
-            if self._client is not None:
-                self._client.send_output(data)
-            if self._logs:
-                text = self._line + data
-                lines, covered = frame(text)
-                self._log(lines, text[covered:])
+        elif self._logs:
+            text = self._line + data
+            lines, covered = frame(text)
+            self._log(lines, text[covered:])
         if self._status is None:
             self._look()
 
