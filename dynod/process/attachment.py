@@ -106,6 +106,7 @@ class Attachment:
         self._watches = False
         self._reads = False
         self._ended = False  # nobody can write any more, and everything is read
+        self._exited = False
         self._status: int | None = None  # no process is left
         self._done = asyncio.Event()
         self._pending = bytearray()  # input that the dyno has not taken
@@ -155,9 +156,17 @@ class Attachment:
         """How long before the launch somebody is waited for."""
         return self._rules.await_client_s
 
+    def exited(self) -> None:
+        """Its main process has ended; the others are being ended. Nobody hangs up on it any more."""
+        self._exited = True
+        if self._hung_up:
+            self._forgo()
+            self._look()
+
     async def finish(self, status: int) -> None:
         """No process is left: deliver what they wrote, then the status, to a client that may be on its way back."""
         self._status = status
+        self._exited = True
         if self._client is None and not self._logs:
             if self._hung_up:
                 self._forgo()
@@ -394,7 +403,7 @@ class Attachment:
         assert self._instance_id is not None  # noqa: S101 (nobody is missed before)
         await asyncio.sleep(self._rules.reconnect_s)
         for _ in range(HANGUPS):
-            if self._status is not None:
+            if self._exited:
                 break
             self._hung_up = True
             self._host.say(self.name, HANGUP)

@@ -258,6 +258,8 @@ class Supervisor:
                 instance.name, instance.attachment_note, self, self._shared.attach
             )
             instance.attachment.open(instance.id, output, stdin)
+            if instance.exit_code is not None:
+                instance.attachment.exited()
         else:
             self._shared.output.add(instance.id, instance.name, output, has_written=instance.has_written)
         self.attend(instance)
@@ -267,6 +269,8 @@ class Supervisor:
         if (instance := self._instances.get(instance_id)) is not None and instance.exit_code is None:
             instance.exit_code = exit_code
             instance.end_health()
+            if instance.attachment is not None:
+                instance.attachment.exited()
             instance.advance(InstanceEvent.EXITED)
             self._shared.traffic.leave(instance.id)
             self._wake(instance)

@@ -211,13 +211,21 @@ def test_ps_stop_ends_it(up: Up) -> None:
 
 
 @pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "pipes"])
-def test_a_client_that_goes_away_hangs_up(up: Up, terminal: bool) -> None:
-    with AttachedRun(up, toy("hangs_on", "leaves"), terminal=terminal) as session:
-        dyno = session.dyno
-        session.wait_for_line("ready")
-        session.send_signal(signal.SIGKILL)
-    up.wait_for_line(rf"heroku\[{dyno}\]: State changed from up to complete")
-    assert platform_lines(up, dyno)[3:] == [HANGUP, "Process exited with status 5", "State changed from up to complete"]
+@pytest.mark.parametrize("without", [{}, POSIX], ids=["linux", "posix"])
+def test_a_client_that_goes_away_hangs_up(tmp_path: Path, without: dict[str, str], *, terminal: bool) -> None:
+    """Between SIGHUPs there is Heroku's time: one is enough."""
+    with Up(folder_of(tmp_path), "worker", env={"DYNOD_DYNOS_RECONNECT_S": "0.1", **without}, port=0) as up:
+        up.wait_until_up("worker.1")
+        with AttachedRun(up, toy("hangs_on", "leaves"), terminal=terminal) as session:
+            dyno = session.dyno
+            session.wait_for_line("ready")
+            session.send_signal(signal.SIGKILL)
+        up.wait_for_line(rf"heroku\[{dyno}\]: State changed from up to complete")
+        assert platform_lines(up, dyno)[3:] == [
+            HANGUP,
+            "Process exited with status 5",
+            "State changed from up to complete",
+        ]
 
 
 @pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "pipes"])

@@ -131,6 +131,19 @@ def test_three_hangups_five_seconds_apart_then_it_is_detached() -> None:
     assert stage.logged == b"one\ntwo\n", "whole lines as they come, the half one at the end"
 
 
+def test_nobody_hangs_up_on_what_has_exited() -> None:
+    async def history(stage: Stage) -> None:
+        stage.open()
+        await asyncio.sleep(12)
+        os.write(stage.dyno_out, b"bye\n")
+        stage.attachment.exited()
+        await asyncio.sleep(100)
+        assert stage.logged == b"bye\n"
+        await stage.attachment.finish(129)
+
+    assert play(history).events == HEROKUS_WAY[:2]
+
+
 @pytest.mark.parametrize("back_after_s", [0.0, 9.9, 10.1, 24.0])
 def test_who_comes_back_is_missed_no_more(back_after_s: float) -> None:
     again = Somebody()
