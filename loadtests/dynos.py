@@ -302,7 +302,8 @@ def takeover(make: Make, given: argparse.Namespace) -> Figures:
             request = threads.submit(until_answered, lambda: _get(port))
             api = threads.submit(until_answered, lambda: _dynos(control))
         figures = {"request_ms": request.result(), "api_ms": api.result()}
-        return {**figures, "dynos_kept": len(run.tree.pids()[1])}
+        _keeper, core = keeper_and_core(run) or (0, 0)
+        return {**figures, "core_cpu_ms": 1000 * cpu_s(core), "dynos_kept": len(run.tree.pids()[1])}
 
 
 def rounds(make: Make, given: argparse.Namespace) -> Figures:
