@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "dynod.store": ("dynod.core", "dynod.errors"),
     "dynod.platform_api": ("dynod.operations", "dynod.app_logs", "dynod.core", "dynod.errors"),
     "dynod.app_folder": ("dynod.core", "dynod.errors"),
-    "dynod.routing": ("dynod.core", "dynod.errors", "router"),
+    "dynod.routing": ("dynod.core", "dynod.errors", "dynod.stderr", "router"),
     "dynod.cli": (
         "dynod.core",
         "dynod.errors",
