@@ -8,7 +8,8 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 EXAMPLE := config/examples/django
 UP_ARGS ?=
-PYTEST_ARGS ?=
+# Most integration tests wait for children; a file's tests stay together, since some share what is dear to make.
+PYTEST_ARGS ?= -n 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
