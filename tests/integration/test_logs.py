@@ -41,7 +41,7 @@ def serve(tmp_path: Path, authority: Certificates) -> Iterator[Serve]:
 
 def counting(serve: Serve, parent: Path, count: int, pause_s: float = 0.005) -> ServedApp:
     """An app with a worker, not yet running, that counts."""
-    procfile = {"worker": f"{toy('counts')} {count} {pause_s}"}
+    procfile = {"worker": f"{toy('counts_to')} {count} {pause_s}"}
     return serve.app(parent, "shop", procfile=procfile, quantities={"worker": 0})
 
 
@@ -252,7 +252,7 @@ def test_a_tail_goes_on_over_a_kill_of_the_core(tmp_path: Path, daemon: str) -> 
             found = _tail_over_a_kill(serve, {"DYNOD_SOCKET": str(serve.socket)}, tmp_path)
         assert sorted(set(found)) == list(range(3000)), "a line may be there twice (contracts 3), and none is missing"
     else:
-        folder = app_folder(tmp_path, procfile={"worker": f"{toy('counts')} 3000 0.05"})
+        folder = app_folder(tmp_path, procfile={"worker": f"{toy('counts_to')} 3000 0.05"})
         with Up(folder) as up:
             up.wait_until_up("worker.1")
             found = _tail_over_a_kill(up, {**up._environment}, folder)
