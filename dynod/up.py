@@ -291,7 +291,9 @@ class Up:
         """The first signal ends in order, a second one at once, and shows in the exit status."""
         self._signals += 1
         if self._signals == 1 and not self._ending.is_set():
-            say(f"{signal.Signals(number).name}: stopping (once more kills what is still running)", fresh_line=True)
+            name = signal.Signals(number).name
+            text = f"{name}: stopping (once more kills what is still running)"
+            say(text, fresh_line=number == signal.SIGINT)
             self._end(0)
         elif self._signals == 1:
             say(f"{signal.Signals(number).name}: stopping already (once more kills what is still running)")

@@ -116,7 +116,7 @@ def test_on_exit_stop_does_not_start_it_again_while_requests_are_in_flight(tmp_p
         request = OpenRequest(up, "/gate/gate")
         up.wait_for_line(r"request waits at gate")
         (folder / "job-gate").write_text("")
-        up.wait_for_line(r"^dynod: waiting for requests in flight$", stream="stderr")
+        up.wait_for_line(r"^dynod: waiting up to 30 s for ", stream="stderr")
         up.send_signal(signal.SIGINT)  # the first one only says what a second one would do
         up.wait_for_line(
             r"^dynod: SIGINT: stopping already \(once more kills what is still running\)$", stream="stderr"
@@ -164,7 +164,7 @@ def test_requests_in_flight_are_answered_before_any_dyno_is_told(tmp_path: Path,
         up.wait_for_line(
             rf"^dynod: {number.name}: stopping \(once more kills what is still running\)$", stream="stderr"
         )
-        up.wait_for_line(r"^dynod: waiting for requests in flight$", stream="stderr")
+        up.wait_for_line(r"^dynod: waiting up to 30 s for ", stream="stderr")
         with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", up.port)):
             pass
         assert not any("Stopping" in line.text for line in up.output.lines("stdout"))

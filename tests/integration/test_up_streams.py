@@ -135,7 +135,7 @@ def test_a_file_gets_the_full_form_while_the_rest_is_a_terminal(tmp_path: Path) 
     assert all(FULL.fullmatch(line) for line in lines), lines
     assert lines[-1].endswith("heroku[worker.1]: Process exited with status 0")
     assert [line.text for line in up.output.lines("terminal")] == [
-        "^Cdynod: SIGINT: stopping (once more kills what is still running)"
+        "^C\rdynod: SIGINT: stopping (once more kills what is still running)"
     ]
 
 

@@ -262,7 +262,7 @@ def test_on_exit_stop_keeps_its_status(tmp_path: Path) -> None:
         request = OpenRequest(up, "/gate/gate")
         up.wait_for_line(r"request waits at gate")
         (folder / "job-gate").write_text("")
-        up.wait_for_line(r"^dynod: waiting for requests in flight$", stream="stderr")
+        up.wait_for_line(r"^dynod: waiting up to 30 s for ", stream="stderr")
         kill_core(up)
         with pytest.raises((OSError, http.client.HTTPException)):
             request.answer()  # it dies with the core, and nobody waits for it any more
