@@ -32,6 +32,7 @@ def killed_writer(folder: Path, life_s: float, *, once_it_writes: bool) -> dict[
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=ENVIRONMENT,
+        bufsize=0,  # a buffer of readline's would keep from communicate() what was said right after the first line
     )
     assert child.stdout is not None
     first = child.stdout.readline() if once_it_writes else b""
