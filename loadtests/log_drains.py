@@ -102,7 +102,11 @@ class Daemon:
             stderr=(folder / "said").open("wb"),
         )
         wait_until(lambda: "control socket" in (folder / "said").read_text())
-        self.verb("apps:create", "shop", "--dir", str(app))
+        try:
+            self.verb("apps:create", "shop", "--dir", str(app))
+        except BaseException:
+            self.end()
+            raise
 
     def verb(self, *arguments: str) -> str:
         ended = subprocess.run(
