@@ -1,10 +1,10 @@
-"""Lines per second from a dyno's stdout to dynod's stdout, beside honcho's, in one run.
+"""Lines per second from a dyno's stdout to dynod's stdout, beside honcho's and foreman's, in one run.
 
-    python loadtests/log_pipeline.py [--honcho PATH] [--lines 2000000] [--rounds 3]      the pipeline, as a ratio
+    python loadtests/log_pipeline.py [--honcho PATH] [--foreman PATH] [--lines 2000000] [--rounds 3]
     python loadtests/log_pipeline.py --micro                                              framing and formatting alone
 
-A child (this file with --child) writes numbered lines of 60 bytes in large writes, as fast as it can; the pipeline's
-process (--pipeline) reads them from a pipe and writes Heroku's full form to its stdout, a file or a pipe. Rate: lines
+A child (this file with --child) writes numbered lines of 60 bytes in large writes, as fast as it can. `dynod up` runs
+it as its users would, keeper and all; the pipeline's process (--pipeline) is pump, stream and stdout alone. Rate: lines
 divided by the time that N lines take beyond the time that one line takes, so that starting up does not count; the CPU
 per line is that of the tool and of the child together.
 The output is checked: every line there, in order.
@@ -70,12 +70,16 @@ async def pipeline(lines: int) -> None:
 
 
 def command(tool: str, lines: int, folder: Path) -> list[str]:
-    """The command line that carries `lines` lines through `tool`; honcho's is a path."""
-    if tool == "dynod":
+    """The command line that carries `lines` lines through `tool`; another program's is a path."""
+    if tool == "pipeline":
         return [sys.executable, __file__, "--pipeline", "--lines", str(lines)]
     procfile = folder / "Procfile"
     procfile.write_text(f"web: exec {sys.executable} {Path(__file__).resolve()} --child --lines {lines}\n")
-    return [tool, "-f", str(procfile), "start"]
+    if tool == "dynod up":
+        return [sys.executable, "-m", "dynod", "up", "-C", str(folder), "--on-exit", "stop"]
+    return (
+        [tool, "start", "-f", str(procfile)] if Path(tool).name == "foreman" else [tool, "-f", str(procfile), "start"]
+    )
 
 
 def run(tool: str, lines: int, target: str) -> tuple[float, float]:
@@ -113,26 +117,25 @@ def check(output: bytes, lines: int) -> None:
         raise SystemExit(f"output is not whole: {len(found)} of {lines} lines")
 
 
-def compare(honcho: str | None, lines: int, rounds: int) -> None:
+def compare(peers: dict[str, str], lines: int, rounds: int) -> None:
     print(
         f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}, uvloop {version('uvloop')}"
     )
     print(f"lines of {len(LINE % 0)} bytes; best of {rounds} rounds")
     rates: dict[tuple[str, str], float] = {}
     for target in ("file", "pipe"):
-        for tool, count in (("dynod", lines), (honcho, max(lines // 10, 1))):
-            if tool is None:
-                continue
+        slower = max(lines // 10, 1)
+        tools = {"pipeline": ("pipeline", lines), "dynod up": ("dynod up", lines)}
+        for name, (tool, count) in (tools | {peer: (path, slower) for peer, path in peers.items()}).items():
             one = min(run(tool, 1, target)[0] for _ in range(rounds))
             wall, cpu = min(run(tool, count, target) for _ in range(rounds))
-            name = "dynod" if tool == "dynod" else "honcho"
             rates[name, target] = count / (wall - one)
             rate = rates[name, target]
             print(
-                f"{name:7} to {target}: {rate:12,.0f} lines/s  ({count:,} lines, {cpu / count * 1e6:.2f} µs CPU a line)"
+                f"{name:8} to {target}: {rate:12,.0f} lines/s  ({count:,} lines, {cpu / count * 1e6:.2f} µs CPU a line)"
             )
-        if honcho is not None:
-            print(f"ratio   to {target}: {rates['dynod', target] / rates['honcho', target]:.1f}")
+        for peer in peers:
+            print(f"dynod up against {peer}, to {target}: {rates['dynod up', target] / rates[peer, target]:.1f}")
 
 
 def micro() -> None:
@@ -162,6 +165,7 @@ def micro() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--honcho", help="path of honcho's executable, installed in a venv of its own")
+    parser.add_argument("--foreman", help="path of foreman's executable (Debian: ruby-foreman)")
     parser.add_argument("--lines", type=int, default=2_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     for mode in ("child", "pipeline", "micro"):
@@ -174,7 +178,8 @@ def main() -> None:
     elif asked.micro:
         micro()
     else:
-        compare(asked.honcho, asked.lines, asked.rounds)
+        given = {"honcho": asked.honcho, "foreman": asked.foreman}
+        compare({name: path for name, path in given.items() if path is not None}, asked.lines, asked.rounds)
 
 
 if __name__ == "__main__":
