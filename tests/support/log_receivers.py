@@ -166,7 +166,8 @@ class HttpReceiver:
             connection = stack.enter_context(
                 self._context.wrap_socket(raw, server_side=True) if self._context is not None else raw
             )
-            self.connections.append(connection)  # wrapping has emptied the plain one
+            if connection is not raw:
+                self.connections.append(connection)  # wrapping has emptied the plain one
             stream = stack.enter_context(connection.makefile("rb"))
             while (head := _head(stream.readline)) is not None:
                 length = re.search(rb"\r\nContent-Length: (\d+)\r\n", head)
