@@ -71,6 +71,7 @@ def test_a_stop_asked_while_no_core_lives_stops_the_dynos_in_order(tmp_path: Pat
         up.send_signal(signal.SIGTERM)
         assert up.wait() == 0
         said = [line.text.partition(": ")[2] for line in up.output.lines("stdout") if "worker.1" in line.text]
+        said = [text for text in said if not text.startswith("ready")]  # a core that is killed may repeat a line
         assert said[-4:] == [
             "State changed from up to down",
             "Stopping all processes with SIGTERM",

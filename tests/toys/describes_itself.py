@@ -36,6 +36,8 @@ environment = dict(
     for entry in Path("/proc/self/environ").read_bytes().decode(errors="surrogateescape").split("\0")
     if entry
 )
+# 32 and 33 are the C library's own (nptl(7)): no program can set them, and whoever started us may have ignored them.
+C_LIBRARYS = 1 << 32 - 1 | 1 << 33 - 1
 signals = dict(re.findall(r"^(SigBlk|SigIgn):\s*([0-9a-f]+)$", Path("/proc/self/status").read_text(), re.MULTILINE))
 described = {
     "environment": environment,
@@ -50,7 +52,7 @@ described = {
     "stdin": stdin(),
     "blocked": int(signals["SigBlk"], 16),
     # Python ignores SIGPIPE and SIGXFSZ by itself.
-    "ignored": int(signals["SigIgn"], 16) & ~(1 << signal.SIGPIPE - 1) & ~(1 << signal.SIGXFSZ - 1),
+    "ignored": int(signals["SigIgn"], 16) & ~(1 << signal.SIGPIPE - 1) & ~(1 << signal.SIGXFSZ - 1) & ~C_LIBRARYS,
 }
 target = Path(f"{environment['DYNO']}.json")
 target.with_suffix(".part").write_text(json.dumps(described))
