@@ -268,6 +268,32 @@ def test_h14_where_there_is_no_web_dyno(tmp_path: Path) -> None:
         assert set(up.dyno_pids()) == {"worker.1"}
 
 
+def test_h20_where_none_comes_up_in_time(tmp_path: Path) -> None:
+    """After Heroku's 75 s, here a second by dynod.toml."""
+    folder = app_folder(tmp_path, procfile={"web": toy("waits")}, files={"dynod.toml": "[router]\nboot_hold_s = 1\n"})
+    with Up(folder) as up:
+        up.wait_for_line(r"app\[web\.1\]: ready")
+        assert up.get("/").status == 503
+        assert router_line(up, "/").startswith('at=error code=H20 desc="App boot timeout" method=GET path="/"')
+
+
+@pytest.mark.parametrize("strict", [False, True], ids=["reported", "strict"])
+def test_r10_where_a_web_dyno_does_not_listen_in_time(tmp_path: Path, strict: bool) -> None:
+    """After Heroku's 60 s, here a second by dynod.toml; only with --strict is the dyno killed for it."""
+    folder = app_folder(tmp_path, procfile={"web": toy("waits")}, files={"dynod.toml": "[dynos]\nboot_timeout_s = 1\n"})
+    with Up(folder, *(["--strict"] if strict else [])) as up:
+        pid = int(up.wait_for_line(r"app\[web\.1\]: ready pid=(\d+)").group())
+        said = up.wait_for_line(
+            r"heroku\[web\.1\]: Error R10 \(Boot timeout\) -> Web process failed to bind to \$PORT within 1 seconds "
+        )
+        if strict:
+            up.wait_for_line(r"heroku\[web\.1\]: Stopping process with SIGKILL", since=said.number)
+            up.wait_for_line(r"heroku\[web\.1\]: Process exited with status 137", since=said.number)
+            up.wait_for_line(r"heroku\[web\.1\]: State changed from starting to crashed", since=said.number)
+        else:
+            assert pid in up.dyno_pids()["web.1"]
+
+
 def test_no_router_without_a_web_type(tmp_path: Path) -> None:
     with Up(app_folder(tmp_path, procfile={**WEB, "worker": toy("waits")}), "worker") as up:
         up.wait_for_line(r"app\[worker\.1\]: ready")
