@@ -318,7 +318,8 @@ def test_a_dyno_that_ended_while_no_core_lived_gives_its_status(patient: Up) -> 
         os.kill(core, signal.SIGSTOP)
         gate.write_text("through\n")
         eventually(lambda: not [p for p in patient.processes() if p.dyno.startswith("run.")], what="the dyno's end")
-        os.kill(core, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # on a busy machine the keeper may have been first
+            os.kill(core, signal.SIGKILL)
         assert session.wait() == 9
         session.wait_for_line("last words")
 
