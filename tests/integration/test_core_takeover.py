@@ -12,6 +12,7 @@ from support.installed import program
 from support.up import Up, eventually
 
 POSIX = "cgroup,subreaper,pdeathsig,proc,waitid,tee,epoll,netlink"
+MOST_IN_HAND = 100  # lines of a dyno that writes one every few milliseconds, in the moment in which its core is killed
 TAKEN_OVER = r"dynod: the core ended \(SIGKILL\); dynos are untouched"
 
 
@@ -59,7 +60,12 @@ def test_the_core_is_killed_again_and_again_and_no_dyno_notices(tmp_path: Path, 
         assert after == before
         assert up.stop() == 0
         seen = counts(up)
-        assert sorted(set(seen)) == list(range(max(seen) + 1)), "no line is lost (some may be said twice)"
+        if "tee" in without["DYNOD_WITHOUT"]:
+            # A core that cannot look into a pipe takes with it what it had read and not yet written (ARCHITECTURE).
+            assert seen == sorted(seen)
+            assert max(seen) + 1 - len(set(seen)) <= 3 * MOST_IN_HAND
+        else:
+            assert sorted(set(seen)) == list(range(max(seen) + 1)), "no line is lost (some may be said twice)"
         assert "got SIGTERM" in str(up.output)
 
 
