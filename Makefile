@@ -13,7 +13,7 @@ PYTEST_ARGS ?= -n 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo install test test-unit lint types imports test-tools clean
+.PHONY: help demo install test test-full test-unit lint types imports test-tools clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \t\2/p' Makefile | expand -t 20
@@ -29,6 +29,9 @@ test: .venv/.installed-dev $(EXAMPLE)/.venv/.installed test-tools lint types imp
 	$(BIN)/python -m pytest $(PYTEST_ARGS) || { \
 	  echo "FLAKY if it passes now, and to be mended: what has failed is run once more, alone"; \
 	  $(BIN)/python -m pytest -v -p no:randomly --last-failed --last-failed-no-failures none; }
+
+test-full: .venv/.installed-dev $(EXAMPLE)/.venv/.installed test-tools ## the same tests with the counts that take long
+	DYNOD_TEST_FULL=1 $(BIN)/python -m pytest $(PYTEST_ARGS) --durations=40
 
 test-unit: .venv/.installed-dev ## the tests that start nothing
 	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
