@@ -37,10 +37,10 @@ from dynod.process.one_off import MakeCommand, OneOffs
 from dynod.process.placement import Traffic
 from dynod.process.probes import HealthWatch, Prober
 from dynod.process.sampler import Sample, Sampled, Sampler
-from dynod.process.slot import Command, Surroundings
 from dynod.process.sockets import port_is_free
 from dynod.process.start_gate import StartGate
 from dynod.process.supervisor import Supervisor
+from dynod.process.surroundings import Command, Surroundings
 from dynod.process.usage import Cgroup, UsageReader
 from dynod.settings import Settings
 

@@ -18,7 +18,7 @@ from dynod.core.environment import manifest_values, missing_variables, serve_env
 from dynod.core.formation import RELEASE
 from dynod.core.settings_table import DynoRules
 from dynod.errors import AppFolderError
-from dynod.process.slot import Command, Rules
+from dynod.process.surroundings import Command, Rules
 from dynod.settings import stop_rule
 
 WEB = "web"

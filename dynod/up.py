@@ -32,7 +32,7 @@ from dynod.logs.stdout_sink import StdoutSink, local_text
 from dynod.operations import Operations, RunningApp
 from dynod.platform_api.server import PlatformApi
 from dynod.process.instance import Instance
-from dynod.process.slot import Command
+from dynod.process.surroundings import Command
 from dynod.routing import Routing
 from dynod.stderr import say
 from dynod.up_drains import NOTE as KEPT_DRAINS

@@ -25,7 +25,7 @@ from dynod.core.fault import Fault, quoted
 from dynod.core.formation import RELEASE, plan_formation
 from dynod.errors import AppFolderError
 from dynod.listeners import DEFAULT_PORT
-from dynod.process.slot import Command, Rules
+from dynod.process.surroundings import Command, Rules
 from dynod.settings import Settings, load_settings, stop_rule
 
 WEB = "web"

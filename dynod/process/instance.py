@@ -3,10 +3,30 @@
 import asyncio
 import json
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 from dynod.core.boot import Address
 from dynod.core.dyno import InstanceEvent, InstanceState, advance_instance
 from dynod.process.attachment import Attachment
+
+
+class Ending(Enum):
+    """Why the slot is done with an instance."""
+
+    EXITED = auto()
+    STOP = auto()
+    RESTART = auto()
+    PORT_TAKEN = auto()
+    BOOT_TIMEOUT = auto()
+    CHECKS_FAILED = auto()
+    OVER_MEMORY = auto()  # R15
+
+
+class Progress(Enum):
+    """How far it has come on its way up, where it has not failed."""
+
+    WAITING = auto()
+    UP = auto()
 
 
 @dataclass(slots=True, kw_only=True)

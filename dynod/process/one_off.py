@@ -14,8 +14,9 @@ from typing import Final
 from dynod.core.dyno_sizes import SIZES, UNSIZED, DynoSize
 from dynod.process.attachment import SECRET_BYTES, Attachment, Window
 from dynod.process.instance import Instance
-from dynod.process.slot import Command, Slot, Surroundings
+from dynod.process.slot import Slot
 from dynod.process.supervisor import Supervisor
+from dynod.process.surroundings import Command, Surroundings
 
 KIND: Final = "run"
 

@@ -11,34 +11,18 @@ import json
 import signal
 import uuid
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum, auto
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from dynod.core.app_manifest import Healthcheck
-from dynod.core.boot import BOOT_TIMEOUT_S, Address, ElsewhereOnly, Listening, PortTaken, TimedOut, Verdict, Waiting
 from dynod.core.command import expand_port_for_display
-from dynod.core.dyno import (
-    InstanceEvent,
-    InstanceState,
-    SlotEvent,
-    SlotState,
-    StopRule,
-    advance_slot,
-    exit_status,
-)
+from dynod.core.dyno import InstanceEvent, InstanceState, SlotEvent, SlotState, advance_slot, exit_status
 from dynod.core.formation import RELEASE
-from dynod.core.healthcheck import NotReady, Ready, Started, StartFailed, Target, Unhealthy, line
-from dynod.core.healthcheck import Verdict as HealthVerdict
-from dynod.core.ports import FIRST_PORT, LAST_PORT, PortAllotment
-from dynod.core.restart import RestartPolicy
-from dynod.process.attachment import HEROKU, R13, Attachment, AttachRules, Publish
-from dynod.process.boot_watch import BootWatch
-from dynod.process.instance import Instance
-from dynod.process.placement import Journal, Output, Placement, Traffic
-from dynod.process.probes import HealthWatch
-from dynod.process.start_gate import StartGate
+from dynod.core.ports import FIRST_PORT, LAST_PORT
+from dynod.process.attachment import R13, Attachment
+from dynod.process.boot import Boot
+from dynod.process.followed_checks import FollowedChecks
+from dynod.process.instance import Ending, Instance, Progress
+from dynod.process.surroundings import Attendant, Command, Surroundings
 
 HISTORY_LENGTH = 30  # entries of a slot's history
 CYCLE_SPREAD = 0.15  # Heroku: every 24 h plus up to 216 minutes, so that dynos do not go all at once
@@ -46,73 +30,6 @@ SILENT_AFTER_S = 10.0  # up this long without a word: most often a program that 
 COMMAND_NOT_FOUND = 127  # as a shell says it
 COMMAND_NOT_EXECUTABLE = 126
 READ_OUT_S = 1.0  # how long the line about an exit waits for the dyno's own last lines
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """What the dynos of a process type are held to."""
-
-    restart: RestartPolicy
-    enforce: bool  # `up` only reports R10 and failed health checks: a breakpoint is not a timeout (contracts 8)
-    boot_timeout_s: float = BOOT_TIMEOUT_S
-    cycle_s: float = 0.0  # replaced by a fresh dyno after so long, and up to CYCLE_SPREAD longer; 0: never
-
-
-class Command(NamedTuple):
-    """How the dynos of a process type are started."""
-
-    argv: Sequence[str]
-    shown: str  # as the Procfile has it
-    cwd: str
-    environment: Callable[[str, int | None], Mapping[str, str]]  # dyno name, port → its variables
-    stop: StopRule
-    rules: Rules
-    checks: Sequence[Healthcheck] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What every slot of an app shares."""
-
-    app: str
-    placement: Placement
-    output: Output
-    journal: Journal
-    traffic: Traffic
-    boots: BootWatch
-    ports: PortAllotment
-    port_is_free: Callable[[int], bool]
-    exited: Callable[[str, int], None]  # a dyno ended by itself: name, exit code
-    gate: StartGate
-    clock: Callable[[], float]  # seconds since the epoch
-    random: Callable[[], float]  # from 0 up to 1
-    health: HealthWatch | None = None  # follows the checks of commands that have any
-    listens: Callable[[str, Sequence[Address]], None] = lambda _name, _addresses: None  # a web dyno is up: all of its
-    publish: Publish = lambda _ps, _lines, _on_handed_on: True  # lines of dynos that are not in `output`
-    attach: AttachRules = HEROKU
-
-
-class Attendant(Protocol):
-    """The supervisor, as its slots see it."""
-
-    def attend(self, instance: Instance) -> None: ...  # see it out in a task of its own
-    def account(self, instance: Instance) -> None: ...  # the slot has drawn the consequences of its end
-    def in_background(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]: ...
-    def state_changed(self) -> None: ...
-    @property
-    def hastened(self) -> bool: ...  # a person will not wait for anybody's grace
-
-
-class Ending(Enum):
-    """Why the slot is done with an instance."""
-
-    EXITED = auto()
-    STOP = auto()
-    RESTART = auto()
-    PORT_TAKEN = auto()
-    BOOT_TIMEOUT = auto()
-    CHECKS_FAILED = auto()
-    OVER_MEMORY = auto()  # R15
 
 
 class Happening(NamedTuple):
@@ -145,9 +62,8 @@ class Slot:
         self._restart_asked = False  # and nothing has been done about it yet
         self._restart_word = ""
         self._one_off = False
-        self._verdicts: list[Verdict] = []
-        self._health: list[tuple[str, HealthVerdict]] = []  # instance id, what its checks say
         self._changed = asyncio.Event()
+        self._checks = FollowedChecks(lambda: self.command, shared, attendant, say=self._say, news=self.changed)
         self._leave_gate: Callable[[], None] = lambda: None
 
     @property
@@ -405,9 +321,9 @@ class Slot:
                 return ending
             self._ready(instance)
         elif instance.state is InstanceState.UP:
-            self._join(instance)
+            self._checks.join(instance)
             if instance.health is None:
-                self._watch_health(instance, started=True)
+                self._checks.follow(instance, started=True)
             if self.state is SlotState.STARTING and self._replacement is None:
                 self._advance(SlotEvent.READY)  # the earlier core got as far as noting it of the instance
         elif instance.stop_asked:
@@ -417,7 +333,8 @@ class Slot:
         while True:
             if (ending := self._asked(instance)) is not None:
                 return ending
-            self._heed_health(instance)
+            if not self._checks.heed(instance):
+                self.restart("liveness check failed")
             due = [at for at in (self._silence_deadline(instance), instance.cycle_at) if at is not None]
             await self._until(min(due) if due else None)
             self._name_silence(instance)
@@ -434,119 +351,28 @@ class Slot:
         return Ending.RESTART if self._restart_asked else None
 
     async def _come_up(self, instance: Instance) -> Ending | None:
-        """None when it is up: it listens, and its startup checks pass. One that replaces another must be ready too."""
-        if self.web and instance.address is None and (ending := await self._boot(instance)) is not None:
-            return ending
-        self._watch_health(instance, started=False)
-        while instance.health is not None:
-            said = self._take_health(instance)
-            instance.in_pool |= any(isinstance(verdict, Ready) for verdict in said)
-            start_failed = any(isinstance(verdict, StartFailed) for verdict in said)
-            not_ready = any(isinstance(verdict, NotReady) for verdict in said)
-            replaces = instance.replaces is not None
-            if (start_failed and (self.command.rules.enforce or replaces)) or (not_ready and replaces):
-                return Ending.CHECKS_FAILED
-            if start_failed:
-                instance.in_pool = True  # only reported; nothing follows it
-            if instance.in_pool or (any(isinstance(verdict, Started) for verdict in said) and not replaces):
-                return None
+        """None when it is up: it listens, and its startup checks pass."""
+        if self.web and instance.address is None:
+            boot = Boot(instance, self.command.rules, self._shared, say=self._say, news=self.changed)
+            try:
+                with boot:
+                    ending = await self._watch(instance, boot.progress)
+            finally:
+                self._leave_gate()
+            if ending is not None:
+                return ending
+        self._checks.follow(instance, started=False)
+        return await self._watch(instance, lambda: self._checks.progress(instance))
+
+    async def _watch(self, instance: Instance, progress: Callable[[], Progress | Ending]) -> Ending | None:
+        """None once it has made that progress."""
+        while (now := progress()) is not Progress.UP:
+            if isinstance(now, Ending):
+                return now
             if (ending := self._asked(instance)) is not None:
                 return ending
             await self._until(None)
         return None
-
-    def _watch_health(self, instance: Instance, *, started: bool) -> None:
-        """Follow the dyno's checks from now on, if it has any; without readiness checks it is in the pool at once."""
-        if not self.command.checks or self._shared.health is None:
-            instance.in_pool = True
-            return
-
-        def heard(verdict: HealthVerdict) -> None:
-            self._health.append((instance.id, verdict))
-            self._changed.set()
-
-        target = Target(
-            instance_id=instance.id,
-            name=self.name,
-            port=instance.port or 0,
-            address=instance.address,
-            launched=instance.launched,
-        )
-        run = self._shared.health.run(target, self.command.checks, heard, started=started, ready=instance.in_pool)
-        instance.health = self._attendant.in_background(run, f"health:{self.name}:{instance.id}")
-
-    def _take_health(self, instance: Instance) -> list[HealthVerdict]:
-        """What its checks have said since the last time; each that concerns people is said in the log."""
-        mine = [verdict for id_, verdict in self._health if id_ == instance.id]
-        self._health = [each for each in self._health if each[0] != instance.id]
-        for verdict in mine:
-            if (text := line(verdict)) is not None:
-                self._say(text)
-        return mine
-
-    def _heed_health(self, instance: Instance) -> None:
-        """In or out of the router's pool by readiness, restarted by liveness."""
-        for verdict in self._take_health(instance):
-            match verdict:
-                case Ready():
-                    instance.in_pool = True
-                    self._join(instance)
-                    self._shared.placement.set_state(instance.id, instance.note())
-                case NotReady():
-                    instance.in_pool = False
-                    self._shared.traffic.leave(instance.id)
-                    self._shared.placement.set_state(instance.id, instance.note())
-                case Unhealthy() if self.command.rules.enforce:
-                    self.restart("liveness check failed")
-
-    def _join(self, instance: Instance) -> None:
-        if instance.address is not None and instance.in_pool:
-            self._shared.traffic.join(instance.id, self.name, instance.address)
-
-    async def _boot(self, instance: Instance) -> Ending | None:
-        """None when it is up; meanwhile what is wrong is said."""
-        shared = self._shared
-        assert instance.port is not None  # noqa: S101 (web dynos have one)
-        self._verdicts.clear()
-        shared.boots.watch(
-            instance.id,
-            port=instance.port,
-            launched=instance.launched,
-            timeout_s=self.command.rules.boot_timeout_s,
-            tell=self._judged,
-        )
-        try:
-            while True:
-                while self._verdicts:
-                    match self._verdicts.pop(0):
-                        case Listening(address, everything):
-                            instance.address = address
-                            self._shared.listens(self.name, everything)
-                            return None
-                        case ElsewhereOnly(addresses):
-                            places = ", ".join(str(address) for address in addresses)
-                            self._say(f"{self.name} listens on {places}, PORT is {instance.port}")
-                        case PortTaken():
-                            return Ending.PORT_TAKEN
-                        case TimedOut():
-                            self._say(
-                                "Error R10 (Boot timeout) -> Web process failed to bind to $PORT within "
-                                f"{self.command.rules.boot_timeout_s:.0f} seconds of launch"
-                            )
-                            if self.command.rules.enforce:
-                                return Ending.BOOT_TIMEOUT
-                        case Waiting():
-                            pass
-                if (ending := self._asked(instance)) is not None:
-                    return ending
-                await self._until(None)
-        finally:
-            shared.boots.forget(instance.id)
-            self._leave_gate()
-
-    def _judged(self, verdict: Verdict) -> None:
-        self._verdicts.append(verdict)
-        self._changed.set()
 
     def _ready(self, instance: Instance) -> None:
         self._leave_gate()
@@ -555,7 +381,7 @@ class Slot:
         if cycle_s := self.command.rules.cycle_s:
             instance.cycle_at = instance.launched + cycle_s * (1 + CYCLE_SPREAD * self._shared.random())
         self._shared.placement.set_state(instance.id, instance.note())
-        self._join(instance)
+        self._checks.join(instance)
         self._advance(SlotEvent.READY)
         self._restarted(up=True)
 

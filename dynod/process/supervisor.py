@@ -11,7 +11,8 @@ from dynod.core.dyno import InstanceEvent, InstanceState, SlotState, exit_status
 from dynod.core.serving import web_condition
 from dynod.process.attachment import SECRET_BYTES, Attachment, Window
 from dynod.process.instance import Instance
-from dynod.process.slot import Command, Slot, Surroundings
+from dynod.process.slot import Slot
+from dynod.process.surroundings import Command, Surroundings
 
 WEB: Final = "web"
 LINGER_S: Final = 5.0  # for whoever is attached to read what is left, when the daemon ends

@@ -20,9 +20,9 @@ from dynod.core.restart import POLICIES, RestartPolicy
 from dynod.core.serving import WebCondition
 from dynod.process.boot_watch import BootWatch, Seen, SocketTable
 from dynod.process.instance import Instance
-from dynod.process.slot import Command, Rules, Surroundings
 from dynod.process.start_gate import StartGate
 from dynod.process.supervisor import Supervisor
+from dynod.process.surroundings import Command, Rules, Surroundings
 from support.virtual_time import run_virtually
 
 APP: Final = "demo"

@@ -1,0 +1,76 @@
+"""What a slot is given: how dynos of its type are started and held to, what it shares with the others, whom it tells.
+
+Values and seams alone; nothing here acts. May import `core`, `errors` and the seams beside it.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from dynod.core.app_manifest import Healthcheck
+from dynod.core.boot import BOOT_TIMEOUT_S, Address
+from dynod.core.dyno import StopRule
+from dynod.core.ports import PortAllotment
+from dynod.core.restart import RestartPolicy
+from dynod.process.attachment import HEROKU, AttachRules, Publish
+from dynod.process.boot_watch import BootWatch
+from dynod.process.instance import Instance
+from dynod.process.placement import Journal, Output, Placement, Traffic
+from dynod.process.probes import HealthWatch
+from dynod.process.start_gate import StartGate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What the dynos of a process type are held to."""
+
+    restart: RestartPolicy
+    enforce: bool  # `up` only reports R10 and failed health checks: a breakpoint is not a timeout (contracts 8)
+    boot_timeout_s: float = BOOT_TIMEOUT_S
+    cycle_s: float = 0.0  # replaced by a fresh dyno after so long, and up to CYCLE_SPREAD longer; 0: never
+
+
+class Command(NamedTuple):
+    """How the dynos of a process type are started."""
+
+    argv: Sequence[str]
+    shown: str  # as the Procfile has it
+    cwd: str
+    environment: Callable[[str, int | None], Mapping[str, str]]  # dyno name, port → its variables
+    stop: StopRule
+    rules: Rules
+    checks: Sequence[Healthcheck] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What every slot of an app shares."""
+
+    app: str
+    placement: Placement
+    output: Output
+    journal: Journal
+    traffic: Traffic
+    boots: BootWatch
+    ports: PortAllotment
+    port_is_free: Callable[[int], bool]
+    exited: Callable[[str, int], None]  # a dyno ended by itself: name, exit code
+    gate: StartGate
+    clock: Callable[[], float]  # seconds since the epoch
+    random: Callable[[], float]  # from 0 up to 1
+    health: HealthWatch | None = None  # follows the checks of commands that have any
+    listens: Callable[[str, Sequence[Address]], None] = lambda _name, _addresses: None  # a web dyno is up: all of its
+    publish: Publish = lambda _ps, _lines, _on_handed_on: True  # lines of dynos that are not in `output`
+    attach: AttachRules = HEROKU
+
+
+class Attendant(Protocol):
+    """The supervisor, as its slots see it."""
+
+    def attend(self, instance: Instance) -> None: ...  # see it out in a task of its own
+    def account(self, instance: Instance) -> None: ...  # the slot has drawn the consequences of its end
+    def in_background(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]: ...
+    def state_changed(self) -> None: ...
+    @property
+    def hastened(self) -> bool: ...  # a person will not wait for anybody's grace
