@@ -95,4 +95,98 @@ MIGRATIONS: Final[Sequence[Migration]] = (
             "CREATE UNIQUE INDEX drains_by_app ON drains (app_id, url)",
         ),
     ),
+    Migration(
+        version=3,
+        statements=(
+            """
+            CREATE TABLE slugs (
+                id TEXT NOT NULL PRIMARY KEY,  -- a UUID
+                app_id TEXT NOT NULL REFERENCES apps (id) ON DELETE CASCADE,
+                checksum TEXT,  -- "SHA256:" and hex, which names the archive; NULL until it has been uploaded
+                size INTEGER,  -- bytes of the archive
+                process_types TEXT NOT NULL,  -- JSON: type to command
+                commit_id TEXT,
+                commit_description TEXT,
+                buildpack_description TEXT,
+                stack TEXT NOT NULL,
+                created_at INTEGER NOT NULL,
+                updated_at INTEGER NOT NULL
+            ) WITHOUT ROWID
+            """,
+            "CREATE INDEX slugs_by_app ON slugs (app_id, created_at)",
+            """
+            CREATE TABLE releases (
+                app_id TEXT NOT NULL REFERENCES apps (id) ON DELETE CASCADE,
+                version INTEGER NOT NULL CHECK (version > 0),  -- never used again, also when the release has failed
+                id TEXT NOT NULL UNIQUE,  -- a UUID
+                description TEXT NOT NULL,
+                user_name TEXT NOT NULL,
+                status TEXT NOT NULL CHECK (status IN ('pending', 'succeeded', 'failed', 'expired')),
+                slug_id TEXT REFERENCES slugs (id) ON DELETE SET NULL,
+                plan TEXT,  -- JSON: what the code declares; NULL: no code yet
+                config TEXT NOT NULL,  -- JSON: name to value; holds secrets
+                phase TEXT NOT NULL CHECK (phase IN ('none', 'wanted', 'done')),  -- of its release command
+                failure TEXT,  -- why it failed, for people
+                created_at INTEGER NOT NULL,
+                updated_at INTEGER NOT NULL,
+                PRIMARY KEY (app_id, version)
+            ) WITHOUT ROWID
+            """,
+            """
+            CREATE TABLE builds (
+                id TEXT NOT NULL PRIMARY KEY,  -- a UUID
+                app_id TEXT NOT NULL REFERENCES apps (id) ON DELETE CASCADE,
+                status TEXT NOT NULL CHECK (status IN ('pending', 'succeeded', 'failed')),
+                source_version TEXT,
+                slug_id TEXT REFERENCES slugs (id) ON DELETE SET NULL,
+                release_version INTEGER,
+                user_name TEXT NOT NULL,
+                created_at INTEGER NOT NULL,
+                updated_at INTEGER NOT NULL
+            ) WITHOUT ROWID
+            """,
+            "CREATE INDEX builds_by_app ON builds (app_id, created_at)",
+            """
+            CREATE TABLE domains (
+                id TEXT NOT NULL PRIMARY KEY,  -- a UUID
+                app_id TEXT NOT NULL REFERENCES apps (id) ON DELETE CASCADE,
+                hostname TEXT NOT NULL UNIQUE,  -- lower case, no trailing dot; "*." in front for a wildcard
+                created_at INTEGER NOT NULL,
+                updated_at INTEGER NOT NULL
+            ) WITHOUT ROWID
+            """,
+            "CREATE INDEX domains_by_app ON domains (app_id, hostname)",
+            """
+            CREATE TABLE features (
+                app_id TEXT NOT NULL REFERENCES apps (id) ON DELETE CASCADE,
+                name TEXT NOT NULL,
+                enabled INTEGER NOT NULL CHECK (enabled IN (0, 1)),
+                created_at INTEGER NOT NULL,
+                updated_at INTEGER NOT NULL,
+                PRIMARY KEY (app_id, name)
+            ) WITHOUT ROWID
+            """,
+            """
+            CREATE TABLE buildpacks (
+                app_id TEXT NOT NULL REFERENCES apps (id) ON DELETE CASCADE,
+                ordinal INTEGER NOT NULL CHECK (ordinal >= 0),
+                url TEXT NOT NULL,
+                PRIMARY KEY (app_id, ordinal)
+            ) WITHOUT ROWID
+            """,
+            """
+            CREATE TABLE tokens (
+                id TEXT NOT NULL PRIMARY KEY,  -- a UUID
+                hash TEXT NOT NULL UNIQUE,  -- of the token, which nobody keeps
+                description TEXT NOT NULL,
+                user_name TEXT NOT NULL,  -- on whose behalf it acts
+                scope TEXT NOT NULL CHECK (scope IN ('read', 'deploy', 'admin')),
+                app_id TEXT REFERENCES apps (id) ON DELETE CASCADE,  -- NULL: every app
+                purpose TEXT UNIQUE,  -- at most one token of a purpose; NULL: any number
+                created_at INTEGER NOT NULL,
+                used_at INTEGER
+            ) WITHOUT ROWID
+            """,
+        ),
+    ),
 )

@@ -11,6 +11,7 @@ from dynod.store.audit import Audit
 from dynod.store.database import Database, rehearse_migration
 from dynod.store.drains import Drains
 from dynod.store.formation import Formation
+from dynod.store.releases import Releases
 from dynod.store.schema import MIGRATIONS, Migration
 
 
@@ -23,6 +24,7 @@ class Store:
         self.formation = Formation(database)
         self.settings = AppSettings(database)
         self.drains = Drains(database)
+        self.releases = Releases(database)
         self.audit = Audit(database)
 
     @classmethod
