@@ -1,30 +1,32 @@
 """`ps:restart` under `dynod serve`: no gap, no lost request, and what happens when it meets something else."""
 
 import contextlib
-import http.client
 import json
 import os
+import random
+import re
 import signal
 import sys
-import threading
-from collections import Counter
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import pytest
 
 from dynod.platform_api.client import ApiClient
 from dynod.platform_api.finding import Daemon
 from support.app_folder import TOYS, app_folder, toy
+from support.counts import rounds
 from support.open_request import OpenRequest
 from support.serve import Serve, ServedApp
+from support.steady_load import SteadyLoad
 from support.up import Up, eventually
 
-pytestmark = pytest.mark.timeout(180)
-CONNECTIONS = 16
-REQUESTS = 2000
+LONGEST_S = rounds(120, full=1800)  # of anything that is waited for under load
+pytestmark = pytest.mark.timeout(LONGEST_S + 60)
+REQUESTS = rounds(2_000, full=200_000)
+RESTARTS = rounds(3, full=20)  # each of them of two web dynos
+AT_LEAST_IN_FLIGHT = 20
 SERVER = TOYS / "web_server.py"
 # While the file "broken" is there it ends before it listens.
 BREAKABLE = f"test ! -e broken || exit 3; exec {sys.executable} {SERVER}"
@@ -39,80 +41,47 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         yield running
 
 
-class Load:
-    """Contracts 9 in small: half kept alive and half new connections, half POST with a body that must come back."""
-
-    def __init__(self, app: ServedApp) -> None:
-        self._app = app
-        self.outcomes: Counter[str] = Counter()
-        self._changed = threading.Condition()
-        self._done = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(CONNECTIONS)]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._done.set()
-        for thread in self._threads:
-            thread.join()
-
-    def wait_for(self, count: int) -> None:
-        """That many answers in all."""
-        with self._changed:
-            assert self._changed.wait_for(lambda: self.outcomes.total() >= count, timeout=60), self.outcomes
-
-    def _ask(self, number: int) -> None:
-        keeps, sent = number % 2 == 0, 0
-        connection = self._connection()
-        with contextlib.closing(connection):
-            while not self._done.is_set():
-                sent += 1
-                body = f"{number}-{sent} ".encode() * 100
-                posts = (number // 2 + sent) % 2 == 0
-                try:
-                    outcome = self._one(connection, body if posts else None, keeps=keeps)
-                except (OSError, http.client.HTTPException) as error:
-                    outcome = type(error).__name__
-                    connection.close()
-                with self._changed:
-                    self.outcomes[outcome] += 1
-                    self._changed.notify_all()
-
-    def _connection(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self._app.serve.port, timeout=30)
-
-    def _one(self, connection: http.client.HTTPConnection, body: bytes | None, *, keeps: bool) -> str:
-        headers = {"Host": f"{self._app.name}.localhost", **({} if keeps else {"Connection": "close"})}
-        connection.request("GET" if body is None else "POST", "/" if body is None else "/echo", body, headers)
-        response = connection.getresponse()
-        answer = response.read()
-        if response.status != 200:
-            return f"status {response.status}"
-        if body is not None and answer != body:
-            return "another body"
-        return "ok"
-
-
 def test_no_request_fails_while_web_dynos_are_restarted(serve: Serve, tmp_path: Path) -> None:
-    shop = serve.app(tmp_path, "shop", procfile={"web": toy("web_server")}, quantities={"web": 2})
+    """contracts.md section 9: sent, failed, sent again by the router, in flight at each switch."""
+    seed = random.SystemRandom().randrange(2**32)
+    shop = serve.app(tmp_path, "shop", procfile={"web": toy("web_server", "--counts")}, quantities={"web": 2})
     shop.wait_until_up("web.1", "web.2")
     seen = [shop.pids()]
-    with Load(shop) as load:
-        for round_ in range(1, 4):
-            load.wait_for(round_ * REQUESTS // 4)
+    started = time.monotonic()
+    with SteadyLoad(serve.port, "shop.localhost", seed=seed) as load:
+        for round_ in range(1, RESTARTS + 1):
+            load.wait_for(round_ * REQUESTS // (RESTARTS + 1), timeout_s=LONGEST_S)
             shop.restart(process_type="web")
             shop.wait()
             seen.append(shop.pids())
-        load.wait_for(REQUESTS)
+        load.wait_for(REQUESTS, timeout_s=LONGEST_S)
+    seconds = time.monotonic() - started
+    shop.scale("web=0")
+    shop.wait_until({})
+    shop.wait_for_log(r"had \d+ timed requests", count=2 * RESTARTS + 2)
+    eventually(lambda: len(router_lines(shop)) >= load.sent, what="a router line for each request")
+    had = [re.search(r"had (\d+) timed requests", line) for line in shop.log()]
+    received = sum(int(match[1]) for match in had if match)
+    switches = load.switches({pid for pid in seen[0].values() if pid is not None})
+    lines = router_lines(shop)
+    in_flight = [switch.in_flight for switch in switches]
+    leaving = [switch.with_leaving for switch in switches]
+    print(
+        f"seed {seed}: {RESTARTS} rolling restarts of 2 web dynos in {seconds:.0f} s: {load.sent} requests sent, "
+        f"{load.posts} of them POSTs; {load.sent - load.outcomes['ok']} failed; {received - load.sent} sent again by "
+        f"the router; {len(switches)} switches, in flight at a switch {min(in_flight)} to {max(in_flight)}, "
+        f"with the dyno that left {min(leaving)} to {max(leaving)}; {len(lines)} router lines"
+    )
     assert set(load.outcomes) == {"ok"}, load.outcomes
-    assert len({pid for pids in seen for pid in pids.values()}) == 8
-    errors = [line for line in shop.log() if "heroku[router]: at=error" in line]
-    assert errors == []
+    assert received == load.sent, "a request was sent again, or a dyno did not end as it should"
+    assert len({pid for pids in seen for pid in pids.values()}) == len(switches) + 2 == 2 * RESTARTS + 2
+    assert min(in_flight) >= AT_LEAST_IN_FLIGHT
+    assert all("at=info" in line for line in lines)
+    assert len(lines) == load.sent
+
+
+def router_lines(app: ServedApp) -> list[str]:
+    return [line for line in app.log() if "heroku[router]: " in line]
 
 
 def test_what_the_old_dyno_has_in_flight_it_answers(serve: Serve, tmp_path: Path) -> None:

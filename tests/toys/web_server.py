@@ -3,11 +3,14 @@
     GET  /           JSON: dyno, pid, port, method, path, headers as they came
     POST /echo       the body, as it came
     GET  /bytes/N    N bytes
+    GET  /after/MS   the path, MS milliseconds later; X-Began is when it came (CLOCK_MONOTONIC), X-Pid who had it
+    POST /after/MS   the same with the body
     GET  /gate/NAME  an answer once somebody writes to the FIFO NAME in the working folder
     GET  /exit/N     no answer: the process ends with status N
 
 By default it listens on 0.0.0.0 and $PORT. With --host and --port it is the dyno that listens where nobody looks,
 or on ::1 alone; with --gate NAME the one that binds late: once somebody writes to the FIFO NAME.
+With --counts it says at its end how many requests for /after it has had.
 """
 
 import argparse
@@ -16,6 +19,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -28,6 +32,7 @@ class Server(ThreadingHTTPServer):
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.idle: set[socket.socket] = set()  # kept-alive connections between two requests
         self.leaving = False
+        self.timed = 0  # requests for /after
         self.lock = threading.Lock()
         super().__init__((host, port), Handler)
 
@@ -72,6 +77,8 @@ class Handler(BaseHTTPRequestHandler):
         match self.path.split("?")[0].split("/")[1:]:
             case ["bytes", count]:
                 self.answer(b"x" * int(count))
+            case ["after", delay]:
+                self.after(int(delay), self.path.encode())
             case ["gate", name]:
                 say(f"request waits at gate {name}")
                 Path(name).read_bytes()
@@ -84,8 +91,19 @@ class Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815 - the name that the base class looks for
 
     def do_POST(self) -> None:
+        began = time.monotonic()
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.path.startswith("/after/"):
+            self.after(int(self.path.split("?")[0].split("/")[2]), body, began)
+            return
         self.answer(body, self.headers.get("Content-Type", "application/octet-stream"))
+
+    def after(self, delay_ms: int, body: bytes, began: float | None = None) -> None:
+        began = time.monotonic() if began is None else began
+        with self.server.lock:
+            self.server.timed += 1
+        time.sleep(delay_ms / 1000)  # what is asked for: an app that works for so long
+        self.answer(body, more={"X-Began": f"{began:.6f}", "X-Pid": str(os.getpid())})
 
     def described(self) -> dict[str, object]:
         return {
@@ -97,13 +115,15 @@ class Handler(BaseHTTPRequestHandler):
             "headers": self.headers.items(),
         }
 
-    def answer(self, body: bytes, kind: str = "text/plain") -> None:
+    def answer(self, body: bytes, kind: str = "text/plain", *, more: dict[str, str] | None = None) -> None:
         if self.server.leaving:
             self.close_connection = True
         self.send_response(200)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("X-Dyno", os.environ.get("DYNO", ""))
+        for name, value in (more or {}).items():
+            self.send_header(name, value)
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
@@ -124,6 +144,7 @@ def main() -> None:
     parser.add_argument("--host", default="0.0.0.0")
     parser.add_argument("--port", type=int, default=os.environ.get("PORT"))
     parser.add_argument("--gate")
+    parser.add_argument("--counts", action="store_true")
     parser.add_argument("--label", help="nothing: it is there to be seen in the log")
     wanted = parser.parse_args()
     if wanted.gate:
@@ -135,6 +156,8 @@ def main() -> None:
     say(f"listening on {wanted.host} port {server.server_address[1]}")
     server.serve_forever(poll_interval=0.05)
     server.server_close()
+    if wanted.counts:
+        say(f"had {server.timed} timed requests")
     say("all requests are answered")
 
 
