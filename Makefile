@@ -8,12 +8,13 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 EXAMPLE := config/examples/django
 UP_ARGS ?=
+FUZZ_ARGS ?=
 # Most integration tests wait for children; a file's tests stay together, since some share what is dear to make.
 PYTEST_ARGS ?= -n 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo install test test-full test-unit lint types imports test-tools clean
+.PHONY: help demo install test test-full test-unit fuzz lint types imports test-tools clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \t\2/p' Makefile | expand -t 20
@@ -35,6 +36,9 @@ test-full: .venv/.installed-dev $(EXAMPLE)/.venv/.installed test-tools ## the sa
 
 test-unit: .venv/.installed-dev ## the tests that start nothing
 	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
+
+fuzz: .venv/.installed-dev ## mutated messages against our parsers and everybody else's: FUZZ_ARGS='--count 1000000'
+	PYTHONPATH=tests $(BIN)/python -m unit.router.head_fuzz $(FUZZ_ARGS)
 
 lint: .venv/.installed-dev ## ruff: rules and formatting
 	$(BIN)/ruff check .

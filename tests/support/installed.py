@@ -12,10 +12,14 @@ import pytest
 from support.source_tree import REPOSITORY
 
 
+def found(name: str) -> str | None:
+    """The path of a program such as "curl", if it is there; daemons are in sbin, which is not on everybody's PATH."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+
+
 def program(name: str) -> str:
-    """The path of a program such as "curl"; daemons are in sbin, which is not on everybody's PATH."""
-    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    return missing(f"{name} (make test-tools)") if found is None else found
+    """The path of a program that has to be there."""
+    return found(name) or missing(f"{name} (make test-tools)")
 
 
 def node_folder(path: str) -> Path:

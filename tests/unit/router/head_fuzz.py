@@ -1,21 +1,26 @@
-"""Mutated heads against the router's parsers and against everybody else's. Also a program, for long runs:
+"""Mutated messages against the router's parsers and against everybody else's. Also a program, for long runs:
 
-    python tests/unit/router/head_fuzz.py --count 1000000 [--seed N]
+    make fuzz FUZZ_ARGS='--count 1000000 [--seed N] [--parser plain]'
 
-What is looked for: a crash, an answer that is no HeadError, and above all a head that goes on although a backend's
+What is looked for: a crash, an answer that is no HeadError, and above all a message that goes on although a backend's
 parser would read it differently from how it was judged: another framing, another field, another host. The readers
-asked are llhttp with its callbacks (Node, aiohttp), gunicorn's, aiohttp's pure-Python one, the standard library's.
+asked are llhttp with its callbacks (Node, aiohttp), gunicorn's, aiohttp's pure-Python one, the standard library's, and,
+as real servers behind a socket (support/head_judges.py), nginx and Node's http.
 """
 
 import argparse
+import contextlib
 import email.parser
 import email.policy
 import io
 import random
 import re
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from unittest.mock import Mock
 
 import httptools
@@ -24,6 +29,7 @@ from aiohttp.http_parser import HttpRequestParserPy
 from gunicorn.config import Config  # type: ignore[import-untyped]  # gunicorn ships no types
 from gunicorn.http import RequestParser  # type: ignore[import-untyped]  # gunicorn ships no types
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]  # gunicorn ships no types
+from unit.router import body_fuzz
 
 from router import http_head
 from router.errors import HeadError
@@ -37,6 +43,8 @@ from router.http_head import (
     parse_response,
     request_line,
 )
+from support import installed
+from support.head_judges import Judge, judge
 
 LIMITS = HeadLimits(request_line=8192, line=8192, fields=1000)
 BY = Forwarding(peer=b"192.0.2.9", port=b"80", scheme=b"http", trusted=False, via=b"dynod")
@@ -161,12 +169,14 @@ def by_llhttp(head: bytes, target: bytes) -> list[tuple[bytes, bytes]] | None:
     return collector.fields
 
 
+_GUNICORN = Config()
+_GUNICORN.set("permit_unconventional_http_method", True)
+
+
 def by_gunicorn(head: bytes) -> list[tuple[bytes, bytes]] | None:
     """The fields as gunicorn reads them; None where it refuses, which is its right."""
-    config = Config()
-    config.set("permit_unconventional_http_method", True)
     try:
-        request = next(RequestParser(config, iter([head]), ("192.0.2.9", 1)))
+        request = next(RequestParser(_GUNICORN, iter([head]), ("192.0.2.9", 1)))
     except (ParseException, StopIteration):
         return None
     except NotImplementedError:
@@ -265,17 +275,26 @@ def check_answer(head: bytes) -> bool:
     return True
 
 
+_COMPILED = (http_head._scan_request, http_head._scan_answer)
+
+
+@contextlib.contextmanager
+def parser_of_ours(*, plain: bool) -> Iterator[None]:
+    """Heads are read without the compiled module, or with it where it is built."""
+    in_use = http_head._scan_request, http_head._scan_answer
+    http_head._scan_request, http_head._scan_answer = (None, None) if plain else _COMPILED
+    try:
+        yield
+    finally:
+        http_head._scan_request, http_head._scan_answer = in_use
+
+
 def check_twins(head: bytes) -> None:
     """The compiled parser and the Python one understand the same of a head, or both refuse it."""
     results = []
-    compiled = http_head._scan_request, http_head._scan_answer
-    for pure in (False, True):
-        if pure:
-            http_head._scan_request = http_head._scan_answer = None
-        try:
+    for plain in (False, True):
+        with parser_of_ours(plain=plain):
             results.append(_understood(head))
-        finally:
-            http_head._scan_request, http_head._scan_answer = compiled
     assert results[0] == results[1], results
 
 
@@ -301,34 +320,90 @@ def _understood(head: bytes) -> object:
     return out
 
 
-def run(count: int, seed: int, report: Callable[[str], None] = print) -> tuple[int, int]:
-    """`count` heads of each kind; how many of each went on."""
+@dataclass(slots=True)
+class Passed:
+    """How many of each kind went on."""
+
+    requests: int = 0
+    answers: int = 0
+    bodies: int = 0
+
+
+def ask_servers(judges: Sequence[Judge], head: bytes, rng: random.Random) -> None:
+    """What goes on of a request whose head is valid, with a body, put to real servers."""
+    out, fields, target = forwarded(head)
+    if fields.length > LONGEST_BODY_SENT or fields.upgrade:
+        return  # nobody waits for 10**17 bytes; an upgrade is a tunnel, behind which no second request is one
+    if fields.chunked:
+        body, length = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body_fuzz.EVIL), body_fuzz.EVIL), len(body_fuzz.EVIL)
+    else:
+        length = max(0, fields.length)
+        body = (body_fuzz.EVIL * 100)[:length] if rng.random() < 0.5 else rng.randbytes(length)
+    method = out.partition(b" ")[0]
+    for one in judges:
+        said = one.disagrees(out + body, method=method, target=target, host=fields.host, length=length)
+        assert said is None, said
+
+
+LONGEST_BODY_SENT = 3000
+
+
+def run(
+    count: int, seed: int, report: Callable[[str], None] = print, *, judges: Sequence[Judge] = (), every: int = 1
+) -> Passed:
+    """`count` messages of each kind; how many of each went on. Real servers judge one in `every`."""
     rng = random.Random(seed)
-    passed_requests = passed_answers = 0
+    passed = Passed()
     started = time.monotonic()
     for number in range(count):
         head = mutated(rng, rng.choice(REQUESTS))
         try:
-            passed_requests += check_request(head)
+            goes_on = check_request(head)
+            passed.requests += goes_on
             check_twins(head)
+            if goes_on and judges and number % every == 0:
+                ask_servers(judges, head, rng)
             head = mutated(rng, rng.choice(ANSWERS))
-            passed_answers += check_answer(head)
+            passed.answers += check_answer(head)
             check_twins(head)
+            head = b"a body"
+            if (whole := body_fuzz.check(rng)) is not None:
+                passed.bodies += 1
+                head, length = whole
+                for one in judges if number % every == 0 else ():
+                    said = one.disagrees(head, method=b"POST", target=b"/body", host=b"a", length=length)
+                    assert said is None, said
         except Exception as error:
-            raise AssertionError(f"seed {seed}, head {number}: {head!r}: {error!r}") from error
+            raise AssertionError(f"seed {seed}, message {number}: {head!r}: {error!r}") from error
         if number and number % 100_000 == 0:
             report(f"{number} of each, {number / (time.monotonic() - started):.0f}/s")
-    return passed_requests, passed_answers
+    return passed
 
 
 def main(argv: Sequence[str]) -> int:
+    """Run as a program: see the module."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
+    parser.add_argument("--parser", choices=["compiled", "plain"], help="which of ours decides (both are compared)")
+    parser.add_argument("--no-servers", action="store_true", help="ask the parsers in this process alone")
     given = parser.parse_args(argv)
-    print(f"seed {given.seed}")
-    requests, answers = run(given.count, given.seed)
-    print(f"{given.count} of each: {requests} requests and {answers} answers went on, none read differently")
+    if given.parser == "compiled" and not http_head.COMPILED:
+        parser.error("the compiled parser is not built")
+    names = [] if given.no_servers else [name for name in ("nginx", "node") if installed.found(name)]
+    print(f"seed {given.seed}; servers asked: {', '.join(names) or 'none'}", flush=True)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(parser_of_ours(plain=given.parser == "plain"))
+        judges = []
+        for name in names:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dynod-judge-")))
+            judges.append(stack.enter_context(judge(name, folder)))
+        passed = run(given.count, given.seed, judges=judges)
+        asked = "".join(f"; {one.name} agreed on {one.agreed}, refused {one.refused}" for one in judges)
+    print(
+        f"{given.count} of each: {passed.requests} requests, {passed.answers} answers and {passed.bodies} chunked "
+        f"bodies went on, none read differently{asked}"
+    )
     return 0
 
 

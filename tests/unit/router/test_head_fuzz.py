@@ -4,10 +4,13 @@ import random
 
 from unit.router import head_fuzz
 
+from support.counts import rounds
 
-def test_no_mutated_head_goes_on_that_another_parser_reads_differently() -> None:
+
+def test_no_mutated_message_goes_on_that_another_parser_reads_differently() -> None:
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")
-    requests, answers = head_fuzz.run(4000, seed)
-    assert requests > 100, "the mutations leave too little that is valid"
-    assert answers > 100
+    passed = head_fuzz.run(rounds(4000, full=1_000_000), seed)
+    assert passed.requests > 100, "the mutations leave too little that is valid"
+    assert passed.answers > 100
+    assert passed.bodies > 100
