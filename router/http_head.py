@@ -281,8 +281,9 @@ def _plain_request(
         fields.protocol = "https" if by.scheme == b"https" else "http"
         fields.tail = rest + by.common
         return fields
-    scheme = (printable(proto) if by.trusted and proto else b"") or by.scheme
-    port = (printable(port) if by.trusted and port else b"") or by.port
+    told = printable(proto) if by.trusted and proto else b""
+    scheme = told or by.scheme
+    port = (printable(port) if by.trusted and port else b"") or _port(by, host, told)
     chain = by.peer if forwarded_for is None else b"%b, %b" % (forwarded_for, by.peer)
     fields.fwd = printable(chain)
     fields.protocol = "https" if scheme == b"https" else "http"
@@ -312,7 +313,7 @@ def judge_request_fields(block: bytes, *, minor: int, by: Forwarding, limits: He
     forwarded_for: list[bytes] = []
     vias: list[bytes] = []
     upgrade: list[bytes] = []
-    scheme, port = by.scheme, by.port
+    scheme, port = b"", b""
     fields.request_id = b""
     fields.expects_continue = False
     extra = b""
@@ -383,6 +384,8 @@ def judge_request_fields(block: bytes, *, minor: int, by: Forwarding, limits: He
     forwarded_for.append(by.peer)
     chain = b", ".join(forwarded_for)
     fields.fwd = printable(chain)
+    port = port or _port(by, host, scheme)
+    scheme = scheme or by.scheme
     fields.protocol = "https" if scheme == b"https" else "http"
     vias.append(b"1.%d %b" % (minor, by.via))
     if fields.chunked:
@@ -603,6 +606,20 @@ def bare_line_end(part: bytes, *, first: bool) -> bool:
     if not first and part[:1] == b"\n":
         rest = rest[1:]  # its CR was judged with the piece before
     return b"\n" in rest or b"\r" in rest
+
+
+def _port(by: Forwarding, host: bytes, scheme: bytes) -> bytes:
+    """The port that the client connected to, where nobody names it; `scheme` is what a trusted proxy says, if any.
+
+    A proxy that names the scheme and no port (Caddy, cloudflared) listens where the Host says, else on the scheme's own
+    port: ours would make an app build links to a port that no client can reach.
+    """
+    if not scheme:
+        return by.port
+    _, colon, port = host.rpartition(b":")
+    if colon and port.isdigit():
+        return port
+    return b"443" if scheme == b"https" else b"80"
 
 
 def _check_block(message: bytes, block: bytes, limits: HeadLimits, parser: type[httptools.HttpRequestParser]) -> None:

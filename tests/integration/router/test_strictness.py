@@ -250,6 +250,29 @@ async def test_a_trusted_proxy_is_believed() -> None:
         assert (await run.record()).protocol == "https"
 
 
+@pytest.mark.parametrize(
+    ("host", "proto", "port"),
+    [
+        (b"a.test", b"https", b"443"),
+        (b"a.test", b"http", b"80"),
+        (b"a.test:8443", b"https", b"8443"),
+        (b"[::1]", b"https", b"443"),
+        (b"[::1]:8443", b"https", b"8443"),
+        (b"a.test:", b"https", b"443"),
+    ],
+)
+@on_loop
+async def test_a_proxy_that_names_the_scheme_alone_means_its_port(host: bytes, proto: bytes, port: bytes) -> None:
+    head = b"GET / HTTP/1.1\r\nHost: %b\r\nX-Forwarded-Proto: %b\r\n" % (host, proto)
+    async with ScriptedBackend(answering(OK)) as backend, bench(backend) as run:
+        for more in (b"", b"Connection: x\r\n"):  # by the compiled scan, where it is built, and without it
+            await run.ask(head + more + b"\r\n")
+        assert backend.wires[0].got.count(b"\r\nX-Forwarded-Port: %b\r\n" % port) == 2
+    async with ScriptedBackend(answering(OK)) as backend, bench(backend, trusted_proxies=()) as run:
+        await run.ask(head + b"\r\n")
+        assert b"\r\nX-Forwarded-Port: %d\r\n" % run.port in backend.wires[0].got
+
+
 @on_loop
 async def test_fields_of_one_hop_stop_here_and_those_that_connection_names() -> None:
     answer = (
