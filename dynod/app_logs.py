@@ -8,7 +8,7 @@ drains: the store in `serve`, the keeper in `up`. In `serve` the history on disk
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -17,8 +17,9 @@ from dynod.core.drain import DrainRecord, refuse_one_too_many, refuse_taken
 from dynod.core.drain_policy import Outcome
 from dynod.core.drain_url import DrainKind, DrainRefusedError, parse_drain_url
 from dynod.core.history_plan import Position
-from dynod.core.log_filter import MOST_LINES, LogFilter, newest
+from dynod.core.log_filter import LogFilter, newest
 from dynod.core.log_line import LogBatch
+from dynod.core.log_mask import LogMask
 from dynod.core.log_reading import LineReader
 from dynod.logs.drain import DrainHealth
 from dynod.logs.drain_set import DrainSet
@@ -93,7 +94,8 @@ class AppLogs:
         # What is in memory now is exactly what the tail, made in the same moment, will not bring.
         in_memory = self._stream.newest()
         if self._history is None or self._history.is_stalled:
-            yield tuple(newest(wanted.pick_all(in_memory), MOST_LINES if count is None else count))
+            picked = wanted.pick_all(in_memory)
+            yield tuple(picked if count is None else newest(picked, count))
             return
         end = await self._settled(self._history)
         reader = HistoryReader(self._history.folder, self._history.folder.begin)
@@ -120,6 +122,15 @@ class AppLogs:
                 return await history.settled()
         except TimeoutError:
             return history.end.offset
+
+    def set_mask(self, config_vars: Mapping[str, str] | None) -> tuple[str, ...]:
+        """From now on, hide the values of these config vars in everything the log says; None: hide nothing.
+
+        What is in the history already stays as it is. Returns the names of those that are too short to be hidden.
+        """
+        mask = LogMask(config_vars) if config_vars is not None else None
+        self._stream.mask(mask)
+        return mask.too_short if mask is not None else ()
 
     # --- drains -----------------------------------------------------------------------------------------------------
 

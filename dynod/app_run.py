@@ -18,6 +18,7 @@ from dynod.app_logs import AppLogs, DrainKeeper
 from dynod.core.boot import Address
 from dynod.core.dyno import InstanceEvent
 from dynod.core.dyno_sizes import UNSIZED, DynoSize
+from dynod.core.log_history import LogHistory
 from dynod.core.ports import FIRST_PORT, LAST_PORT, PortAllotment
 from dynod.core.reachability import ReachabilityNotices
 from dynod.keeper import processes
@@ -74,6 +75,7 @@ class AppParts:
     one_off: MakeCommand
     attach: AttachRules
     enforce: bool  # production's limits
+    history_lines: int  # kept in memory for whoever asks later
     names_open_binds: bool  # says which dynos others can reach past the router
 
 
@@ -83,7 +85,8 @@ class AppRun:
     def __init__(self, parts: AppParts, running: "RunningApps") -> None:
         self.name = parts.name
         self.sink = parts.sink(self._resume_output)
-        self.stream = LogStream(self.sink, clock=time.time)
+        newest = LogHistory(max_lines=parts.history_lines)
+        self.stream = LogStream(self.sink, clock=time.time, history=newest)
         history = self.sink if isinstance(self.sink, HistorySink) else None
         drains = DrainSet(app=parts.name, stream=self.stream, history=history, group=running.group)
         self.logs = AppLogs(self.stream, drains, history=history, keeper=parts.drains)

@@ -11,7 +11,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +20,7 @@ from dynod.app_run import AppParts, AppRun, RunningApps, attach_rules
 from dynod.cli.serve import ServeOptions
 from dynod.core.dyno_sizes import SIZES, UNSIZED, DynoSize
 from dynod.core.formation import RELEASE
-from dynod.errors import DynodError
+from dynod.errors import DynodError, SettingsError
 from dynod.folder_claim import runtime_folder
 from dynod.keeper.client import KeeperClient, Snapshot
 from dynod.keeper.features import Features
@@ -131,6 +131,7 @@ class Serve:
             self._operations = Operations([], host=self)
             for app in await self._store.apps.all():
                 await self._resume_app(app)
+            await asyncio.to_thread(self._remove_left_logs, {app.id for app in await self._store.apps.all()})
             self._choose_default_app()
             await self._routing.start(self._listeners)  # only now: a known host must not be answered 404
             api = PlatformApi(self._operations)
@@ -203,9 +204,11 @@ class Serve:
                 ),
                 attach=attach_rules(self._settings),
                 enforce=True,
+                history_lines=self._settings.logs.history_lines,
                 names_open_binds=False,
             )
         )
+        run.logs.set_mask(plan.manifest_env if self._settings.masks_config_vars(knobs) else None)
         traffic.lines = run.stream.router_lines
         self._runs[app.name] = run, traffic
         run.logs.start(await self._store.drains.of(app.id))
@@ -249,7 +252,15 @@ class Serve:
         # By id: an app may be renamed, and another one of its name must not find its lines.
         (self._state / LOGS).mkdir(mode=0o700, exist_ok=True)
         folder = HistoryFolder(self._state / LOGS / app.id, clock=time.time)
-        return HistorySink(self._loop, folder, on_room=on_room, say=say)
+        logs = self._settings.logs
+        return HistorySink(self._loop, folder, on_room=on_room, say=say, stall_s=logs.stall_s, limit=logs.buffer_bytes)
+
+    def _remove_left_logs(self, app_ids: Collection[str]) -> None:
+        """Histories of apps that are no more: a core was killed between forgetting one and removing its lines."""
+        folder = self._state / LOGS
+        for left in list(folder.iterdir()) if folder.exists() else []:
+            if left.name not in app_ids:
+                shutil.rmtree(left, ignore_errors=True)
 
     def _drain_keeper(self, app: App) -> DrainKeeper:
         drains = self._store.drains
@@ -333,7 +344,11 @@ def read_settings(options: ServeOptions) -> Settings:
         flags["serve.socket"] = os.fspath(options.socket)
     if options.state is not None:
         flags["serve.state"] = os.fspath(options.state)
-    return load_settings(settings_file(options.config, os.environ), environ=os.environ, flags=flags)
+    settings = load_settings(settings_file(options.config, os.environ), environ=os.environ, flags=flags)
+    for name in ("api", "metrics"):
+        if getattr(settings.serve, name) is not None:
+            raise SettingsError(f"serve.{name}: dynod cannot listen there yet: leave it empty")
+    return settings
 
 
 def check_settings(options: ServeOptions) -> None:

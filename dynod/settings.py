@@ -28,6 +28,7 @@ from dynod.core.settings_table import (
     Layer,
     as_written,
     dyno_rules,
+    masks_config_vars,
     printable,
     read_rows,
     read_table,
@@ -93,6 +94,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def app_router(self, rows: Mapping[str, str] | None = None) -> dict[str, Value]:
         """What is to be changed in the router's own settings for an app with these rows in the store."""
         return router_changes((read_rows(rows or {})[0], self.app))
+
+    def masks_config_vars(self, rows: Mapping[str, str] | None = None) -> bool:
+        """Whether an app with these rows in the store wants the values of its config vars hidden in its log."""
+        return masks_config_vars((read_rows(rows or {})[0], self.app))
 
 
 def stop_rule(rules: DynoRules) -> StopRule:

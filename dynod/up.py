@@ -159,9 +159,12 @@ class Up:
                     one_off=self._plan.one_off,
                     attach=attach_rules(self._plan.settings),
                     enforce=self._options.strict,
+                    history_lines=self._plan.settings.logs.history_lines,
                     names_open_binds=True,
                 )
             )
+            hides = self._plan.settings.masks_config_vars()
+            self._not_hidden = self._app.logs.set_mask(self._plan.config_vars if hides else None)
             self._app.logs.start(tuple(drains.records))
             boots = group.create_task(self._apps.boots.run(), name="boot-watch")
             lost = group.create_task(self._end_without_keeper(), name="keeper-lost")
@@ -240,6 +243,8 @@ class Up:
             say(f"listening on {url(self._listeners)}")
         if RELEASE in self._plan.commands and not self._options.release:
             say(f"release is not run, --release runs it first: {self._plan.commands[RELEASE]}")
+        if self._not_hidden:
+            say(f"not hidden in the log, for being short: the values of {', '.join(self._not_hidden)}")
 
     async def _released(self, adopted: Mapping[str, list[Instance]]) -> bool:
         """Run the release process first, if asked to. False: it failed, and `up` ends with its status."""

@@ -51,6 +51,11 @@ class UpPlan(msgspec.Struct, frozen=True, kw_only=True):
     def has_web(self) -> bool:
         return WEB in self.quantities
 
+    @property
+    def config_vars(self) -> Mapping[str, str]:
+        """What Heroku would have as the app's config vars: `env` of app.json, then the `.env` files, later ones win."""
+        return {name: value for values in (self.manifest_env, *self.dotenv) for name, value in values.items()}
+
     def environment(self, dyno: str, port: int | None) -> Mapping[str, str]:
         """The variables of one dyno; the caller's are those of now."""
         return up_environment(

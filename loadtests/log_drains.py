@@ -28,6 +28,9 @@ HERE = Path(__file__).resolve()
 LAST = b"the last line of all\n"
 LINE = b"line %09d of a dyno that has rather a lot to say just now\n"
 PER_WRITE = 1000
+SAMPLES_A_LINE = 12  # one a minute is shown
+MOST_GROWTH_MB = 16.0  # of the core, after the first tenth of a soak
+MOST_PLATFORM_LINES = 100
 
 
 def child(lines: int, rate: int) -> None:
@@ -92,6 +95,7 @@ class Daemon:
     def __init__(self, folder: Path, lines: int, rate: int) -> None:
         self.folder = folder
         self.socket = str(folder / "s")
+        self.urls: list[str] = []
         app = folder / "shop"
         app.mkdir()
         (app / "Procfile").write_text(f"worker: {sys.executable} {HERE} --child --lines {lines} --rate {rate}\n")
@@ -121,7 +125,13 @@ class Daemon:
         return ended.stdout
 
     def drains(self) -> list[dict[str, int]]:
-        return [drain["dynod"] | {"url": drain["url"]} for drain in json.loads(self.verb("drains", "--json"))]
+        """How each drain does, in the order in which they were added."""
+        found = {drain["url"]: drain["dynod"] for drain in json.loads(self.verb("drains", "--json"))}
+        return [found[url] | {"url": url} for url in self.urls]
+
+    def add_drain(self, port: int) -> None:
+        self.urls.append(f"syslog://127.0.0.1:{port}")
+        self.verb("drains:add", self.urls[-1])
 
     @property
     def core(self) -> int:
@@ -164,7 +174,7 @@ def throughput(lines: int, counts: list[int]) -> None:
     for count in counts:
         with receivers(count) as listening, daemon(lines, 0) as running:
             for port, _ in listening:
-                running.verb("drains:add", f"syslog://127.0.0.1:{port}")
+                running.add_drain(port)
             before = running.cpu_s()
             start = time.perf_counter()
             running.verb("ps:scale", "worker=1")
@@ -182,28 +192,51 @@ def throughput(lines: int, counts: list[int]) -> None:
 
 
 def soak(minutes: float, rate: int) -> None:
+    """Exit status 1 where memory goes on growing, or a drain's account does not come out."""
     lines = int(minutes * 60 * rate)
     with receivers(1) as good, receivers(1, reads=False) as deaf, daemon(lines, rate) as running:
         for port in (good[0][0], deaf[0][0], free_port()):
-            running.verb("drains:add", f"syslog://127.0.0.1:{port}")
+            running.add_drain(port)
         running.verb("ps:scale", "worker=1")
         samples = []
-        end = time.monotonic() + minutes * 60
+        before, start = running.cpu_s(), time.monotonic()
+        end = start + minutes * 60
         while (left := end - time.monotonic()) > 0:
             time.sleep(min(5.0, left))
             samples.append(running.rss_mb())
-            print(f"{minutes * 60 - max(left, 0):7.0f} s  core {samples[-1]:.1f} MB", flush=True)
+            if len(samples) % SAMPLES_A_LINE == 1:
+                drains = running.drains()
+                accounts = ", ".join(f"{d['sent']:,}/{d['dropped']:,}/{d['lag_lines']:,}" for d in drains)
+                passed = time.monotonic() - start
+                print(f"{passed:6.0f} s  core {samples[-1]:.1f} MB  sent/dropped/waiting {accounts}", flush=True)
         assert good[0][1].stdout is not None
         good[0][1].stdout.readline()
+        wait_until(lambda: running.drains()[0]["lag_lines"] == 0)  # its kernel has it; the core is still to notice
+        cpu = running.cpu_s() - before
         settled = samples[len(samples) // 10 :]
         print(
-            f"core: {settled[0]:.1f} MB after a tenth, {max(settled):.1f} MB at most, {settled[-1]:.1f} MB at the end"
+            f"core: {settled[0]:.1f} MB after a tenth, {max(settled):.1f} MB at most, {settled[-1]:.1f} MB at the end; "
+            f"{cpu / lines * 1e6:.2f} us of its CPU a line"
         )
-        for health in running.drains():
+        faults = []
+        if max(settled) - settled[0] > MOST_GROWTH_MB:
+            faults.append(f"memory grew by more than {MOST_GROWTH_MB:.0f} MB")
+        health = running.drains()
+        totals = [each["sent"] + each["dropped"] + each["lag_lines"] for each in health]
+        for each, total in zip(health, totals, strict=True):
             print(
-                f"{health['url']}: {health['sent']:,} sent, {health['dropped']:,} dropped, "
-                f"{health['lag_lines']:,} wait; together {health['sent'] + health['dropped'] + health['lag_lines']:,}"
+                f"{each['url']}: {each['sent']:,} sent, {each['dropped']:,} dropped, "
+                f"{each['lag_lines']:,} wait; together {total:,}"
             )
+        # The dyno's lines, its last one, and what the platform says: every drain is told of the ones added after it.
+        said = totals[0] - lines - 1
+        if not 0 < said < MOST_PLATFORM_LINES or totals != [totals[0] - place for place in range(len(totals))]:
+            faults.append(f"{lines + 1:,} lines were written, and the accounts do not come out")
+        if health[0]["dropped"] or health[0]["lag_lines"]:
+            faults.append("the drain that takes everything did not get everything")
+        if faults:
+            raise SystemExit("; ".join(faults))
+        print(f"every account comes out: {lines + 1:,} lines of the dyno and {said} of the platform")
 
 
 def main() -> None:

@@ -18,6 +18,9 @@ from dataclasses import dataclass
 from dynod.core.fault import Fault, quoted
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # POSIX, "Environment Variable Definition": what every shell can pass on
+# As the names of variables look, and a mistyped one too, but hardly ever a password or a line of base64.
+SHOWN_NAME = re.compile(r"(?:export\s+)?[A-Z0-9_][A-Z0-9_ .-]{0,39}")
+_NO_EQUALS = 'expected "NAME=value", found no "="'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +59,8 @@ class Dotenv:
 def read_dotenv(statements: Iterable[Statement], *, file: str = ".env") -> Dotenv:
     """Judge the statements of one file. Never raises; a statement is a variable, a fault, or blank.
 
-    Messages never repeat a value, because values are secrets: of a malformed line only what stands before `=` is shown.
+    Messages never repeat a value, because values are secrets: of a line that is wrong, nothing is shown but a name, and
+    that only where it looks as names do. The lines of a key that lacks its quotes are no names.
     """
     variables: list[Variable] = []
     faults: list[Fault] = []
@@ -76,8 +80,10 @@ def _objection(statement: Statement) -> str | None:
     if name is None:
         return None
     if not NAME.fullmatch(name):
-        return f'{quoted(name)} is no variable name: letters, digits and "_", not starting with a digit'
+        return f'{_shown(name)} is no variable name: letters, digits and "_", not starting with a digit'
     if value is None:
+        if not SHOWN_NAME.fullmatch(name):
+            return _NO_EQUALS
         return f'expected "NAME=value", found {quoted(name)} alone; write "{name}=" for an empty value'
     if "\0" in value:
         return f"the value of {name} contains a NUL byte"
@@ -87,8 +93,14 @@ def _objection(statement: Statement) -> str | None:
 def _malformed(text: str) -> str:
     name, equals, value = text.strip().partition("=")
     if not equals:
-        return 'expected "NAME=value", found no "="'
+        return _NO_EQUALS
     value = value.strip()
     if value[:1] in {"'", '"'}:
-        return f"the value of {quoted(name.strip())} has an unmatched {value[0]} quote, or text after the closing one"
-    return f'expected "NAME=value", found {quoted(name.strip() + "=…")}'
+        return f"the value of {_shown(name)} has an unmatched {value[0]} quote, or text after the closing one"
+    return f'expected "NAME=value", found {_shown(name, "=…")}'
+
+
+def _shown(name: str, behind: str = "") -> str:
+    """A name in a message; "…" for what may as well be a piece of a secret."""
+    name = name.strip()
+    return quoted((name if SHOWN_NAME.fullmatch(name) or not name else "…") + behind)

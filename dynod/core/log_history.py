@@ -18,9 +18,10 @@ class LogHistory:
 
     __slots__ = ("_batches", "_bytes", "_lines", "_max_bytes", "_max_lines")
 
-    def __init__(self, *, max_lines: int = HISTORY_LINES, max_bytes: int = HISTORY_BYTES) -> None:
+    def __init__(self, *, max_lines: int = HISTORY_LINES, max_bytes: int | None = None) -> None:
+        """`max_bytes` None: as much more or less than HISTORY_BYTES as `max_lines` is than HISTORY_LINES."""
         self._max_lines = max_lines
-        self._max_bytes = max_bytes
+        self._max_bytes = HISTORY_BYTES * max_lines // HISTORY_LINES if max_bytes is None else max_bytes
         self._batches: deque[tuple[LogBatch, int]] = deque()
         self._lines = 0
         self._bytes = 0

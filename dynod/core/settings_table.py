@@ -122,7 +122,15 @@ ROUTER_KNOBS: Final = (
     Knob(name="maintenance_page_url", kind=_PAGE, says="shown while the app is in maintenance"),
 )
 
-KNOBS: Final[Mapping[str, Knob]] = {knob.name: knob for knob in (*DYNO_KNOBS, *ROUTER_KNOBS)}
+LOG_KNOBS: Final = (
+    Knob(
+        name="mask_config_vars",
+        kind=Flag(),
+        says="hide the values of config vars, from 6 bytes on, in everything that the log says",
+    ),
+)
+
+KNOBS: Final[Mapping[str, Knob]] = {knob.name: knob for knob in (*DYNO_KNOBS, *ROUTER_KNOBS, *LOG_KNOBS)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +228,11 @@ def router_changes(layers: Sequence[Layer]) -> dict[str, Value]:
         if found is not None:
             changes[knob.name] = found
     return changes
+
+
+def masks_config_vars(layers: Sequence[Layer]) -> bool:
+    """Whether the layers, nearest first, want the values of config vars to be hidden in the log: unsaid, no."""
+    return bool(next((layer["mask_config_vars"] for layer in layers if "mask_config_vars" in layer), False))
 
 
 def _places(process_type: str, layers: Sequence[Layer]) -> list[dict[str, Value]]:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -92,6 +92,10 @@ class HistorySupply:
         self._lines = LineReader()
         self._fd = -1
         self.ledger = self._load() or Ledger(position=begin, frame_end=begin.offset)
+        if self.ledger.position.offset > history.end.offset:
+            # A loss of power took the newest lines of the history, which are sent already, and not this record; or
+            # somebody emptied the folder. What comes now would otherwise count as sent up to the old place.
+            self.ledger = replace(self.ledger, position=history.end, frame_end=history.end.offset)
         self._reader = HistoryReader(history.folder, self.ledger.position)
 
     async def take(self, max_bytes: int) -> Portion | None:

@@ -6,6 +6,7 @@ say (contracts 3). Formats nothing. Tails get the same batches; drains in `serve
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from dynod.core.log_filter import EVERYTHING, LogFilter
@@ -38,7 +39,7 @@ class LogStream:
         self._mask: LogMask | None = None
 
     def mask(self, mask: LogMask | None) -> None:
-        """From now on, hide these values in what dynos write."""
+        """From now on, hide these values in everything that is said."""
         self._mask = mask
 
     def follow(self, wanted: LogFilter = EVERYTHING) -> Tail:
@@ -58,9 +59,7 @@ class LogStream:
 
     def publish_app(self, ps: str, lines: bytes, on_handed_on: Callable[[], None]) -> bool:
         """A dyno's own output, framed. The pump's `publish`."""
-        if self._mask is not None:
-            lines = self._mask.hide(lines)
-        batch = LogBatch(time=self._clock(), source="app", ps=ps, text=lines)
+        batch = self._masked(LogBatch(time=self._clock(), source="app", ps=ps, text=lines))
         self._keep(batch)
         return self._sink.accept(batch, on_handed_on)
 
@@ -90,8 +89,12 @@ class LogStream:
             self._add(platform_batch(time=self._clock(), source=source, ps=ps, messages=messages))
 
     def _add(self, batch: LogBatch) -> None:
+        batch = self._masked(batch)  # a path with a key in it, a command with a password
         self._keep(batch)
         self._sink.accept(batch, None)
+
+    def _masked(self, batch: LogBatch) -> LogBatch:
+        return batch if self._mask is None else replace(batch, text=self._mask.hide(batch.text))
 
     def _keep(self, batch: LogBatch) -> None:
         self._history.add(batch)

@@ -122,6 +122,19 @@ def test_an_app_that_is_destroyed_while_the_core_dies_is_there_or_gone_and_nothi
     assert not serve.dyno_pids()
 
 
+def test_lines_of_an_app_that_is_no_more_are_removed_at_the_next_start(serve: Serve, tmp_path: Path) -> None:
+    """As a core leaves them that is killed when the app is forgotten and its history not yet removed."""
+    shop = serve.app(tmp_path, "shop", procfile={"worker": toy("counts")})
+    logs = serve.state / "logs"
+    left = logs / "01234567-89ab-4cde-8f01-23456789abcd"
+    left.mkdir()
+    (left / "0-0.log").write_bytes(b"a line\n")
+    kill_core(serve)
+    eventually(lambda: not left.exists(), what="the folder is gone")
+    assert [entry.name for entry in logs.iterdir()] == [shop.id]
+    assert shop.log()
+
+
 def test_a_stop_goes_on_in_the_next_core(serve: Serve, tmp_path: Path) -> None:
     app = serve.app(tmp_path, "stubborn", procfile={"worker": toy("ignores_sigterm")}, quantities={"worker": 1})
     app.wait_for_log(r"app\[worker\.1\]: ready")

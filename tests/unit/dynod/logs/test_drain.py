@@ -393,6 +393,25 @@ def test_what_went_under_way_before_a_kill_is_the_same_frame_after_it(tmp_path: 
     assert [int(number) for number in LINE.findall(frames[2].body)] == list(range(10, 20))
 
 
+def test_lines_that_follow_a_loss_of_power_are_not_taken_for_sent(tmp_path: Path) -> None:
+    """The record of what was sent has outlived the end of the history that it is about."""
+
+    async def sends(count: int, receiver: Receiver) -> None:
+        history = MadeUpHistory(tmp_path / "log")
+        async with running(on_disk(history), receiver) as drain:
+            history.say(count)
+            await drain.drain.emptied()
+        history.folder.close()
+
+    run_virtually(sends(20, Receiver()))
+    (segment,) = (tmp_path / "log").glob("*.log")
+    lines = segment.read_bytes().splitlines(keepends=True)
+    segment.write_bytes(b"".join(lines[:5]))
+    receiver = Receiver()
+    run_virtually(sends(7, receiver))
+    assert receiver.numbers == list(range(5, 12))
+
+
 def test_a_record_that_a_loss_of_power_has_spoilt_begins_where_the_drain_began(tmp_path: Path) -> None:
     async def scenario() -> None:
         history, receiver = MadeUpHistory(tmp_path / "log"), Receiver()

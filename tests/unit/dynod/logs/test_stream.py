@@ -6,6 +6,7 @@ import pytest
 
 from dynod.core.log_history import LogHistory
 from dynod.core.log_line import LogBatch
+from dynod.core.log_mask import LogMask
 from dynod.logs.stream import LogStream
 
 
@@ -51,6 +52,27 @@ def test_every_source_has_herokus_names(stream: LogStream, sink: Kept) -> None:
         LogBatch(time=7.25, source="heroku", ps="router", text=b"at=info method=GET\n"),
         LogBatch(time=7.5, source="heroku", ps="router", text=b"at=info method=POST\n"),
     ]
+
+
+def test_values_are_hidden_wherever_they_are_said_until_the_mask_is_taken_off(stream: LogStream, sink: Kept) -> None:
+    stream.mask(LogMask({"KEY": "hunter2-long"}))
+    tail = stream.follow()
+    stream.publish_app("web.1", b"key hunter2-long\n", lambda: None)
+    stream.platform("web.1", "Starting process with command `run --key=hunter2-long`")
+    stream.router_lines([(7.0, 'path="/?key=hunter2-long"')])
+    stream.api("hunter2-long")
+    hidden = [batch.text for batch in sink.batches]
+    assert hidden == [
+        b"key [FILTERED]\n",
+        b"Starting process with command `run --key=[FILTERED]`\n",
+        b'path="/?key=[FILTERED]"\n',
+        b"[FILTERED]\n",
+    ]
+    assert [batch.text for batch in stream.newest()] == hidden
+    assert tail.waiting == len(hidden)
+    stream.mask(None)
+    stream.publish_app("web.1", b"key hunter2-long\n", lambda: None)
+    assert sink.batches[-1].text == b"key hunter2-long\n"
 
 
 def test_saying_nothing_is_no_line(stream: LogStream, sink: Kept) -> None:

@@ -1,0 +1,161 @@
+"""Values of config vars: in no word of dynod's own, and, where that is asked for, in nothing that the log says.
+
+Each test hides canaries where secrets are kept and then looks everywhere that is not the dynos' own: what dynod writes,
+what its API answers, what it keeps on disk, and what every user of the machine sees of its processes.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from dynod.platform_api.client import UnixConnection
+from support.app_folder import app_folder, toy
+from support.up import Up, clean_environment, eventually
+
+pytestmark = pytest.mark.timeout(120)
+
+CANARY: Final = "canary-in-the-coal-mine-4711"
+SECOND: Final = "a-second-canary-0815"
+THIRD: Final = "third-canary-of-app-json"
+CANARIES: Final = (CANARY, SECOND, THIRD)
+URL: Final = f"postgres://me:{CANARY}@localhost/db"
+ENV: Final = {"DATABASE_URL": URL, "KEY": f"-----BEGIN\n{SECOND}\nEND-----", "N": "1"}
+SHOUT: Final = 'python3 -c "import os; print(os.environ)"; echo "$DATABASE_URL $KEY $SECRET_KEY_BASE"; exec sleep 1000'
+
+
+def folder_with_secrets(tmp_path: Path, procfile: dict[str, str], *, toml: str = "") -> Path:
+    return app_folder(
+        tmp_path,
+        procfile=procfile,
+        env=ENV,
+        app_json={"env": {"SECRET_KEY_BASE": {"value": THIRD}}},
+        files={"dynod.toml": toml},
+    )
+
+
+def dynod(up: Up, *arguments: str) -> str:
+    """A verb in the folder; all that it writes."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "dynod", *arguments],
+        env={**clean_environment(), "XDG_RUNTIME_DIR": str(up.runtime)},
+        cwd=up.folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return ended.stdout + ended.stderr
+
+
+def answers(up: Up) -> str:
+    """Every resource that the API of `up` has."""
+    (socket,) = up.runtime.rglob("*.sock")
+    app = "/apps/app"
+    paths = [
+        "/apps",
+        app,
+        *(f"{app}/{name}" for name in ("dynos", "formation", "log-drains", "dynos/web.1", "nothing")),
+    ]
+    found = []
+    for path in paths:
+        connection = UnixConnection(str(socket), 30.0)
+        with contextlib.closing(connection):
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            found.append(f"{answer.status} {answer.read().decode()}")
+    assert sum(each.startswith("200 ") for each in found) == len(paths) - 1, found
+    return "\n".join(found)
+
+
+def seen_of(pid: int) -> str:
+    return "".join(
+        Path(f"/proc/{pid}/{name}").read_bytes().decode(errors="replace") for name in ("cmdline", "environ", "comm")
+    )
+
+
+def assert_no_canary(text: str) -> None:
+    assert not [canary for canary in CANARIES if canary in text], text
+
+
+def test_up_never_says_a_value_in_words_of_its_own(tmp_path: Path) -> None:
+    """Through a life with crashes, a killed core, verbs that succeed and verbs that do not."""
+    folder = folder_with_secrets(
+        tmp_path, {"web": toy("web_server"), "worker": "exit 3", "silent": toy("waits"), "broken": "./missing-program"}
+    )
+    checked = subprocess.run(
+        [sys.executable, "-m", "dynod", "check", "-C", str(folder)], capture_output=True, text=True, check=False
+    )
+    assert "missing-program" in checked.stdout + checked.stderr
+    assert_no_canary(checked.stdout + checked.stderr)
+    with Up(folder, "web", "worker", "silent") as up:
+        up.wait_until_up("web.1", "silent.1")
+        up.wait_for_line(r"heroku\[worker\.1\]: Process exited with status 3")
+        assert up.get("/").status == 200
+        core = up.core_pid()
+        os.kill(core, 9)
+        core = up.core_pid(other_than=core)
+        said = [answers(up), seen_of(up.pid), seen_of(core)]
+        verbs = ("ps", "ps --json", "ps --why worker.1", "ps:scale nothing=1", "drains", "logs", "apps:info")
+        said += [dynod(up, *verb.split()) for verb in verbs]
+        said.append(dynod(up, "run", "--no-tty", "--", "sh", "-c", "exit 7"))
+        files = [path for top in (up.runtime, folder / ".dynod") for path in top.rglob("*") if path.is_file()]
+        said += [path.read_bytes().decode(errors="replace") for path in files]
+        for text in said:
+            assert_no_canary(text)
+        assert up.stop() == 0
+    assert_no_canary(str(up.output))
+
+
+def test_an_env_file_that_is_not_understood_is_not_quoted(tmp_path: Path) -> None:
+    folder = app_folder(tmp_path, procfile={"web": toy("web_server")})
+    (folder / ".env").write_text(f"GOOD=1\nKEY='{CANARY}\n{SECOND}\n=  {THIRD}\n")
+    with Up(folder) as up:
+        assert up.wait() == 1
+    assert ".env" in str(up.output)
+    assert_no_canary(str(up.output))
+
+
+def test_up_hides_the_values_of_config_vars_where_that_is_asked_for(tmp_path: Path) -> None:
+    """In what dynos print, in paths and in commands; on stdout, for tails, in drains, over a killed core."""
+    folder = folder_with_secrets(
+        tmp_path,
+        {"web": toy("web_server"), "worker": SHOUT, "told": f"sleep 1000 # {CANARY}"},
+        toml="[app]\nmask_config_vars = true\n",
+    )
+    # Whole values are hidden: this one is whole only in the second variable.
+    with (folder / ".env").open("a") as env:
+        env.write(f"PASSWORD={CANARY}\n")
+    drained = tmp_path / "drained"
+    with Up(folder) as up:
+        up.wait_for_line(r"not hidden in the log, for being short: the values of N$", stream="stderr")
+        up.wait_until_up("web.1", "worker.1", "told.1")
+        assert "Successfully" in dynod(up, "drains:add", f"file://{drained}")
+        core = up.core_pid()
+        os.kill(core, 9)
+        up.core_pid(other_than=core)
+        assert up.get(f"/?key={CANARY}").status == 200
+        up.wait_for_line(r'heroku\[router\]: .* path="/\?key=\[FILTERED\]"')
+        assert "Successfully" not in dynod(up, "ps:restart", "nothing")
+        dynod(up, "ps:restart", "worker.1")
+        hidden = b"app[worker.1]: [FILTERED] [FILTERED]"
+        eventually(lambda: drained.exists() and hidden in drained.read_bytes(), what="it is drained")
+        assert_no_canary(dynod(up, "logs", "-n", "1500"))
+        assert_no_canary(drained.read_text())
+        assert up.stop() == 0
+    assert_no_canary(str(up.output))
+
+
+def test_nothing_is_hidden_unless_that_is_asked_for(tmp_path: Path) -> None:
+    folder = folder_with_secrets(tmp_path, {"worker": SHOUT})
+    with Up(folder) as up:
+        up.wait_for_line(rf"app\[worker\.1\]: .*{SECOND}")
+        listed = json.loads(dynod(up, "ps", "--json"))
+        assert listed
+        assert up.stop() == 0
