@@ -20,6 +20,7 @@ class Ending(Enum):
     BOOT_TIMEOUT = auto()
     CHECKS_FAILED = auto()
     OVER_MEMORY = auto()  # R15
+    ABANDONED = auto()  # the change that it was started for is undone
 
 
 class Progress(Enum):
@@ -37,6 +38,7 @@ class Instance:
     app: str
     name: str  # of its slot, "web.1"
     port: int | None
+    release: int = 0  # the version that it runs
     pid: int = 0
     started_at: float = 0.0  # seconds since the epoch
     launched: float = 0.0  # the loop's clock, which is one for all cores of a boot: CLOCK_MONOTONIC
@@ -82,6 +84,7 @@ class Instance:
                 "app": self.app,
                 "name": self.name,
                 "port": self.port,
+                "release": self.release,
                 "state": self.state,
                 "launched": self.launched,
                 "up_since": self.up_since,
@@ -107,6 +110,7 @@ class Instance:
             app=noted["app"],
             name=noted["name"],
             port=noted["port"],
+            release=noted.get("release", 0),
             state=InstanceState(noted["state"]),
             address=Address(*noted["address"]) if noted["address"] is not None else None,
             replaces=noted["replaces"],

@@ -22,7 +22,7 @@ from dynod.process.attachment import R13, Attachment
 from dynod.process.boot import Boot
 from dynod.process.followed_checks import FollowedChecks
 from dynod.process.instance import Ending, Instance, Progress
-from dynod.process.surroundings import Attendant, Command, Surroundings
+from dynod.process.surroundings import Attendant, Command, Surroundings, Trial
 
 HISTORY_LENGTH = 30  # entries of a slot's history
 CYCLE_SPREAD = 0.15  # Heroku: every 24 h plus up to 216 minutes, so that dynos do not go all at once
@@ -37,6 +37,12 @@ class Happening(NamedTuple):
 
     at: float  # seconds since the epoch
     what: str
+
+
+def release_noted(note: str) -> int:
+    """Of a slot's note: the release whose command it goes by."""
+    release: int = json.loads(note).get("release", 0)
+    return release
 
 
 class Slot:
@@ -61,6 +67,8 @@ class Slot:
         self._restart: asyncio.Future[bool] | None = None  # whoever asked waits for it
         self._restart_asked = False  # and nothing has been done about it yet
         self._restart_word = ""
+        self._trial: Trial | None = None  # of the successor that has been asked for, or runs already
+        self._abandoned = False  # the successor is not to take over any more
         self._one_off = False
         self._changed = asyncio.Event()
         self._checks = FollowedChecks(lambda: self.command, shared, attendant, say=self._say, news=self.changed)
@@ -98,6 +106,7 @@ class Slot:
             self.wanted = False
             self.happened(why)
             self.awaits_restart = self._restart_asked = False
+            self._trial = None
             self._restarted(up=False)
         self._changed.set()
 
@@ -126,6 +135,44 @@ class Slot:
         self._restart_asked = True
         self._changed.set()
         return self._restart
+
+    def change(self, command: Command, why: str, trial: Trial) -> asyncio.Future[bool]:
+        """Go over to the command of another release; the future tells whether the new process proved itself.
+
+        One that runs already, since an earlier core started it, goes on with its trial.
+        """
+        self.command, self._trial = command, trial
+        newest = self._replacement or self.instance
+        is_new = newest is not None and newest.release == command.release and newest.exit_code is None
+        starts_anyway = self.state is SlotState.STARTING and (newest is None or newest.stop_asked)
+        return self._awaited() if is_new or starts_anyway else self.restart(why)
+
+    def keep_to(self, command: Command, why: str) -> asyncio.Future[bool]:
+        """A change is undone: stay with the old process where it still runs, else start one of the old command.
+
+        The future tells whether one is up.
+        """
+        self.command, self._trial = command, None
+        old = self.instance
+        if old is None or old.release != command.release or old.exit_code is not None:
+            return self.restart(why)
+        self._restart_asked = False
+        waits = self._awaited()
+        if self._replacement is not None:
+            self._abandoned = True
+        elif not old.stop_asked:
+            self._restarted(up=True)
+        self._changed.set()
+        return waits
+
+    def _awaited(self) -> asyncio.Future[bool]:
+        if self._restart is None:
+            self._restart = asyncio.get_running_loop().create_future()
+        waits = self._restart
+        if not self.wanted:
+            self._restarted(up=False)
+        self._changed.set()
+        return waits
 
     def await_restart(self, *, awaits: bool) -> None:
         """It is one of several that are restarted one after the other; a core that takes over goes on with that."""
@@ -174,13 +221,19 @@ class Slot:
             ending = await self._live(instance)
             if ending is Ending.RESTART:
                 self._restart_asked = False
-            if ending is Ending.RESTART and self.web and instance.state is InstanceState.UP:
+            if ending is Ending.RESTART and instance.state is InstanceState.UP and self._boots_beside:
                 await self._replace(instance)
             else:
                 await self._end(instance, ending)
         if self.state is not SlotState.DOWN:
             self._advance(SlotEvent.STOP)
         self._restarted(up=False)
+
+    @property
+    def _boots_beside(self) -> bool:
+        if self._replacement is not None:
+            return True
+        return (self.web or self.command.overlaps) and (self._trial is None or self._trial.beside)
 
     async def run_once(self, done: Callable[[int], None], attachment: Attachment | None = None) -> int:
         """Run a one-off dyno, never restarted; returns its exit code once everything it wrote is handed on.
@@ -253,6 +306,7 @@ class Slot:
             app=shared.app,
             name=self.name,
             port=port,
+            release=self.command.release,
             grace_s=self.command.stop.grace_s,
             replaces=replaces.id if replaces is not None else None,
         )
@@ -335,7 +389,9 @@ class Slot:
                 return ending
             if not self._checks.heed(instance):
                 self.restart("liveness check failed")
-            due = [at for at in (self._silence_deadline(instance), instance.cycle_at) if at is not None]
+            self._settle(instance)
+            deadlines = (self._silence_deadline(instance), instance.cycle_at, self._settled_at(instance))
+            due = [at for at in deadlines if at is not None]
             await self._until(min(due) if due else None)
             self._name_silence(instance)
             self._cycle(instance)
@@ -348,6 +404,8 @@ class Slot:
             return Ending.OVER_MEMORY
         if not self.wanted:
             return Ending.STOP
+        if self._abandoned:
+            return Ending.ABANDONED
         return Ending.RESTART if self._restart_asked else None
 
     async def _come_up(self, instance: Instance) -> Ending | None:
@@ -374,6 +432,35 @@ class Slot:
             await self._until(None)
         return None
 
+    async def _prove(self, new: Instance, old: Instance) -> Ending | None:
+        """None when the new process may take over: it has stayed up long enough, and so have those of other types."""
+        trial = self._trial
+        if trial is None:
+            return None
+        loop = asyncio.get_running_loop()
+        settled_at = loop.time() + trial.settle_s
+        while trial is not None and old.exit_code is None:  # once the old one has gone by itself, this one will do
+            is_settled = loop.time() >= settled_at
+            if is_settled and trial.go:
+                break
+            if (ending := self._asked(new)) is not None:
+                return ending
+            await self._until(None if is_settled else settled_at)
+            trial = self._trial
+        return self._asked(new)
+
+    def _settled_at(self, instance: Instance) -> float | None:
+        """When a process that took the old one's place has been up long enough."""
+        if self._trial is None or self._restart_asked or instance.up_since is None:
+            return None
+        return instance.up_since + self._trial.settle_s if instance.release == self.command.release else None
+
+    def _settle(self, instance: Instance) -> None:
+        at = self._settled_at(instance)
+        if at is not None and asyncio.get_running_loop().time() >= at:
+            self._trial = None
+            self._restarted(up=True)
+
     def _ready(self, instance: Instance) -> None:
         self._leave_gate()
         instance.advance(InstanceEvent.READY)
@@ -383,7 +470,8 @@ class Slot:
         self._shared.placement.set_state(instance.id, instance.note())
         self._checks.join(instance)
         self._advance(SlotEvent.READY)
-        self._restarted(up=True)
+        if self._trial is None:
+            self._restarted(up=True)
 
     async def _replace(self, old: Instance) -> None:
         """Boot a new instance beside the old one, which serves until the new one is up, and for good if it fails."""
@@ -398,8 +486,10 @@ class Slot:
                     return
                 break
             ending = await self._come_up(new) if new.state is InstanceState.LAUNCHING else None
+            if ending is None and new.state is InstanceState.LAUNCHING:
+                ending = await self._prove(new, old)
             if ending is None or ending is Ending.STOP:
-                self.instance, self._replacement = new, None
+                self.instance, self._replacement, self._trial = new, None, None
                 if ending is None and new.state is InstanceState.LAUNCHING:
                     self._ready(new)
                 else:
@@ -415,8 +505,10 @@ class Slot:
                 self._restart_asked = False
             elif ending is not Ending.PORT_TAKEN:
                 break
-        self._say(f"{self.name} goes on with its old process: the new one did not come up")
-        self.happened("restart failed, old process kept")
+        why = "the change was undone" if self._abandoned else "the new one did not come up"
+        self._abandoned, self._trial = False, None
+        self._say(f"{self.name} goes on with its old process: {why}")
+        self.happened(f"old process kept: {why}")
         if cycle_s := self.command.rules.cycle_s:
             old.cycle_at = asyncio.get_running_loop().time() + cycle_s  # tried again then, and not never
             self._shared.placement.set_state(old.id, old.note())
@@ -509,6 +601,8 @@ class Slot:
         self._retry_at = asyncio.get_running_loop().time() + delay_s
         self.happened(f"crash {self._crashes} in a row, next start after {delay_s:.0f} s")
         self._advance(SlotEvent.EXITED)
+        if not self._restart_asked:
+            self._trial = None
         self._restarted(up=False)
         if delay_s and self.wanted:
             self._say(f"Starting again in {delay_s:.0f} s (crash {self._crashes} in a row)")
@@ -538,6 +632,7 @@ class Slot:
                     "instance": self.instance.id if self.instance is not None else None,
                     "replacement": self._replacement.id if self._replacement is not None else None,
                     "awaits_restart": self.awaits_restart,
+                    "release": self.command.release,
                     "history": list(self.history),
                 }
             ),

@@ -11,7 +11,7 @@ from dynod.core.dyno import InstanceEvent, InstanceState, SlotState, exit_status
 from dynod.core.serving import web_condition
 from dynod.process.attachment import SECRET_BYTES, Attachment, Window
 from dynod.process.instance import Instance
-from dynod.process.slot import Slot
+from dynod.process.slot import Slot, release_noted
 from dynod.process.surroundings import Command, Surroundings
 
 WEB: Final = "web"
@@ -82,10 +82,27 @@ class Supervisor:
                 self._tasks[name] = self._group.create_task(self._keep(self._slots[name]), name=f"dyno:{name}")
         self.state_changed()
 
-    def restore(self, name: str, note: str, instances: Sequence[Instance]) -> None:
-        """Make a slot as an earlier core noted it; `scale` gives it life."""
-        slot = self._slots[name] = self._slot(name, _type_of(name))
+    def restore(
+        self,
+        name: str,
+        note: str,
+        instances: Sequence[Instance],
+        commands: Mapping[int, Mapping[str, Command]] | None = None,
+    ) -> None:
+        """Make a slot as an earlier core noted it; `scale` gives it life.
+
+        `commands` by release, for a slot that goes by another one than new slots do: a change was under way.
+        """
+        process_type = _type_of(name)
+        slot = self._slots[name] = self._slot(name, process_type)
+        others = (commands or {}).get(release_noted(note), {})
+        if process_type in others:
+            slot.command = others[process_type]
         slot.restore(note, instances)
+
+    def go_by(self, commands: Mapping[str, Command]) -> None:
+        """New slots are made by these commands from now on; the slots that there are go on with theirs."""
+        self._commands = commands
 
     async def restart(self, names: Iterable[str], why: str) -> bool:
         """Restart these dynos as a release does: web dynos one after the other, the other types each on its own.

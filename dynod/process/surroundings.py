@@ -41,6 +41,21 @@ class Command(NamedTuple):
     stop: StopRule
     rules: Rules
     checks: Sequence[Healthcheck] = ()
+    release: int = 0  # the version that it belongs to; 0 where there are no releases
+    overlaps: bool = False  # as web does anyway: a successor boots beside the old process
+
+
+@dataclass(slots=True, kw_only=True)
+class Trial:
+    """What a process of a new release has to prove before the old one goes, shared by those that go together.
+
+    One that boots beside the old process gets no request before it has stayed up for `settle_s` and `go` is true: the
+    dynos of the other types have proven themselves too. Whoever sets `go` tells the slots that something has changed.
+    """
+
+    settle_s: float
+    go: bool = True
+    beside: bool = True  # False: no memory for two at once, the old process goes first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

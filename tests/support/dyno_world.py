@@ -20,6 +20,7 @@ from dynod.core.restart import POLICIES, RestartPolicy
 from dynod.core.serving import WebCondition
 from dynod.process.boot_watch import BootWatch, Seen, SocketTable
 from dynod.process.instance import Instance
+from dynod.process.release_change import ChangeRules, ReleaseChange
 from dynod.process.start_gate import StartGate
 from dynod.process.supervisor import Supervisor
 from dynod.process.surroundings import Command, Rules, Surroundings
@@ -73,6 +74,7 @@ class Process:
     launched: float
     pid: int
     note: str
+    release: int = 0
     exit_code: int | None = None
     gone: bool = False
     stopping: bool = False
@@ -104,6 +106,10 @@ class World:
         self.exits: list[tuple[str, int]] = []
         self.drain_takes_s = 0.0
         self.finish_takes_s = 0.0
+        self.outcomes: list[tuple[float, str | None]] = []  # of changes of release: the dyno that failed, or None
+        self.live = 0  # the release that is
+        self.new: dict[str, Behaviour] = {}  # how the processes of another one live, by type
+        self.pending: tuple[int, ChangeRules] | None = None  # the one that is to be
         self.supervisor: Supervisor
         self.now = 0.0
         self._core_lives = False
@@ -131,10 +137,12 @@ class World:
                     table = _Table(self)
                     boots = BootWatch(table)
                     group.create_task(boots.run(), name="boots")
-                    commands = {process_type: self._command(process_type) for process_type in self.behaviours}
-                    self.supervisor = Supervisor(group, self._surroundings(boots), commands)
+                    self._group = group
+                    self.supervisor = Supervisor(group, self._surroundings(boots), self._commands(self.live))
                     self._core_lives = True
                     self._adopt()
+                    if self.pending is not None:
+                        self.release(*self.pending)
                     self.supervisor.scale(formation, "test")
                     for time, event in events:
                         loop.call_at(time, event, self)
@@ -168,6 +176,33 @@ class World:
     def ports(self) -> list[int | None]:
         """Those given, in order of launch."""
         return [process.port for process in self.processes.values()]
+
+    # --- a change of release -----------------------------------------------------------------------------------------
+
+    def release(self, version: int, rules: ChangeRules) -> None:
+        """Go over to a release, and back when that fails, as the daemon does."""
+        self.pending = version, rules
+        change = ReleaseChange(self.supervisor, self._commands(version), rules, f"release v{version}")
+
+        async def go() -> None:
+            failed = await change.go_live()
+            self.outcomes.append((round(asyncio.get_running_loop().time(), 2), failed))
+            if failed is None:
+                self.live = version
+                self.supervisor.go_by(self._commands(version))
+            else:
+                await change.undo(self._commands(self.live))
+            self.pending = None
+
+        self._group.create_task(go(), name="change")
+
+    def releases(self) -> dict[str, list[int]]:
+        """Of each dyno, the releases of those of its processes that are not gone."""
+        found: dict[str, list[int]] = {}
+        for process in self.processes.values():
+            if not process.gone:
+                found.setdefault(process.name, []).append(process.release)
+        return found
 
     # --- what happens to processes -----------------------------------------------------------------------------------
 
@@ -205,7 +240,9 @@ class World:
         process_type = name.rpartition(".")[0]
         number = self.launches[process_type] = self.launches.get(process_type, 0) + 1
         script = self.behaviours[process_type]
-        behaviour = script[min(number, len(script)) - 1]
+        release = Instance.from_note(instance_id, state).release
+        behaviour = self.new.get(process_type) if release else None
+        behaviour = behaviour or script[min(number, len(script)) - 1]
         self._record("launch", name)
         if behaviour.refused is not None:
             await asyncio.sleep(behaviour.launch_takes_s)
@@ -213,6 +250,7 @@ class World:
         loop = asyncio.get_running_loop()
         port = int(env["PORT"]) if "PORT" in env else None
         process = Process(instance_id, name, port, behaviour, loop.time(), 1000 + len(self.processes), state)
+        process.release = release
         self.processes[instance_id] = process
         if behaviour.exits_after_s is not None:
             process.timers.append(loop.call_later(behaviour.exits_after_s, self._end, process, behaviour.exit_code))
@@ -302,7 +340,10 @@ class World:
             random=lambda: self._draw,
         )
 
-    def _command(self, process_type: str) -> Command:
+    def _commands(self, release: int) -> dict[str, Command]:
+        return {process_type: self._command(process_type, release) for process_type in self.behaviours}
+
+    def _command(self, process_type: str, release: int) -> Command:
         def environment(dyno: str, port: int | None) -> Mapping[str, str]:
             return {"DYNO": dyno, **({"PORT": str(port)} if port is not None else {})}
 
@@ -313,6 +354,7 @@ class World:
             environment=environment,
             stop=StopRule(),
             rules=self._rules,
+            release=release,
         )
 
     def _adopt(self) -> None:
@@ -332,7 +374,8 @@ class World:
             adopted.setdefault(process.name, []).append(instance)
         for key, note in list(self.kept.items()):
             name = key.removeprefix(self.supervisor.note_prefix)
-            self.supervisor.restore(name, note, adopted.get(name, []))
+            others = {} if self.pending is None else {self.pending[0]: self._commands(self.pending[0])}
+            self.supervisor.restore(name, note, adopted.get(name, []), others)
 
     def _wrote(self, process: Process) -> None:
         self.supervisor.wrote(process.id)
