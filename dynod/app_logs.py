@@ -70,6 +70,10 @@ class AppLogs:
         self._keeper = keeper
         self._records: list[DrainRecord] = []
 
+    def rename(self, app: str) -> None:
+        """The app is called so from now on."""
+        self._drains.rename(app)
+
     # --- lines ------------------------------------------------------------------------------------------------------
 
     async def lines(self, wanted: LogFilter, *, count: int | None, follow: bool) -> AsyncIterator[tuple[LogBatch, ...]]:

@@ -65,6 +65,7 @@ def attach_rules(settings: Settings) -> AttachRules:
 class AppParts:
     """What makes an app run in one daemon differ from the same app in another."""
 
+    id: str  # under which the keeper has what belongs to it
     name: str
     commands: Mapping[str, Command]  # by process type
     traffic: Traffic
@@ -83,6 +84,7 @@ class AppRun:
     """One app, running. Made by `RunningApps.add`."""
 
     def __init__(self, parts: AppParts, running: "RunningApps") -> None:
+        self.id = parts.id
         self.name = parts.name
         self.sink = parts.sink(self._resume_output)
         newest = LogHistory(max_lines=parts.history_lines)
@@ -105,7 +107,7 @@ class AppRun:
             listening=running.sockets, commands=self.check_commands, host="localhost", clock=loop.time
         )
         shared = Surroundings(
-            app=parts.name,
+            app=parts.id,
             placement=running.keeper,
             output=self.output,
             journal=self.stream,
@@ -134,6 +136,11 @@ class AppRun:
             reader=UsageReader(proc=running.features.proc),
         )
         self._sampling = running.group.create_task(self._sampler.run(), name=f"sampler:{parts.name}")
+
+    def rename(self, name: str) -> None:
+        """What it is called from now on."""
+        self.name = name
+        self.logs.rename(name)
 
     def _sampled(self, instance: Instance, running: "RunningApps") -> Sampled:
         size = self.sizes.get(instance.name) or self.sizes.get(instance.name.rpartition(".")[0], UNSIZED)
@@ -245,13 +252,13 @@ class RunningApps:
 
     def add(self, parts: AppParts) -> AppRun:
         """Build an app; its dynos are started by its supervisor."""
-        run = self._runs[parts.name] = AppRun(parts, self)
+        run = self._runs[parts.id] = AppRun(parts, self)
         run.sink.start()
         return run
 
-    def remove(self, name: str) -> None:
+    def remove(self, id_: str) -> None:
         """An app that has been stopped."""
-        del self._runs[name]
+        del self._runs[id_]
 
     # --- what an earlier core left ----------------------------------------------------------------------------------
 
@@ -264,7 +271,7 @@ class RunningApps:
             if is_check_note(kept.state):
                 continue
             instance = Instance.from_note(kept.id, kept.state)
-            if instance.app != run.name:
+            if instance.app != run.id:
                 continue
             instance.pid, instance.started_at = kept.pid, kept.started_at
             if kept.exit_code is not None:

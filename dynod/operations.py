@@ -7,6 +7,7 @@ in Heroku's words, and is kept before it is answered.
 import asyncio
 import contextlib
 import hmac
+import secrets
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from dynod.app_logs import AppLogs
 from dynod.core.dyno import SlotState
 from dynod.core.dyno_sizes import UNSIZED, DynoSize, size_named
 from dynod.core.formation import RELEASE
+from dynod.core.random_name import random_app_names
 from dynod.core.scaling import FormationUpdate, ScalingRefusedError, plan_scaling
 from dynod.errors import DynodError
 from dynod.process.attachment import Attachment, Window
@@ -129,15 +131,19 @@ class RunningApp:
     logs: AppLogs
     one_offs: OneOffs
     release_version: int = 0  # none yet: the app runs from its folder
+    has_code: bool = True
     maintenance: bool = False
+    updated_at: datetime | None = None  # when the app itself was changed: its name, its maintenance mode
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)  # one change of the app at a time
 
 
 class AppHost(Protocol):
     """The daemon that runs many apps, as far as apps come and go."""
 
-    async def create(self, name: str, folder: Path, by: str) -> RunningApp: ...
+    async def create(self, name: str, folder: Path | None, by: str) -> RunningApp: ...
     async def destroy(self, app: RunningApp, by: str) -> None: ...
+    async def rename(self, app: RunningApp, name: str, by: str) -> None: ...  # also changes `app`
+    async def set_maintenance(self, app: RunningApp, *, on: bool, by: str) -> None: ...  # also changes `app`
 
 
 class Operations:
@@ -145,40 +151,64 @@ class Operations:
 
     def __init__(self, apps: Iterable[RunningApp], *, host: AppHost | None = None) -> None:
         """`host` is None in `up`, which runs one app."""
-        self._apps = {app.name: app for app in apps}
+        self._apps = {app.id: app for app in apps}
         self._host = host
 
     def add(self, app: RunningApp) -> None:
         """An app that the daemon has started by itself."""
-        self._apps[app.name] = app
+        self._apps[app.id] = app
 
     # --- apps -------------------------------------------------------------------------------------------------------
 
     def apps(self) -> list[AppView]:
         """All apps, by name."""
-        return [_app_view(app) for _name, app in sorted(self._apps.items())]
+        return sorted((_app_view(app) for app in self._apps.values()), key=lambda view: view.name)
 
     def app(self, ref: str) -> AppView:
         """The app of this name or id. Raises NotFoundError."""
-        return _app_view(self._app(ref))
+        return _app_view(self.find(ref))
 
-    async def create_app(self, name: str, folder: str, *, by: str) -> AppView:
-        """Register an app from a folder on this machine, and run it. Raises InvalidError, AppFolderError."""
+    async def create_app(self, name: str | None, folder: str | None, *, by: str) -> AppView:
+        """Register an app, and run it if it has a folder on this machine. Raises InvalidError, AppFolderError.
+
+        Without a name it gets one of Heroku's form; without a folder it waits for its code.
+        """
         if self._host is None:
             raise InvalidError("This is dynod up, which runs one app: dynod serve runs many.")
-        if not folder.startswith("/"):
+        if folder is not None and not folder.startswith("/"):
             raise InvalidError("The folder of an app must be an absolute path.")
-        app = await self._host.create(name, Path(folder), by)
-        self._apps[app.name] = app
+        taken = {app.name for app in self._apps.values()}
+        name = name or next(each for each in random_app_names(secrets.randbelow) if each not in taken)
+        app = await self._host.create(name, Path(folder) if folder is not None else None, by)
+        self._apps[app.id] = app
         return _app_view(app)
+
+    async def change_app(
+        self, ref: str, *, name: str | None = None, maintenance: bool | None = None, by: str
+    ) -> AppView:
+        """Rename the app, switch its maintenance mode, or both; None leaves it. Raises NotFoundError, DynodError."""
+        app = self.find(ref)
+        async with self.changing(app):
+            if name is not None and name != app.name:
+                await self._keeper_of(app).rename(app, name, by)
+                app.journal.api(f"Rename to {name} by user {by}")
+            if maintenance is not None and maintenance != app.maintenance:
+                await self._keeper_of(app).set_maintenance(app, on=maintenance, by=by)
+                app.journal.api(f"{'Enable' if maintenance else 'Disable'} maintenance mode by user {by}")
+            return _app_view(app)
+
+    def _keeper_of(self, app: RunningApp) -> AppHost:
+        if self._host is None:
+            raise InvalidError(f"This is dynod up, which runs {app.name} from its folder: dynod serve does this.")
+        return self._host
 
     async def destroy_app(self, ref: str, *, by: str) -> AppView:
         """Stop every dyno of the app and forget it; its folder is left alone."""
-        app = self._app(ref)
+        app = self.find(ref)
         if self._host is None:
             raise InvalidError("This is dynod up: stop it, and its app is gone.")
-        async with self._changing(app):  # a change under way would start dynos of an app that is no more
-            del self._apps[app.name]
+        async with self.changing(app):  # a change under way would start dynos of an app that is no more
+            del self._apps[app.id]
             await self._host.destroy(app, by)
         return _app_view(app)
 
@@ -186,7 +216,7 @@ class Operations:
 
     def formation(self, ref: str) -> list[FormationView]:
         """Every process type of the app, also those without a dyno, by name."""
-        app = self._app(ref)
+        app = self.find(ref)
         return [_formation_view(app, process_type) for process_type in sorted(app.commands)]
 
     async def scale(self, ref: str, updates: Sequence[FormationUpdate], *, by: str) -> list[FormationView]:
@@ -194,8 +224,8 @@ class Operations:
 
         Returns the process types that were named. Raises NotFoundError, InvalidError.
         """
-        app = self._app(ref)
-        async with self._changing(app):  # a relative quantity counts from what the change before has left
+        app = self.find(ref)
+        async with self.changing(app):  # a relative quantity counts from what the change before has left
             return await self._scale(app, updates, by)
 
     async def _scale(self, app: RunningApp, updates: Sequence[FormationUpdate], by: str) -> list[FormationView]:
@@ -225,23 +255,25 @@ class Operations:
 
     def logs(self, ref: str) -> AppLogs:
         """The app's log and its drains. Raises NotFoundError."""
-        return self._app(ref).logs
+        return self.find(ref).logs
 
     # --- dynos ------------------------------------------------------------------------------------------------------
 
     def dynos(self, ref: str) -> list[DynoView]:
         """The dynos that there are, one-off ones included, by type and number."""
-        app = self._app(ref)
+        app = self.find(ref)
         return [_dyno_view(app, slot) for slot in app.supervisor.slots]
 
     def dyno(self, ref: str, name: str) -> DynoView:
         """One dyno, by its name or id. Raises NotFoundError."""
-        app = self._app(ref)
+        app = self.find(ref)
         return _dyno_view(app, self._slot(app, name))
 
     def run(self, ref: str, asked: OneOffRequest, *, by: str) -> DynoView:
         """Start a one-off dyno; one to attach to waits for its client. Raises NotFoundError, InvalidError."""
-        app = self._app(ref)
+        app = self.find(ref)
+        if not app.has_code:
+            raise InvalidError(f"{app.name} has no code yet: deploy it first.")
         command = _expanded(asked.command, app.commands)
         size = _one_off_size(app, asked)
         for name, value in asked.environment.items():
@@ -265,7 +297,7 @@ class Operations:
 
     def attachment(self, ref: str, dyno: str, secret: str) -> Attachment:
         """The other end of a dyno, for who knows its secret. Raises NotFoundError."""
-        app = self._app(ref)
+        app = self.find(ref)
         given = secret.encode("utf-8", "surrogateescape")
         one_off = app.one_offs.attachment(dyno)
         slots = [slot for slot in app.supervisor.slots if slot.name == dyno]
@@ -276,7 +308,7 @@ class Operations:
 
     def put_on_terminal(self, ref: str, dyno: str, window: tuple[int, int], *, by: str) -> DynoView:
         """Restart a dyno of the formation on a terminal to attach to. Raises NotFoundError, InvalidError."""
-        app = self._app(ref)
+        app = self.find(ref)
         slot = self._slot(app, dyno)
         if self._host is not None:
             raise InvalidError("Dynos have terminals in dynod up alone: use `dynod run` here.")
@@ -290,13 +322,13 @@ class Operations:
 
         Web dynos are replaced one after the other without a gap. Returns at once. Raises NotFoundError.
         """
-        app = self._app(ref)
+        app = self.find(ref)
         names = self._selected(app, selector)
         app.supervisor.restart_in_background(names, f"restarted by {by}")
 
     def stop(self, ref: str, selector: str, *, by: str) -> None:
         """Stop a one-off dyno (`run.12`, or all by `run`). A dyno of the formation comes back at once, as on Heroku."""
-        app = self._app(ref)
+        app = self.find(ref)
         for name in self._selected(app, selector):
             slot = self._slot(app, name)
             if _type_of(slot) in ONE_OFF:
@@ -312,15 +344,18 @@ class Operations:
             return [self._slot(app, selector).name]
         return [slot.name for slot in slots if _type_of(slot) == selector]
 
+    # --- for the resources that have a module of their own ----------------------------------------------------------
+
     @contextlib.asynccontextmanager
-    async def _changing(self, app: RunningApp) -> AsyncIterator[None]:
+    async def changing(self, app: RunningApp) -> AsyncIterator[None]:
         """One change of an app at a time. Raises NotFoundError if the one before has destroyed it."""
         async with app.changing:
-            if self._apps.get(app.name) is not app:
+            if self._apps.get(app.id) is not app:
                 raise NotFoundError("Couldn't find that app.", "app")
             yield
 
-    def _app(self, ref: str) -> RunningApp:
+    def find(self, ref: str) -> RunningApp:
+        """The app of this name or id. Raises NotFoundError."""
         for app in self._apps.values():
             if ref in {app.name, app.id}:
                 return app
@@ -359,7 +394,7 @@ def _app_view(app: RunningApp) -> AppView:
         name=app.name,
         web_url=app.web_url,
         created_at=app.created_at,
-        updated_at=max(app.created_at, app.formation_updated_at),
+        updated_at=max(app.updated_at or app.created_at, app.formation_updated_at),
         maintenance=app.maintenance,
     )
 

@@ -37,6 +37,9 @@ class AppTraffic:
         self.lines: RouterLines = lambda _lines: None  # takes the app's router lines; set when its log stream exists
         self._router = router
         self._backends: set[str] = set()
+        self._condition = AppCondition.BOOTING
+        self._is_in_maintenance = False
+        self._is_blank = False
 
     def join(self, instance_id: str, name: str, address: Address) -> None:
         """A web dyno is up; said again after a takeover, or when its replacement failed."""
@@ -63,7 +66,30 @@ class AppTraffic:
 
     def condition(self, condition: WebCondition) -> None:
         """What a request gets while no dyno can take it."""
-        self._router.set_app(self.app, condition=CONDITIONS[condition])
+        self._condition = CONDITIONS[condition]
+        self._change()
+
+    def maintenance(self, *, on: bool) -> None:
+        """Heroku's maintenance mode: H80 for every request from now on, whatever the dynos do, which go on."""
+        self._is_in_maintenance = on
+        self._change()
+
+    def blank(self, *, on: bool) -> None:
+        """The app has no code yet: H81."""
+        self._is_blank = on
+        self._change()
+
+    def reached_by(self, hosts: Collection[str], knobs: Mapping[str, object]) -> None:
+        """Other hosts, and other settings of the router, from the next request on. Raises SettingsError."""
+        self._change(hosts, _settings(knobs))
+
+    def _change(self, hosts: Collection[str] | None = None, settings: RouterSettings | None = None) -> None:
+        condition = self._condition
+        if self._is_in_maintenance:  # Heroku looks at this first
+            condition = AppCondition.MAINTENANCE
+        elif self._is_blank:
+            condition = AppCondition.BLANK
+        self._router.set_app(self.app, condition=condition, hosts=hosts, settings=settings)
 
 
 def _settings(knobs: Mapping[str, object]) -> RouterSettings:

@@ -156,14 +156,14 @@ class Serve:
 
     async def _resume_app(self, app: App) -> None:
         """Start an app as the store has it, or go on with it as the keeper has it."""
-        kept = self._snapshot.stored.get(PLAN + app.name)
+        kept = self._snapshot.stored.get(PLAN + app.id)
         try:
             if kept is not None:
                 plan = from_note(kept, ServePlan)
             elif app.folder is not None:
                 plan = make_serve_plan(app.name, app.folder)
             else:
-                return
+                plan = empty_plan(app.name, "")  # it waits for its code
         except DynodError as error:
             for line in str(error).splitlines():
                 say(f"{app.name}: {line}")
@@ -171,7 +171,7 @@ class Serve:
             plan = empty_plan(app.name, str(app.folder))
         running = await self._run_app(app, plan)
         rows = await self._store.formation.of(app.id)
-        run, _traffic = self._runs[app.name]
+        run, _traffic = self._runs[app.id]
         adopted = self._apps.adopt(run)
         for name, note in self._apps.slot_notes(run).items():
             if name.partition(".")[0] in plan.commands:
@@ -182,16 +182,16 @@ class Serve:
         self._operations.add(running)
 
     async def _run_app(self, app: App, plan: ServePlan) -> RunningApp:
-        self._keeper.put(PLAN + app.name, to_note(plan))
+        self._keeper.put(PLAN + app.id, to_note(plan))
         knobs = await self._store.settings.of(app.id)
         rows = await self._store.formation.of(app.id)
-        traffic = self._routing.add_app(
-            app.name,
-            hosts=[f"{app.name}.{self._settings.serve.apps_domain}"],
-            knobs={**self._settings.router, **self._settings.app_router(knobs)},
-        )
+        traffic = self._routing.add_app(app.id)
+        traffic.blank(on=app.folder is None)
+        traffic.maintenance(on=app.maintenance)
+        await self.reroute(app.id, traffic)
         run = self._apps.add(
             AppParts(
+                id=app.id,
                 name=app.name,
                 commands={name: plan.command(name, self._settings.dyno_rules(name, rows=knobs)) for name in plan.types},
                 traffic=traffic,
@@ -210,7 +210,7 @@ class Serve:
         )
         run.logs.set_mask(plan.manifest_env if self._settings.masks_config_vars(knobs) else None)
         traffic.lines = run.stream.router_lines
-        self._runs[app.name] = run, traffic
+        self._runs[app.id] = run, traffic
         run.logs.start(await self._store.drains.of(app.id))
 
         async def keep(quantities: Mapping[str, int], sizes: Mapping[str, DynoSize], by: str) -> None:
@@ -237,7 +237,20 @@ class Serve:
             one_offs=run.one_offs,
             keep=keep,
             logs=run.logs,
+            has_code=app.folder is not None,
             maintenance=app.maintenance,
+            updated_at=app.updated_at,
+        )
+
+    async def reroute(self, app_id: str, traffic: AppTraffic | None = None) -> None:
+        """Let the router know by which hosts an app is reached now, and by which settings of its own."""
+        app = await self._store.apps.find(app_id)
+        if app is None:
+            return  # destroyed meanwhile
+        knobs = await self._store.settings.of(app.id)
+        (traffic or self._runs[app.id][1]).reached_by(
+            hosts=[f"{app.name}.{self._settings.serve.apps_domain}"],
+            knobs={**self._settings.router, **self._settings.app_router(knobs)},
         )
 
     def _web_url(self, app: str) -> str:
@@ -271,35 +284,51 @@ class Serve:
 
     def _choose_default_app(self) -> None:
         """Contracts 4: `default_app`, which unset means the only app."""
-        default = self._settings.serve.default_app or (next(iter(self._runs)) if len(self._runs) == 1 else None)
-        self._routing.set_default_app(default if default in self._runs else None)
+        ids = {run.name: id_ for id_, (run, _traffic) in self._runs.items()}
+        named = self._settings.serve.default_app
+        only = next(iter(ids.values())) if len(ids) == 1 else None
+        self._routing.set_default_app(ids.get(named) if named else only)
 
     # --- what Operations asks (AppHost) -----------------------------------------------------------------------------
 
-    async def create(self, name: str, folder: Path, by: str) -> RunningApp:
+    async def create(self, name: str, folder: Path | None, by: str) -> RunningApp:
         """A new app from a folder: web dynos 1, all others 0, unless its app.json says otherwise (Heroku)."""
-        plan = make_serve_plan(name, folder)
+        plan = empty_plan(name, "") if folder is None else make_serve_plan(name, folder)
         app = await self._store.apps.create(
             name,
             by=Actor(name=by, origin="control socket"),
-            folder=Path(plan.folder),
+            folder=Path(plan.folder) if folder is not None else None,
             formation={process_type: (plan.first_quantity(process_type), UNSIZED.name) for process_type in plan.types},
         )
         running = await self._run_app(app, plan)
-        run, _traffic = self._runs[name]
+        run, _traffic = self._runs[app.id]
         run.stream.api(f"Initial release by user {by}")
         run.supervisor.scale({name: plan.first_quantity(name) for name in plan.types}, f"created by {by}")
         self._choose_default_app()
         return running
 
+    async def rename(self, app: RunningApp, name: str, by: str) -> None:
+        """Another name, and with it another host; nothing restarts. What dynos were told stays until they do."""
+        stored = await self._store.apps.rename(app.id, name, by=Actor(name=by, origin="control socket"))
+        app.name, app.updated_at, app.web_url = name, stored.updated_at, self._web_url(name)
+        self._runs[app.id][0].rename(name)
+        await self.reroute(app.id)
+        self._choose_default_app()
+
+    async def set_maintenance(self, app: RunningApp, *, on: bool, by: str) -> None:
+        """H80 from now on, or no more; dynos run on."""
+        stored = await self._store.apps.set_maintenance(app.id, on=on, by=Actor(name=by, origin="control socket"))
+        app.maintenance, app.updated_at = on, stored.updated_at
+        self._runs[app.id][1].maintenance(on=on)
+
     async def destroy(self, app: RunningApp, by: str) -> None:
         """Stop every dyno, then forget the app. Its folder is left alone."""
-        run, _traffic = self._runs.pop(app.name)
+        run, _traffic = self._runs.pop(app.id)
         await run.stop(self._hurry, f"destroyed by {by}")
         await run.close(self._hurry)
-        self._apps.remove(app.name)
-        self._routing.remove_app(app.name)
-        self._keeper.put(PLAN + app.name, None)
+        self._apps.remove(app.id)
+        self._routing.remove_app(app.id)
+        self._keeper.put(PLAN + app.id, None)
         await self._store.apps.destroy(app.id, by=Actor(name=by, origin="control socket"))
         await asyncio.to_thread(shutil.rmtree, self._state / LOGS / app.id, ignore_errors=True)
         self._choose_default_app()

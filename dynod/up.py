@@ -149,6 +149,7 @@ class Up:
             drains = KeptDrains(self._snapshot.stored.get(KEPT_DRAINS), self._keeper.put)
             self._app = self._apps.add(
                 AppParts(
+                    id=self._plan.app,
                     name=self._plan.app,
                     commands={name: self._command(name) for name in self._plan.commands},
                     traffic=traffic,

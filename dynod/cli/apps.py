@@ -1,13 +1,17 @@
-"""`dynod apps`, `apps:info`, `apps:create` and `apps:destroy`: which apps there are, and making and ending one."""
+"""`dynod apps` and its family: which apps there are, and making, renaming and ending one."""
 
+import json
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from dynod.cli import ps_text
 from dynod.cli.session import Session, with_session
-from dynod.cli.terminal import app_name, header, show
-from dynod.errors import DynodError, UsageError
+from dynod.cli.terminal import action, app_name, header, show
+from dynod.errors import UsageError
+from dynod.platform_api.schema import App
 
 
 @click.command("apps")
@@ -25,8 +29,9 @@ def apps(session: Session) -> None:
 
 @click.command("apps:info")
 @click.argument("name", required=False, metavar="[APP]")
+@click.option("-s", "--shell", is_flag=True, help="Print name=value lines, for shells.")
 @with_session
-def info(session: Session, name: str | None) -> None:
+def info(session: Session, name: str | None, shell: bool) -> None:
     """Show an app: its address, its dynos, since when it is there."""
     app = session.client.app(name or session.app)
     dynos = session.client.dynos(app["name"])
@@ -36,10 +41,16 @@ def info(session: Session, name: str | None) -> None:
     counts: dict[str, int] = {}
     for dyno in dynos:
         counts[dyno["type"]] = counts.get(dyno["type"], 0) + 1
+    if shell:
+        show("\n".join(_shell_lines(app, counts)))
+        return
     rows = {
         "Created At": f"{ps_text.parse_time(app['created_at']):%Y/%m/%d %H:%M:%S %z}",
         "Dynos": ", ".join(f"{process_type}: {count}" for process_type, count in sorted(counts.items())) or "none",
         "Maintenance": "on" if app["maintenance"] else "off",
+        "Owner": app["owner"]["email"],
+        "Region": app["region"]["name"],
+        "Stack": app["stack"]["name"],
         "Web URL": app["web_url"] or "none",
     }
     width = max(map(len, rows)) + 1
@@ -50,24 +61,57 @@ def info(session: Session, name: str | None) -> None:
     )
 
 
+def _shell_lines(app: App, counts: Mapping[str, int]) -> list[str]:
+    """Heroku's keys, values quoted as a shell needs it."""
+    values = {
+        "name": app["name"],
+        "created_at": app["created_at"],
+        "dynos": json.dumps(dict(sorted(counts.items()))),
+        "git_url": app["git_url"],
+        "maintenance": "true" if app["maintenance"] else "false",
+        "owner": app["owner"]["email"],
+        "region": app["region"]["name"],
+        "repo_size": app["repo_size"] or 0,
+        "slug_size": app["slug_size"] or 0,
+        "stack": app["stack"]["name"],
+        "web_url": app["web_url"],
+    }
+    return [f"{key}={shlex.quote(str(value)) if value != '' else ''}" for key, value in values.items()]
+
+
 @click.command("apps:create")
-@click.argument("name")
-@click.option("--dir", "folder", required=True, type=click.Path(path_type=Path), help="The folder that it runs from.")
+@click.argument("name", required=False, metavar="[NAME]")
+@click.option("--dir", "folder", type=click.Path(path_type=Path), help="The folder that it runs from.")
 @with_session
-def create(session: Session, name: str, folder: Path) -> None:
-    """Register an app of `dynod serve` from a folder with a Procfile, and run it."""
+def create(session: Session, name: str | None, folder: Path | None) -> None:
+    """Create an app of `dynod serve`: from a folder with a Procfile, or one that waits for its code.
+
+    Without a name it gets a made up one.
+    """
     client = session.client  # a missing daemon is said before anything else
-    click.echo(f"Creating {app_name(name)}... ", nl=False, err=True)
-    try:
-        app = client.create_app(name, str(folder.resolve()))
-    except DynodError:
-        click.echo("!", err=True)
-        raise
-    click.echo("done", err=True)
+    with action(f"Creating {app_name(name) if name is not None else 'app'}") as outcome:
+        app = client.create_app(name, str(folder.resolve()) if folder is not None else None)
+        if name is None:
+            outcome.text = f"done, {app_name(app['name'])}"
     if session.as_json:
         session.show_json(app)
     else:
-        show(app["web_url"] or "no web address")
+        addresses = [address for address in (app["web_url"], app["git_url"]) if address]
+        show(" | ".join(addresses) or "no web address")
+
+
+@click.command("apps:rename")
+@click.argument("name", metavar="NEW_NAME")
+@with_session
+def rename(session: Session, name: str) -> None:
+    """Give an app another name, and with it another web address; nothing restarts."""
+    app = session.app
+    with action(f"Renaming {app_name(app)} to {app_name(name)}"):
+        renamed = session.client.change_app(app, name=name)
+    if session.as_json:
+        session.show_json(renamed)
+    else:
+        show(renamed["web_url"] or "no web address")
 
 
 @click.command("apps:destroy")
@@ -81,8 +125,7 @@ def destroy(session: Session, name: str | None, confirm: str | None) -> None:
         confirm = click.prompt(f"This stops and forgets {app}. To go on, type its name", err=True)
     if confirm != app:
         raise UsageError(f"confirmation did not match {app}: nothing was done")
-    click.echo(f"Destroying {app_name(app)}... ", nl=False, err=True)
-    gone = session.client.destroy_app(app)
-    click.echo("done", err=True)
+    with action(f"Destroying {app_name(app)}"):
+        gone = session.client.destroy_app(app)
     if session.as_json:
         session.show_json(gone)

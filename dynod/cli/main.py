@@ -47,8 +47,12 @@ VERBS: Final[Mapping[str, Verb]] = {
     "attach": Verb(module="dynod.cli.attach", line="Put a dyno of dynod up on this terminal, for a debugger."),
     "apps": Verb(module="dynod.cli.apps", attribute="apps", line="List the apps of this dynod."),
     "apps:info": Verb(module="dynod.cli.apps", attribute="info", line="Show an app."),
-    "apps:create": Verb(module="dynod.cli.apps", attribute="create", line="Register an app from a folder."),
+    "apps:create": Verb(module="dynod.cli.apps", attribute="create", line="Create an app, from a folder or without."),
+    "apps:rename": Verb(module="dynod.cli.apps", attribute="rename", line="Give an app another name."),
     "apps:destroy": Verb(module="dynod.cli.apps", attribute="destroy", line="Stop an app and forget it."),
+    "maintenance": Verb(module="dynod.cli.maintenance", attribute="maintenance", line="Say whether it is on."),
+    "maintenance:on": Verb(module="dynod.cli.maintenance", attribute="on", line="Answer requests in the app's place."),
+    "maintenance:off": Verb(module="dynod.cli.maintenance", attribute="off", line="Let requests reach the app again."),
 }
 
 # Heroku's other names for the same verbs.
@@ -70,6 +74,8 @@ ALIASES: Final[Mapping[str, str]] = {
     "info": "apps:info",
     "create": "apps:create",
     "destroy": "apps:destroy",
+    "apps:delete": "apps:destroy",
+    "rename": "apps:rename",
 }
 
 

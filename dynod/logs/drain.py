@@ -8,7 +8,7 @@ receiver (L10), to nobody else; neither the stream nor another drain notices.
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from dynod.core.drain_ledger import Ledger
@@ -100,6 +100,10 @@ class Drain:
         self._nudge = asyncio.Event()
         self._moved = asyncio.Event()
         self._is_over = False
+
+    def rename(self, app: str) -> None:
+        """Lines that name their app name this one from now on."""
+        self._writing = replace(self._writing, app=app)
 
     @property
     def health(self) -> DrainHealth:

@@ -55,6 +55,12 @@ class DrainSet:
         self._make_context = make_context
         self._running: dict[str, _Running] = {}
 
+    def rename(self, app: str) -> None:
+        """The app is called so from now on."""
+        self._app = app
+        for running in self._running.values():
+            running.drain.rename(app)
+
     def start(self, record: DrainRecord) -> None:
         """From where it was, or from where it begins."""
         tail: Tail | None = None

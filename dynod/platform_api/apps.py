@@ -12,6 +12,8 @@ from dynod.platform_api.peer import asker
 
 ATTRIBUTES: Final = (member("name"), member("id"))
 
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+
 routes = web.RouteTableDef()
 
 
@@ -35,19 +37,37 @@ class Folder(msgspec.Struct, frozen=True):
 
 
 class NewApp(msgspec.Struct, frozen=True):
-    """The body of POST."""
+    """The body of POST; without a name the app gets one, without a folder it waits for its code."""
 
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
-    dynod: Folder
+    name: Name | None = None
+    dynod: Folder | None = None
+
+
+class AppChange(msgspec.Struct, frozen=True):
+    """The body of PATCH; what is not named stays."""
+
+    name: Name | None = None
+    maintenance: bool | None = None
 
 
 @routes.post("/apps")
 async def create(request: web.Request) -> web.Response:
-    """A new app, which runs from a folder."""
+    """A new app."""
     body = await read_body(request, NewApp)
     owner = asker(request)
-    view = await operations(request).create_app(body.name, body.dynod.folder, by=owner)
+    folder = body.dynod.folder if body.dynod is not None else None
+    view = await operations(request).create_app(body.name, folder, by=owner)
     return answer(serializers.app(view, owner=owner), HTTPStatus.CREATED)
+
+
+@routes.patch("/apps/{app}")
+async def change(request: web.Request) -> web.Response:
+    """Rename the app, or switch its maintenance mode."""
+    app = operations(request).app(request.match_info["app"]).id
+    body = await read_body(request, AppChange)
+    owner = asker(request)
+    view = await operations(request).change_app(app, name=body.name, maintenance=body.maintenance, by=owner)
+    return answer(serializers.app(view, owner=owner))
 
 
 @routes.delete("/apps/{app}")

@@ -76,9 +76,14 @@ class ApiClient:
         """One app."""
         return cast("App", self._send("GET", _path("apps", app)))
 
-    def create_app(self, name: str, folder: str) -> App:
-        """A new app that runs from a folder of the daemon's machine."""
-        return cast("App", self._send("POST", "/apps", {"name": name, "dynod": {"folder": folder}}))
+    def create_app(self, name: str | None, folder: str | None) -> App:
+        """A new app, which runs from a folder of the daemon's machine, or waits for its code. None: a made up name."""
+        body = {"name": name, "dynod": {"folder": folder} if folder is not None else None}
+        return cast("App", self._send("POST", "/apps", body))
+
+    def change_app(self, app: str, *, name: str | None = None, maintenance: bool | None = None) -> App:
+        """Rename an app, or switch its maintenance mode."""
+        return cast("App", self._send("PATCH", _path("apps", app), {"name": name, "maintenance": maintenance}))
 
     def destroy_app(self, app: str) -> App:
         """Stop the app and forget it; returns when its last dyno has ended."""

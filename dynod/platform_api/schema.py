@@ -10,14 +10,27 @@ class Ref(TypedDict):
     name: str
 
 
+class Owner(TypedDict):
+    """Whose an app is."""
+
+    id: str
+    email: str
+
+
 class App(TypedDict):
     """An app."""
 
     id: str
     name: str
     web_url: str
+    git_url: str
     created_at: str
     maintenance: bool
+    owner: Owner
+    region: Ref
+    stack: Ref
+    repo_size: int | None
+    slug_size: int | None
 
 
 class Formation(TypedDict):

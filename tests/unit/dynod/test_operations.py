@@ -13,7 +13,7 @@ import pytest
 from dynod.core.dyno_sizes import SIZES, DynoSize
 from dynod.core.scaling import FormationUpdate
 from dynod.errors import DynodError
-from dynod.operations import InvalidError, NotFoundError, Operations, RunningApp
+from dynod.operations import AppView, InvalidError, NotFoundError, Operations, RunningApp
 from support.dyno_world import Behaviour, World
 
 if TYPE_CHECKING:
@@ -49,8 +49,16 @@ class Shop:
             raise DynodError("disk full")
         self.kept.append((dict(quantities), {name: size.name for name, size in sizes.items()}, by))
 
-    async def create(self, name: str, folder: Path, by: str) -> RunningApp:
+    async def create(self, name: str, folder: Path | None, by: str) -> RunningApp:
         raise NotImplementedError
+
+    async def rename(self, app: RunningApp, name: str, by: str) -> None:
+        await self.keep({}, {}, by)
+        app.name = name
+
+    async def set_maintenance(self, app: RunningApp, *, on: bool, by: str) -> None:
+        await self.keep({}, {}, by)
+        app.maintenance = on
 
     async def destroy(self, app: RunningApp, by: str) -> None:
         self.destroyed.append(by)
@@ -230,3 +238,33 @@ def test_up_has_one_app_for_good() -> None:
             await operations.create_app("shop", "/app", by="ann")
 
     asyncio.run(ask())
+
+
+def test_an_app_is_renamed_and_found_by_its_new_name_alone() -> None:
+    shop = Shop().play(
+        (10.0, lambda operations: operations.change_app("shop", name="store", by="ann")),
+        (11.0, lambda operations: operations.change_app("shop", maintenance=True, by="bob")),  # asked before it was so
+        (30.0, lambda operations: operations.app("shop")),
+        (31.0, lambda operations: operations.app("store")),
+    )
+    assert shop.said == ["Rename to store by user ann", "Enable maintenance mode by user bob"]
+    *_, missing, view = shop.results
+    assert isinstance(missing, NotFoundError)
+    assert isinstance(view, AppView)
+    assert (view.name, view.maintenance) == ("store", True)
+
+
+def test_a_change_of_an_app_that_changes_nothing_is_not_said() -> None:
+    shop = Shop().play(
+        (10.0, lambda operations: operations.change_app("shop", name="shop", maintenance=False, by="ann")),
+        (11.0, lambda operations: operations.change_app("shop", by="ann")),
+    )
+    assert (shop.said, shop.kept) == ([], [])
+
+
+def test_what_cannot_be_written_down_renames_nothing() -> None:
+    shop = Shop(disk_is_full=True).play(
+        (10.0, lambda operations: operations.change_app("shop", name="store", maintenance=True, by="ann"))
+    )
+    assert [str(result) for result in shop.results] == ["disk full"]
+    assert (shop.app.name, shop.app.maintenance, shop.said) == ("shop", False, [])
