@@ -18,9 +18,9 @@ import uvloop
 
 from router import AppCondition, Backend, Router, RouterSettings
 from router.backend_link import BackendLink
+from router.client_connection import ClientConnection
 from router.core.request_record import RequestRecord, line_bytes
 from router.http_head import HeadLimits
-from router.relay import ClientConnection
 
 FIELDS = (
     b"Host: www.example.test\r\n"

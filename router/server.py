@@ -17,12 +17,12 @@ from secrets import token_bytes
 from time import time
 
 from router.apps import AppTable, RoutedApp
+from router.client_connection import ClientConnection
 from router.core.backend import Backend
 from router.core.pool import AppCondition
 from router.core.request_record import RequestRecord
 from router.http_head import HeadLimits
 from router.metrics import RouterMetrics
-from router.relay import ClientConnection
 from router.relay_context import RelayContext
 from router.settings import RouterSettings
 
