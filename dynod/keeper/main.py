@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from dynod.keeper import cgroups, processes
 from dynod.keeper.features import Features, become_subreaper, detect, give_back_memory
+from dynod.keeper.launches import AT_ONCE_S, Launch, Launches, can_tell
 from dynod.keeper.notify import Notifier
 from dynod.keeper.protocol import (
     VERSION,
@@ -55,7 +56,7 @@ from dynod.keeper.protocol import (
     Stored,
     Welcome,
 )
-from dynod.keeper.spawn import CAUGHT, SpawnRefusedError, spawn
+from dynod.keeper.spawn import CAUGHT, SpawnRefusedError, fork, outcome
 
 SWEEP_S = 0.05  # between rounds of SIGKILL while processes are still being forked, or where no SIGCHLD tells
 LOOKS = 10  # at the process table, one after the other, before the keeper turns to other things
@@ -71,13 +72,14 @@ LONGEST_SLEEP_S = 3600.0  # poll(2) counts milliseconds in an int
 
 
 class Patience(NamedTuple):
-    """With a core: in seconds."""
+    """With a core, and with what does not get as far as its exec: in seconds."""
 
     watchdog_s: float = 5.0  # contracts 1: no beat for this long, and the core is replaced
     ready_within_s: float = 30.0  # contracts 1: what a core may take to start
     abort_grace_s: float = 2.0  # between SIGABRT, which lets faulthandler print every stack, and SIGKILL
     restart_delays_s: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0)  # contracts 1
     steady_s: float = 60.0  # a core that lived this long starts the delays afresh
+    launch_s: float = 10.0  # Heroku, R99: between a dyno's fork and its exec
 
 
 class _Instance:
@@ -150,6 +152,7 @@ class Keeper:
         self._nofile = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._stdin, self._stdin_end = _standard_input()
         self._poll = select.poll()
+        self._launches = Launches(self._poll)
         self._wakeup, wakeup_end = os.pipe()
         for fd in (self._wakeup, wakeup_end):
             os.set_blocking(fd, False)
@@ -193,6 +196,8 @@ class Keeper:
         overdue = [each for each in self._instances.values() if each.kill_at is not None and now >= each.kill_at]
         for instance, count in self._kill([each for each in overdue if not each.killed]):
             self._tell(Killed(instance.id, count))
+        for request in self._launches.give_up(now):
+            self._tell(SpawnFailed(request.id, errno.ETIMEDOUT, "launch"))
         if self._sweep_at is not None and now >= self._sweep_at:
             self._sweep_at = None
             self._settle()
@@ -204,6 +209,7 @@ class Keeper:
             due.append(self._start_at)
         if self._sweep_at is not None:
             due.append(self._sweep_at)
+        due.append(self._launches.due())
         if self._notifier.watchdog_s is not None:
             due.append(self._watchdog_at)
         if (core := self._core) is not None:
@@ -221,6 +227,8 @@ class Keeper:
                             self._signalled(number)
             elif self._core is not None and self._core.connected and fd == self._core.channel.fileno():
                 self._listen(self._core)
+            else:
+                self._finish_launches()  # of whom else may be unknown by now, or somebody new by that number
         self._reap()
         if self._core is not None:
             self._watch_channel(self._core)
@@ -421,6 +429,8 @@ class Keeper:
     def _greet(self, core: _Core) -> None:
         core.greeted = True
         core.last_beat = time.monotonic()
+        self._finish_launches()
+        self._launches.give_up()  # nobody waits for them any more: this core starts what is to run
         self._send(
             core, Welcome(VERSION, self._generation, list(self._signals), self._groups.root if self._groups else "")
         )
@@ -448,34 +458,59 @@ class Keeper:
 
     def _spawn(self, core: _Core, request: Spawn) -> None:
         terminal = _terminal_size(request)
-        instance = self._instances.get(request.id)
-        if instance is None:
-            if self._is_full():
-                self._send(core, SpawnFailed(request.id, errno.EMFILE, "pipe"))
-                return
-            try:
-                started = spawn(
-                    request.argv,
-                    env=request.env,
-                    cwd=request.cwd,
-                    stdin=self._stdin,
-                    nofile=self._nofile,
-                    group=self._make_group(request.id),
-                    features=self._features,
-                    terminal=terminal,
-                    own_stdin=request.stdin,
-                )
-            except SpawnRefusedError as error:
-                if self._groups is not None:
-                    self._groups.remove(request.id)
-                self._send(core, SpawnFailed(request.id, error.errno, error.during))
-                return
-            instance = self._instances[request.id] = _Instance(request, started.pid, started.ends)
-        self._send(core, Spawned(instance.id, instance.pid, instance.started_at), instance.ends)
+        if (instance := self._instances.get(request.id)) is not None:
+            self._send(core, Spawned(instance.id, instance.pid, instance.started_at), instance.ends)
+            return
+        if self._launches.holds(request.id):
+            return  # whoever asked is told when it is done
+        if self._is_full():
+            self._send(core, SpawnFailed(request.id, errno.EMFILE, "pipe"))
+            return
+        try:
+            forked = fork(
+                request.argv,
+                env=request.env,
+                cwd=request.cwd,
+                stdin=self._stdin,
+                nofile=self._nofile,
+                group=self._make_group(request.id),
+                features=self._features,
+                terminal=terminal,
+                own_stdin=request.stdin,
+            )
+        except SpawnRefusedError as error:
+            self._refused(request, error)
+            return
+        launch = Launch(request, forked, time.monotonic() + self._patience.launch_s)
+        if can_tell(forked.report, AT_ONCE_S):
+            self._launched(launch)
+        else:
+            self._launches.add(launch)
+
+    def _finish_launches(self) -> None:
+        for launch in self._launches.take_reported():
+            self._launched(launch)
+
+    def _launched(self, launch: Launch) -> _Instance | None:
+        """Of one whose outcome is known; None where it was refused."""
+        if (error := outcome(launch.forked)) is not None:
+            self._refused(launch.request, error)
+            return None
+        instance = _Instance(launch.request, launch.forked.pid, launch.forked.ends)
+        self._instances[instance.id] = instance
+        if self._core is not None and self._core.greeted:
+            self._send(self._core, Spawned(instance.id, instance.pid, instance.started_at), instance.ends)
+        return instance
+
+    def _refused(self, request: Spawn, error: SpawnRefusedError) -> None:
+        if self._groups is not None:
+            self._groups.remove(request.id)
+        self._tell(SpawnFailed(request.id, error.errno, error.during))
 
     def _is_full(self) -> bool:
         """Whether another instance would leave too few descriptors: each of them once more, for the next core."""
-        return 2 * sum(len(each.ends) for each in self._instances.values()) + SPARE_FDS > self._most_fds
+        held = sum(len(each.ends) for each in self._instances.values()) + self._launches.descriptors
+        return 2 * held + SPARE_FDS > self._most_fds
 
     def _make_group(self, id_: str) -> str | None:
         """Without one, as where the machine has too many, the process table tells whose a process is."""
@@ -515,13 +550,19 @@ class Keeper:
             taken = True
             if self._core is not None and pid == self._core.pid:
                 self._core_ended(self._core, exit_code)
-            elif (instance := by_pid.get(pid)) is not None:
+                continue
+            instance = by_pid.get(pid)
+            if instance is None and (launch := self._launches.take_ended(pid)) is not None:
+                instance = self._launched(launch)
+            if instance is not None:
                 instance.exit_code = exit_code
                 instance.exited_at = time.time()
                 instance.owner = instance.owner._replace(reaped=True)
                 self._tell(Exited(instance.id, exit_code, instance.exited_at))
                 if not instance.stopping:
                     left_behind.append(instance)
+            elif (id_ := self._launches.buried(pid)) is not None and self._groups is not None:
+                self._groups.remove(id_)
         self._kill(left_behind)
         return taken
 
@@ -631,6 +672,7 @@ class Keeper:
     def _end(self, status: int) -> int:
         """Nothing outlives the keeper: kill what is left, its orphans included, and take every status."""
         self._notifier.send("STOPPING=1")
+        self._launches.give_up()
         while True:
             left = {pid for pids in self._members(self._instances.values()).values() for pid in pids}
             if self._features.subreaper:

@@ -6,6 +6,7 @@ Own fork and exec, because `posix_spawn` can set neither working folder, limits 
 The keeper is single-threaded, which is what makes a fork without an immediate exec safe.
 """
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -29,14 +30,15 @@ CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.S
 _TO_RESET = tuple({*CAUGHT, *(each for each in signal.valid_signals() if signal.getsignal(each) is signal.SIG_IGN)})
 
 
-class Started(NamedTuple):
-    """A running process and the keeper's ends: of its output, then of its stdin if that is a pipe of its own.
+class Forked(NamedTuple):
+    """A process on its way to its exec, and the keeper's ends: of its output, then of its stdin if that is a pipe.
 
-    A terminal is one end for both.
+    A terminal is one end for both. `report` is readable once `outcome` can tell.
     """
 
     pid: int
     ends: list[int]
+    report: int
 
 
 class _Ends(NamedTuple):
@@ -57,7 +59,7 @@ class SpawnRefusedError(Exception):
         self.during = during
 
 
-def spawn(
+def fork(
     argv: list[str],
     *,
     env: Mapping[str, str],
@@ -68,11 +70,11 @@ def spawn(
     features: Features,
     terminal: tuple[int, int] | None = None,
     own_stdin: bool = False,
-) -> Started:
-    """Fork and exec, in the control group whose folder `group` is.
+) -> Forked:
+    """Fork, and have the child enter the control group whose folder `group` is, and exec.
 
     `terminal`: rows and columns of one that it gets, and controls. Else `stdin` is what it reads, or with `own_stdin`
-    a pipe. Returns once the exec has succeeded; raises SpawnRefusedError with the failing step.
+    a pipe. Raises SpawnRefusedError with the failing step; how the child fares `outcome` tells.
     """
     keeper = os.getpid()
     ends = _make_ends(stdin, terminal, own_stdin=own_stdin)
@@ -106,14 +108,26 @@ def spawn(
         )
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     _close([*ends.made, report_end])
-    refusal = os.read(report, _REPORT_BYTES)  # nothing, once the exec has closed the other end
-    os.close(report)
-    if refusal:
-        os.waitpid(pid, 0)
-        _close(ends.kept)
-        number, during = refusal.decode("ascii").split(" ", 1)
-        raise SpawnRefusedError(int(number), during)
-    return Started(pid, ends.kept)
+    return Forked(pid, ends.kept, report)
+
+
+def outcome(forked: Forked) -> SpawnRefusedError | None:
+    """None once the exec has succeeded. Waits for that, unless `report` is readable."""
+    refusal = os.read(forked.report, _REPORT_BYTES)  # nothing, once the exec has closed the other end
+    os.close(forked.report)
+    if not refusal:
+        return None
+    with contextlib.suppress(ChildProcessError):  # whoever takes every status there is may have taken this one
+        os.waitpid(forked.pid, 0)
+    _close(forked.ends)
+    number, during = refusal.decode("ascii").split(" ", 1)
+    return SpawnRefusedError(int(number), during)
+
+
+def give_up(forked: Forked) -> None:
+    """End a child that does not get as far as its exec. Its status is for the caller to take, whenever it comes."""
+    os.kill(forked.pid, signal.SIGKILL)
+    _close([*forked.ends, forked.report])
 
 
 def _make_ends(stdin: int, terminal: tuple[int, int] | None, *, own_stdin: bool) -> _Ends:

@@ -160,8 +160,11 @@ class Sampler:
         if not due:
             return
         loop = asyncio.get_running_loop()
-        living = list(self._watched)
-        members, cost_s = await loop.run_in_executor(thread, self._find, living, [dyno.id for dyno in due])
+        try:
+            finding = loop.run_in_executor(thread, self._find, list(self._watched), [dyno.id for dyno in due])
+        except RuntimeError:
+            return  # no thread can be started, the machine being at its limit of processes: perhaps at the next tick
+        members, cost_s = await finding
         for some in _slices(due):
             usages, slice_cost_s = await loop.run_in_executor(thread, self._read, some, members)
             cost_s += slice_cost_s

@@ -6,29 +6,25 @@ tables of `core`, and acts. Cancelling the task touches no dyno: that is how a c
 
 import asyncio
 import contextlib
-import errno
 import json
 import signal
-import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from dynod.core.command import expand_port_for_display
 from dynod.core.dyno import InstanceEvent, InstanceState, SlotEvent, SlotState, advance_slot, exit_status
-from dynod.core.formation import RELEASE
-from dynod.core.ports import FIRST_PORT, LAST_PORT
+from dynod.core.launch import COMMAND_NOT_EXECUTABLE
 from dynod.process.attachment import R13, Attachment
 from dynod.process.boot import Boot
 from dynod.process.followed_checks import FollowedChecks
 from dynod.process.instance import Ending, Instance, Progress
+from dynod.process.launch import Launcher, LaunchFailedError
 from dynod.process.surroundings import Attendant, Command, Surroundings, Trial
 
 HISTORY_LENGTH = 30  # entries of a slot's history
 CYCLE_SPREAD = 0.15  # Heroku: every 24 h plus up to 216 minutes, so that dynos do not go all at once
 SILENT_AFTER_S = 10.0  # up this long without a word: most often a program that buffers its output
-COMMAND_NOT_FOUND = 127  # as a shell says it
-COMMAND_NOT_EXECUTABLE = 126
+STOPPED_EARLY = (COMMAND_NOT_EXECUTABLE, "stopped before it had started")
 READ_OUT_S = 1.0  # how long the line about an exit waits for the dyno's own last lines
 
 
@@ -70,8 +66,17 @@ class Slot:
         self._trial: Trial | None = None  # of the successor that has been asked for, or runs already
         self._abandoned = False  # the successor is not to take over any more
         self._one_off = False
+        self._refused_with = COMMAND_NOT_EXECUTABLE  # the status of its last start, where that failed
         self._changed = asyncio.Event()
         self._checks = FollowedChecks(lambda: self.command, shared, attendant, say=self._say, news=self.changed)
+        self._launcher = Launcher(
+            name,
+            lambda: self.command,
+            shared,
+            say=self._say,
+            until=self._until,
+            wanted=lambda: self.wanted and not self._abandoned,
+        )
         self._leave_gate: Callable[[], None] = lambda: None
 
     @property
@@ -243,14 +248,11 @@ class Slot:
         """
         self._one_off = True
         self.attachment = attachment
-        if (instance := self.instance) is None:
-            if attachment is not None and not await self._await_client(attachment):
-                done(COMMAND_NOT_FOUND)
-                return COMMAND_NOT_FOUND
+        if (instance := self.instance) is None and (attachment is None or await self._await_client(attachment)):
             instance = await self._start()
         if instance is None:
-            done(COMMAND_NOT_FOUND)
-            return COMMAND_NOT_FOUND
+            done(self._refused_with)
+            return self._refused_with
         if self.state is SlotState.COMPLETE:  # an earlier core got as far as noting it
             self._attendant.account(instance)
             return instance.exit_code or 0
@@ -283,90 +285,51 @@ class Slot:
             self._say(R13)
         self._say("Process exited")
         self._advance(SlotEvent.COMPLETED)
-        attachment.refused(COMMAND_NOT_EXECUTABLE, "stopped before it had started")
+        attachment.refused(*STOPPED_EARLY)
         return False
 
     async def _start(self, replaces: Instance | None = None) -> Instance | None:
         """Launch an instance; None when it cannot be, which is a crash. The first of a slot becomes the slot's."""
-        shared = self._shared
         if replaces is None and self.state is not SlotState.STARTING:
             self._advance(SlotEvent.START, silently=self.state is SlotState.DOWN)
-        self._leave_gate = await shared.gate.enter()
+        self._leave_gate = await self._shared.gate.enter()
         if not self.wanted and not self._one_off:
             self._leave_gate()  # of hundreds that start, those that still wait for their turn need not
             return None
-        needs_port = not self.name.startswith(f"{RELEASE}.")
-        port = shared.ports.take_first(shared.port_is_free) if needs_port else None
-        if needs_port and port is None:
-            self._say(f"no port from {FIRST_PORT} to {LAST_PORT} is free")
-            self._refused(COMMAND_NOT_EXECUTABLE, replaces)
-            return None
-        instance = Instance(
-            id=str(uuid.uuid4()),
-            app=shared.app,
-            name=self.name,
-            port=port,
-            release=self.command.release,
-            grace_s=self.command.stop.grace_s,
-            replaces=replaces.id if replaces is not None else None,
-        )
-        instance.launched = asyncio.get_running_loop().time()
-        instance.attachment = attachment = self.attachment
+        attachment = self.attachment
         if not self._one_off:
             self.attachment = None  # for one run: the next is as any other
-        environment = self.command.environment(self.name, port)
-        if replaces is None:
-            self.instance = instance
-        else:
-            self._replacement = instance
-        self._keep()
-        self._say(f"Starting process with command `{expand_port_for_display(self.command.shown, port)}`")
-        try:
-            launched = await shared.placement.launch(
-                instance_id=instance.id,
-                argv=self.command.argv,
-                env=environment,
-                cwd=self.command.cwd,
-                marks=instance.marks,
-                stop_signal=self.command.stop.signal,
-                grace_s=self.command.stop.grace_s,
-                state=instance.note(),
-                terminal=attachment.window if attachment is not None else None,
-                stdin=attachment is not None and attachment.window is None,
-            )
-        except OSError as error:
-            instance.advance(InstanceEvent.REFUSED)
-            if port is not None:
-                shared.ports.give_back(port)
-            step = getattr(error, "during", "")
-            what = {"exec": self.command.argv[0], "chdir": self.command.cwd}.get(step, step)
-            self._say(f"Process could not be started: {what}: {error.strerror}")
-            not_found = error.errno in {errno.ENOENT, errno.ENOTDIR}
-            status = COMMAND_NOT_FOUND if not_found else COMMAND_NOT_EXECUTABLE
-            if attachment is not None:
-                attachment.refused(status, f"{what}: {error.strerror}")
-            self._refused(status, replaces)
-            return None
-        instance.pid, instance.started_at = launched.pid, launched.started_at
-        instance.hastened = self._attendant.hastened
-        if attachment is not None:
-            attachment.open(instance.id, launched.output, launched.input)
-        else:
-            shared.output.add(instance.id, self.name, launched.output)
-        self._attendant.attend(instance)
-        return instance
 
-    def _refused(self, status: int, replaces: Instance | None) -> None:
+        def begun(instance: Instance) -> None:
+            if replaces is None:
+                self.instance = instance
+            else:
+                self._replacement = instance
+            self._keep()
+
+        failure: LaunchFailedError | None = None
+        try:
+            instance = await self._launcher.launch(attachment, replaces, begun)
+        except LaunchFailedError as error:
+            instance, failure = None, error
+        if instance is not None:
+            instance.hastened = self._attendant.hastened
+            self._attendant.attend(instance)
+            return instance
         self._leave_gate()
+        self._refused_with, why = (failure.status, failure.why) if failure is not None else STOPPED_EARLY
+        if attachment is not None:
+            attachment.refused(self._refused_with, why)
         if replaces is not None:
             self._replacement = None
-            return
+            return None
         self.instance = None
         if self._one_off:
             self._advance(SlotEvent.COMPLETED)
-        else:
+        elif failure is not None:
             self._crash(0.0)
-            self._shared.exited(self.name, status)
+            self._shared.exited(self.name, self._refused_with)
+        return None
 
     async def _live(self, instance: Instance) -> Ending:
         """From launch, or wherever an earlier core was, to its end."""

@@ -41,6 +41,7 @@ class Behaviour:
     leaves_after_s: float | None = 0.1  # the stop signal; None: ignores it
     writes: bool = True
     refused: int | None = None  # errno
+    refused_during: str = "exec"
     launch_takes_s: float = 0.0
     port_taken: bool = False  # somebody else listens there
 
@@ -48,10 +49,9 @@ class Behaviour:
 class _RefusedError(OSError):
     """As the keeper's client raises it."""
 
-    during = "exec"
-
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, during: str) -> None:
         super().__init__(number, os.strerror(number))
+        self.during = during
 
 
 class Launched(NamedTuple):
@@ -110,6 +110,7 @@ class World:
         self.live = 0  # the release that is
         self.new: dict[str, Behaviour] = {}  # how the processes of another one live, by type
         self.pending: tuple[int, ChangeRules] | None = None  # the one that is to be
+        self.ports_are_free = True
         self.supervisor: Supervisor
         self.now = 0.0
         self._core_lives = False
@@ -246,7 +247,7 @@ class World:
         self._record("launch", name)
         if behaviour.refused is not None:
             await asyncio.sleep(behaviour.launch_takes_s)
-            raise _RefusedError(behaviour.refused)
+            raise _RefusedError(behaviour.refused, behaviour.refused_during)
         loop = asyncio.get_running_loop()
         port = int(env["PORT"]) if "PORT" in env else None
         process = Process(instance_id, name, port, behaviour, loop.time(), 1000 + len(self.processes), state)
@@ -333,7 +334,7 @@ class World:
             traffic=self,
             boots=boots,
             ports=PortAllotment(taken=taken),
-            port_is_free=lambda _port: True,
+            port_is_free=lambda _port: self.ports_are_free,
             exited=lambda name, code: self.exits.append((name, code)),
             gate=StartGate(self._width),
             clock=lambda: EPOCH + asyncio.get_running_loop().time(),

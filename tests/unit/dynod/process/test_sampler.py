@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pytest
@@ -196,3 +197,13 @@ def test_an_exit_that_was_no_oom_kill_is_not_explained(exit_code: int, by_us: bo
     machine = FakeMachine({"web": lambda _at: 10.0})
     sampler = run(machine, for_s=6)
     assert sampler.exited(Sampled("web", "web.1", UNSIZED), exit_code, killed_by_us=by_us) is None
+
+
+def test_where_no_thread_can_be_started_a_sample_is_left_out() -> None:
+    """A machine at its limit of processes; this once ended core after core, with "can't start new thread"."""
+    machine = FakeMachine({"web": lambda _at: 100.0}, STANDARD)
+    sampler = run(machine, for_s=1)
+    refuses = ThreadPoolExecutor(1)
+    refuses.shutdown()  # what it says then is what it says without a thread: RuntimeError
+    asyncio.run(sampler._sweep(refuses, 20.0, regular=True))
+    assert sampler.latest("web") is None
