@@ -1,7 +1,7 @@
 # What a clone needs, from nothing but Python 3.11 (with venv) and make. `make help` lists it.
 #
 # Each step leaves a stamp, so that a second run does only what has changed. Everything made lies in the clone
-# (.venv, config/examples/*/.venv, node_modules); only the tests' Node.js may come from apt, and only as root.
+# (.venv, config/examples/*/.venv, node_modules); only what tests need may come from apt, and only as root.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -53,7 +53,7 @@ imports: .venv/.installed-dev ## who may import whom
 clean: ## remove all that the other targets made
 	rm -rf .venv config/examples/*/.venv config/examples/*/node_modules tests/toys/node/node_modules
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	rm -rf tests/.rsyslog
+	rm -rf tests/.rsyslog tests/.peers
 	rm -f config/examples/django/db.sqlite3*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -81,10 +81,11 @@ $(EXAMPLE)/.venv/.installed: .venv/.made $(EXAMPLE)/requirements.txt
 	@touch $@
 
 # Only tests need these: npm for the Node stacks, curl for README's tour, openssl for certificates, syslog-ng to receive
-# logs. As root on Debian, what is missing is installed; otherwise the tests that need it say that they are skipped (in
-# CI they fail). rsyslog cannot be installed beside syslog-ng, and is unpacked into a folder of the clone.
+# logs; nginx, HAProxy and Caddy in front of dynod, PHP behind it. As root on Debian, what is missing is installed;
+# otherwise the tests that need it say that they are skipped (in CI they fail). Packages that would start or enable
+# something, and rsyslog, which cannot be installed beside syslog-ng, are unpacked into folders of the clone.
 test-tools:
-	@missing=; for tool in npm curl openssl nginx syslog-ng; do \
+	@missing=; for tool in npm curl openssl syslog-ng; do \
 	  PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || \
 	    missing="$$missing $$(echo $$tool | sed s/syslog-ng/syslog-ng-core/)"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
@@ -98,7 +99,23 @@ test-tools:
 	@if command -v npm >/dev/null; then \
 	  $(MAKE) --no-print-directory tests/toys/node/node_modules/.installed config/examples/express/node_modules/.installed; fi
 	@if command -v apt-get >/dev/null && command -v dpkg >/dev/null; then \
-	  $(MAKE) --no-print-directory tests/.rsyslog/.unpacked || echo "No rsyslog: its tests will be skipped"; fi
+	  $(MAKE) --no-print-directory tests/.rsyslog/.unpacked || echo "No rsyslog: its tests will be skipped"; \
+	  $(MAKE) --no-print-directory tests/.peers/.unpacked || echo "No nginx, HAProxy, Caddy, PHP: no tests with them"; fi
+
+# What the machine has itself is left alone; libraries that the rest lacks are installed, if we may.
+tests/.peers/.unpacked:
+	rm -rf tests/.peers && mkdir tests/.peers
+	@cd tests/.peers && packages=; for tool in nginx haproxy caddy php; do \
+	  PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || packages="$$packages $$tool"; done; \
+	if [ -z "$$packages" ]; then exit 0; fi; \
+	apt-cache show $$packages >/dev/null 2>&1 || apt-get -qq update; \
+	packages=$$(echo "$$packages" | sed "s/php$$/$$(apt-cache depends php-cli | sed -n 's/^ *Depends: //p')/"); \
+	apt-get -qq download $$packages && for package in *.deb; do dpkg -x $$package . && rm $$package || exit 1; done; \
+	if [ -e usr/bin/php?.? ]; then (cd usr/bin && ln -s php?.? php); fi; \
+	if ldd usr/*bin/* 2>/dev/null | grep -q 'not found' && [ "$$(id -u)" = 0 ]; then \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends >/dev/null \
+	    $$(apt-cache depends $$packages | sed -n 's/^ *Depends: \(lib[a-z0-9.+-]*\)$$/\1/p' | sort -u); fi
+	@touch $@
 
 tests/.rsyslog/.unpacked:
 	rm -rf tests/.rsyslog && mkdir tests/.rsyslog

@@ -13,8 +13,12 @@ from support.source_tree import REPOSITORY
 
 
 def found(name: str) -> str | None:
-    """The path of a program such as "curl", if it is there; daemons are in sbin, which is not on everybody's PATH."""
-    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    """The path of a program such as "curl", if it is there; daemons are in sbin, which is not on everybody's PATH.
+
+    What the machine lacks and a package would start or enable is unpacked into a folder by `make test-tools`.
+    """
+    unpacked = REPOSITORY / "tests" / ".peers" / "usr"
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:{unpacked}/sbin:{unpacked}/bin")
 
 
 def program(name: str) -> str:

@@ -97,7 +97,7 @@ class SteadyLoad:
         out = []
         for number, (at, pid) in enumerate(order):
             until = order[number + 1][0] if number + 1 < len(order) else float("inf")
-            leaving = {other for other in began if began[other] < at <= last[other] < until and other != pid}
+            leaving = {other for other in began if began[other] < at and last[other] < until}
             out.append(
                 Switch(
                     pid=pid,
