@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from dynod.app_domains import AppDomains
 from dynod.app_logs import DrainKeeper
 from dynod.app_run import AppParts, AppRun, RunningApps, attach_rules
 from dynod.cli.serve import ServeOptions
@@ -37,6 +38,7 @@ from dynod.stderr import say
 from dynod.store.apps import App
 from dynod.store.audit import Actor
 from dynod.store.store import Store
+from dynod.stored_resources import StoredResources
 
 CONTROL_GROUP: Final = "dynod"  # its members may use the control socket
 SYSTEM_SOCKET: Final = Path("/run/dynod/dynod.sock")
@@ -134,7 +136,7 @@ class Serve:
             await asyncio.to_thread(self._remove_left_logs, {app.id for app in await self._store.apps.all()})
             self._choose_default_app()
             await self._routing.start(self._listeners)  # only now: a known host must not be answered 404
-            api = PlatformApi(self._operations)
+            api = PlatformApi(self._operations, stored=self._stored_resources())
             await api.start([self._control])
             self._apps.listen(signalled=self._signalled, lost=self._lost.set)
             for number in self._snapshot.signals:
@@ -248,9 +250,16 @@ class Serve:
         if app is None:
             return  # destroyed meanwhile
         knobs = await self._store.settings.of(app.id)
+        domains = await self._store.domains.of(app.id)
         (traffic or self._runs[app.id][1]).reached_by(
-            hosts=[f"{app.name}.{self._settings.serve.apps_domain}"],
+            hosts=[f"{app.name}.{self._settings.serve.apps_domain}", *(domain.hostname for domain in domains)],
             knobs={**self._settings.router, **self._settings.app_router(knobs)},
+        )
+
+    def _stored_resources(self) -> StoredResources:
+        operations, store = self._operations, self._store
+        return StoredResources(
+            domains=AppDomains(operations, store, apps_domain=self._settings.serve.apps_domain, reroute=self.reroute),
         )
 
     def _web_url(self, app: str) -> str:

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 from dynod.core.attach_frame import UPGRADE
 from dynod.errors import DynodError
 from dynod.platform_api.finding import START_ONE, Daemon, NoDaemonError
-from dynod.platform_api.schema import App, DrainTest, Dyno, DynoSize, Formation, LogDrain, LogSession
+from dynod.platform_api.schema import App, Domain, DrainTest, Dyno, DynoSize, Formation, LogDrain, LogSession
 
 ACCEPT: Final = "application/vnd.heroku+json; version=3"
 TIMEOUT_S: Final = 30.0  # everything that takes longer is answered as begun
@@ -199,6 +199,18 @@ class ApiClient:
     def test_log_drain(self, app: str, drain: str) -> DrainTest:
         """Send one message there."""
         return cast("DrainTest", self._send("POST", f"{_path('apps', app, 'log-drains', drain)}/actions/test"))
+
+    def domains(self, app: str) -> list[Domain]:
+        """The app's own name, and every domain."""
+        return cast("list[Domain]", self._list(_path("apps", app, "domains")))
+
+    def add_domain(self, app: str, hostname: str) -> Domain:
+        """Lead a host name to the app."""
+        return cast("Domain", self._send("POST", _path("apps", app, "domains"), {"hostname": hostname}))
+
+    def remove_domain(self, app: str, domain: str) -> Domain:
+        """Lead it there no more. By name or id."""
+        return cast("Domain", self._send("DELETE", _path("apps", app, "domains", domain)))
 
     def log_lines(self, app: str, wanted: Mapping[str, object]) -> Iterator[bytes]:
         """The app's log, in pieces as they come. `wanted`: the members of a log session.

@@ -10,11 +10,13 @@ import msgspec
 from aiohttp import web
 
 from dynod.core.ranges import Attribute, Rank, by_text, cut, parse_range
-from dynod.operations import Operations
+from dynod.operations import InvalidError, Operations
 from dynod.platform_api.errors import RefusedError
 from dynod.platform_api.serializers import Json
+from dynod.stored_resources import StoredResources
 
 OPERATIONS: Final = web.AppKey("operations", Operations)
+STORED: Final[web.AppKey[StoredResources | None]] = web.AppKey("stored")
 LARGEST_BODY: Final = 1024 * 1024  # bytes; slugs and archives are not sent through here
 BODY_S: Final = 30.0  # for a whole body
 
@@ -24,6 +26,14 @@ Body = TypeVar("Body")
 def operations(request: web.Request) -> Operations:
     """What the verbs do."""
     return request.app[OPERATIONS]
+
+
+def stored(request: web.Request) -> StoredResources:
+    """What hangs on apps and lasts. Raises InvalidError in `up`, which has no store."""
+    found = request.app[STORED]
+    if found is None:
+        raise InvalidError("This is dynod up, which keeps nothing of an app but its folder: dynod serve does.")
+    return found
 
 
 async def read_body(request: web.Request, type_: type[Body]) -> Body:

@@ -104,6 +104,15 @@ class LogDrain(TypedDict):
     dynod: DrainHealth | None
 
 
+class Domain(TypedDict):
+    """A host name of an app; `kind` is `heroku` for the one that the app has from dynod, else `custom`."""
+
+    id: str
+    hostname: str
+    kind: str
+    cname: str | None
+
+
 class DrainTest(TypedDict):
     """What became of a test message."""
 

@@ -8,6 +8,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Final
 
+from dynod.app_domains import DomainView
 from dynod.app_logs import DrainState
 from dynod.core.dyno_sizes import GB, DynoSize
 from dynod.operations import AppView, DynoView, FormationView
@@ -159,6 +160,24 @@ def log_drain(view: AppView, state: DrainState) -> Json:
         "updated_at": time_text(record.updated_at),
         "url": record.url.shown,
         "dynod": _drain_health(state),
+    }
+
+
+def domain(view: DomainView) -> Json:
+    """A host name of an app; `heroku` is Heroku's word for the one that is not the user's own."""
+    is_own = view.id is None
+    return {
+        "acm_status": None,
+        "acm_status_reason": None,
+        "app": _app_ref(view.app),
+        "cname": None if is_own else view.target,
+        "created_at": time_text(view.created_at),
+        "hostname": view.hostname,
+        "id": view.id or fixed_id("domain", view.app.id),
+        "kind": "heroku" if is_own else "custom",
+        "sni_endpoint": None,
+        "status": "none" if is_own else "succeeded",
+        "updated_at": time_text(view.updated_at),
     }
 
 

@@ -17,10 +17,11 @@ from typing import Any, Final
 from aiohttp import web
 
 from dynod.operations import Operations
-from dynod.platform_api import apps, attach, dynos, formation, log_drains, log_sessions, sizes
+from dynod.platform_api import apps, attach, domains, dynos, formation, log_drains, log_sessions, sizes
 from dynod.platform_api.connection import open_connection
-from dynod.platform_api.exchange import LARGEST_BODY, OPERATIONS, answer
+from dynod.platform_api.exchange import LARGEST_BODY, OPERATIONS, STORED, answer
 from dynod.platform_api.gate import HEALTH, ON_BUG, OnBug, gate
+from dynod.stored_resources import StoredResources
 
 CLOSE_S: Final = 5.0  # what is answered at the end is answered at once; a body that trickles in is not waited for
 BACKLOG: Final = 128
@@ -36,15 +37,21 @@ def report_bug(request: str, error: Exception) -> None:
 class PlatformApi:
     """Owned by the composition root: `start` once, then `close`."""
 
-    def __init__(self, operations: Operations, *, on_bug: OnBug = report_bug) -> None:
-        """`on_bug` is told of what nobody expected: the request's id, method and path, and the exception."""
+    def __init__(
+        self, operations: Operations, *, stored: StoredResources | None = None, on_bug: OnBug = report_bug
+    ) -> None:
+        """`stored`: what lasts, None in `up`.
+
+        `on_bug` is told of what nobody expected: the request's id, method and path, and the exception.
+        """
         application = web.Application(middlewares=[gate], client_max_size=LARGEST_BODY)
         application[OPERATIONS] = operations
+        application[STORED] = stored
         application[ON_BUG] = on_bug
         application.router.add_get(HEALTH, _health)
         application[log_sessions.SESSIONS] = sessions = log_sessions.LogSessions()
         application.on_shutdown.append(sessions.close)
-        for resource in (apps, attach, formation, dynos, sizes, log_drains, log_sessions):
+        for resource in (apps, attach, domains, formation, dynos, sizes, log_drains, log_sessions):
             application.add_routes(resource.routes)
         self._runner = web.AppRunner(application, shutdown_timeout=CLOSE_S, access_log=None)
         self._servers: list[asyncio.AbstractServer] = []

@@ -23,6 +23,11 @@ class Actor:
     origin: str
 
 
+def actor(by: str) -> Actor:
+    """Whoever is known by this name to the operations."""
+    return Actor(name=by, origin="control socket")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
     """One change. `action` is `app.create`, `formation.set` …; `app_name` is the name that the app had then."""

@@ -40,6 +40,12 @@ class FolderRefusedError(DynodError):
     code = "folder_refused"
 
 
+class DomainRefusedError(DynodError):
+    """A domain that is in use, or one too many."""
+
+    code = "invalid_params"
+
+
 class UnknownAppError(DynodError):
     """No app of that id: destroyed meanwhile."""
 

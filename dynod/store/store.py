@@ -9,6 +9,7 @@ from dynod.store.app_settings import AppSettings
 from dynod.store.apps import Apps
 from dynod.store.audit import Audit
 from dynod.store.database import Database, rehearse_migration
+from dynod.store.domains import Domains
 from dynod.store.drains import Drains
 from dynod.store.formation import Formation
 from dynod.store.releases import Releases
@@ -24,6 +25,7 @@ class Store:
         self.formation = Formation(database)
         self.settings = AppSettings(database)
         self.drains = Drains(database)
+        self.domains = Domains(database)
         self.releases = Releases(database)
         self.audit = Audit(database)
 

@@ -23,7 +23,14 @@ MAY_IMPORT = {
     "dynod.process": ("dynod.core", "dynod.errors"),
     "dynod.logs": ("dynod.core", "dynod.errors"),
     "dynod.store": ("dynod.core", "dynod.errors"),
-    "dynod.platform_api": ("dynod.operations", "dynod.app_logs", "dynod.core", "dynod.errors"),
+    "dynod.platform_api": (
+        "dynod.operations",
+        "dynod.app_domains",
+        "dynod.app_logs",
+        "dynod.stored_resources",
+        "dynod.core",
+        "dynod.errors",
+    ),
     "dynod.app_folder": ("dynod.core", "dynod.errors"),
     "dynod.routing": ("dynod.core", "dynod.errors", "dynod.stderr", "router"),
     "dynod.cli": (

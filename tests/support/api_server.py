@@ -32,6 +32,7 @@ from dynod.operations import AppView, DynoView, FormationView, InvalidError, Not
 from dynod.platform_api.finding import Daemon
 from dynod.platform_api.server import PlatformApi
 from dynod.process.slot import Happening
+from dynod.stored_resources import StoredResources
 from support.transcript import TIMEOUT_S
 
 APP_ID: Final = "01234567-89ab-cdef-0123-456789abcdef"
@@ -146,9 +147,15 @@ class ApiServer:
     """A server for the length of a `with` block."""
 
     def __init__(
-        self, operations: Operations | None = None, *, uvloop_too: bool = True, expect_bugs: bool = False
+        self,
+        operations: Operations | None = None,
+        *,
+        stored: StoredResources | None = None,
+        uvloop_too: bool = True,
+        expect_bugs: bool = False,
     ) -> None:
         self.operations = MadeUpOperations() if operations is None else operations
+        self._stored = stored
         self.bugs: list[tuple[str, Exception]] = []
         self._folder = Path(tempfile.mkdtemp(prefix="api-"))  # short: socket paths end at 108 bytes
         self.path = self._folder / "s"
@@ -215,7 +222,11 @@ class ApiServer:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        api = PlatformApi(self.operations, on_bug=lambda request, error: self.bugs.append((request, error)))
+        api = PlatformApi(
+            self.operations,
+            stored=self._stored,
+            on_bug=lambda request, error: self.bugs.append((request, error)),
+        )
         await api.start([self.socket])
         self._started.set()
         await self._stop.wait()

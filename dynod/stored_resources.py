@@ -1,0 +1,15 @@
+"""What hangs on an app and lasts in the store, as far as the API has it: one value with a door to each.
+
+Put together by `dynod serve`, handed to the Platform API; `dynod up` has no store, and none of these.
+"""
+
+from dataclasses import dataclass
+
+from dynod.app_domains import AppDomains
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredResources:
+    """Each resource's operations."""
+
+    domains: AppDomains

@@ -1,0 +1,107 @@
+"""Apps of a real store without anything that runs: for resources that are kept, and for what the API makes of them.
+
+    with StoredApps(tmp_path) as apps:
+        apps.server.ask("POST", "/apps/shop/domains", body={"hostname": "www.example.com"})
+        assert apps.rerouted == [apps.id_of("shop")]
+
+What would have been said in an app's log is in `said`, by app.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, cast
+
+from dynod.app_domains import AppDomains
+from dynod.operations import Operations, RunningApp
+from dynod.store.apps import App
+from dynod.store.audit import Actor, AuditEntry
+from dynod.store.store import Store
+from dynod.stored_resources import StoredResources
+from support.api_server import ApiServer
+
+if TYPE_CHECKING:
+    from dynod.app_logs import AppLogs
+    from dynod.process.one_off import OneOffs
+    from dynod.process.supervisor import Supervisor
+
+APPS_DOMAIN = "apps.example"
+ME = Actor(name="me", origin="test")
+
+
+class Said:
+    """An app's journal."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def api(self, message: str) -> None:
+        self.lines.append(message)
+
+
+class StoredApps:
+    """`names`: the apps that there are. A second one over the same folder finds what the first has left."""
+
+    def __init__(self, folder: Path, names: Sequence[str] = ("shop", "blog")) -> None:
+        self.store = Store.open(folder)
+        self.said = {name: Said() for name in names}
+        self.rerouted: list[str] = []
+        self._apps = {name: asyncio.run(self._app(name)) for name in names}
+        self.operations = Operations([self._running(app) for app in self._apps.values()])
+        self.resources = StoredResources(
+            domains=AppDomains(self.operations, self.store, apps_domain=APPS_DOMAIN, reroute=self._reroute)
+        )
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        self.server = self._stack.enter_context(ApiServer(self.operations, stored=self.resources))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+        self.store.close()
+
+    def id_of(self, name: str) -> str:
+        return self._apps[name].id
+
+    def running(self, name: str) -> RunningApp:
+        return self.operations.find(name)
+
+    def trail(self, *, but: str = "app.") -> list[tuple[str, str]]:
+        """Action and detail of the audit trail, oldest first, without those that begin with `but`."""
+
+        async def look() -> tuple[AuditEntry, ...]:
+            return await self.store.audit.newest()
+
+        entries = reversed(asyncio.run(look()))
+        return [(entry.action, entry.detail) for entry in entries if not entry.action.startswith(but)]
+
+    async def _app(self, name: str) -> App:
+        return await self.store.apps.find(name) or await self.store.apps.create(name, by=ME)
+
+    async def _reroute(self, app_id: str) -> None:
+        self.rerouted.append(app_id)
+
+    def _running(self, app: App) -> RunningApp:
+        async def keep(*_changes: object) -> None:
+            raise NotImplementedError
+
+        return RunningApp(
+            id=app.id,
+            name=app.name,
+            web_url="",
+            created_at=datetime(2020, 1, 1, tzinfo=UTC),
+            supervisor=cast("Supervisor", None),  # nothing runs
+            journal=self.said[app.name],
+            commands={},
+            sizes={},
+            formation_updated_at=datetime(2020, 1, 1, tzinfo=UTC),
+            keep=keep,
+            logs=cast("AppLogs", None),
+            one_offs=cast("OneOffs", None),
+        )
