@@ -15,6 +15,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from dynod.access import Access
+from dynod.api_listener import ApiListener, refuse_other_machines
 from dynod.app_domains import AppDomains
 from dynod.app_logs import DrainKeeper
 from dynod.app_run import AppParts, AppRun, RunningApps, attach_rules
@@ -36,7 +38,7 @@ from dynod.serve_plan import ServePlan, empty_plan, make_serve_plan
 from dynod.settings import Settings, load_settings, settings_file, state_folder
 from dynod.stderr import say
 from dynod.store.apps import App
-from dynod.store.audit import Actor
+from dynod.store.audit import actor
 from dynod.store.store import Store
 from dynod.stored_resources import StoredResources
 
@@ -82,6 +84,15 @@ class Serve:
                 self._control = self._listen_for_control()
         except DynodError:
             self._store.close()
+            raise
+        serve = self._settings.serve
+        self._api_listener = ApiListener(serve.api, insecure=serve.insecure_api, keeper=self._keeper)
+        try:
+            self._api_listener.prepare(self._snapshot.held, resumes=self._resumes)
+        except DynodError:
+            self._store.close()
+            if not self._resumes:
+                self._control_path().unlink(missing_ok=True)
             raise
         if not self._resumes:
             self._keeper.hold("router", [listener.fileno() for listener in self._listeners])
@@ -136,8 +147,15 @@ class Serve:
             await asyncio.to_thread(self._remove_left_logs, {app.id for app in await self._store.apps.all()})
             self._choose_default_app()
             await self._routing.start(self._listeners)  # only now: a known host must not be answered 404
-            api = PlatformApi(self._operations, stored=self._stored_resources())
+            api = PlatformApi(
+                self._operations,
+                stored=self._stored_resources(),
+                access=Access(self._store.tokens),
+                calls_an_hour=self._settings.serve.api_calls_per_hour,
+                names=self._api_listener.names,
+            )
             await api.start([self._control])
+            await self._api_listener.start(api)
             self._apps.listen(signalled=self._signalled, lost=self._lost.set)
             for number in self._snapshot.signals:
                 self._signalled(number)
@@ -145,6 +163,8 @@ class Serve:
             self._keeper.ready()
             if not self._resumes:
                 say(f"listening on {url(self._listeners)}" if self._listeners else "listening nowhere")
+                if self._api_listener.url is not None:
+                    say(f"API on {self._api_listener.url}")
                 say(f"control socket {self._control_path()}")
             await self._ending.wait()
             await self._shut_down()
@@ -224,7 +244,7 @@ class Serve:
                 )
                 for name in {*quantities, *sizes}
             }
-            await self._store.formation.set(app.id, changed, by=Actor(name=by, origin="control socket"))
+            await self._store.formation.set(app.id, changed, by=actor(by))
 
         return RunningApp(
             id=app.id,
@@ -287,8 +307,8 @@ class Serve:
     def _drain_keeper(self, app: App) -> DrainKeeper:
         drains = self._store.drains
         return DrainKeeper(
-            add=lambda record, by: drains.add(app.id, record, by=Actor(name=by, origin="control socket")),
-            remove=lambda record, by: drains.remove(app.id, record, by=Actor(name=by, origin="control socket")),
+            add=lambda record, by: drains.add(app.id, record, by=actor(by)),
+            remove=lambda record, by: drains.remove(app.id, record, by=actor(by)),
         )
 
     def _choose_default_app(self) -> None:
@@ -305,7 +325,7 @@ class Serve:
         plan = empty_plan(name, "") if folder is None else make_serve_plan(name, folder)
         app = await self._store.apps.create(
             name,
-            by=Actor(name=by, origin="control socket"),
+            by=actor(by),
             folder=Path(plan.folder) if folder is not None else None,
             formation={process_type: (plan.first_quantity(process_type), UNSIZED.name) for process_type in plan.types},
         )
@@ -318,7 +338,7 @@ class Serve:
 
     async def rename(self, app: RunningApp, name: str, by: str) -> None:
         """Another name, and with it another host; nothing restarts. What dynos were told stays until they do."""
-        stored = await self._store.apps.rename(app.id, name, by=Actor(name=by, origin="control socket"))
+        stored = await self._store.apps.rename(app.id, name, by=actor(by))
         app.name, app.updated_at, app.web_url = name, stored.updated_at, self._web_url(name)
         self._runs[app.id][0].rename(name)
         await self.reroute(app.id)
@@ -326,7 +346,7 @@ class Serve:
 
     async def set_maintenance(self, app: RunningApp, *, on: bool, by: str) -> None:
         """H80 from now on, or no more; dynos run on."""
-        stored = await self._store.apps.set_maintenance(app.id, on=on, by=Actor(name=by, origin="control socket"))
+        stored = await self._store.apps.set_maintenance(app.id, on=on, by=actor(by))
         app.maintenance, app.updated_at = on, stored.updated_at
         self._runs[app.id][1].maintenance(on=on)
 
@@ -338,7 +358,7 @@ class Serve:
         self._apps.remove(app.id)
         self._routing.remove_app(app.id)
         self._keeper.put(PLAN + app.id, None)
-        await self._store.apps.destroy(app.id, by=Actor(name=by, origin="control socket"))
+        await self._store.apps.destroy(app.id, by=actor(by))
         await asyncio.to_thread(shutil.rmtree, self._state / LOGS / app.id, ignore_errors=True)
         self._choose_default_app()
 
@@ -357,6 +377,7 @@ class Serve:
             self._apps.hasten()
 
     async def _shut_down(self) -> None:
+        self._api_listener.close()
         self._routing.stop_accepting()
         self._keeper.release("router")
         for listener in self._listeners:
@@ -382,13 +403,19 @@ def read_settings(options: ServeOptions) -> Settings:
         flags["serve.socket"] = os.fspath(options.socket)
     if options.state is not None:
         flags["serve.state"] = os.fspath(options.state)
+    if options.api is not None:
+        flags["serve.api"] = str(options.api)
+    if options.insecure_api:
+        flags["serve.insecure_api"] = "true"
     settings = load_settings(settings_file(options.config, os.environ), environ=os.environ, flags=flags)
-    for name in ("api", "metrics"):
-        if getattr(settings.serve, name) is not None:
-            raise SettingsError(f"serve.{name}: dynod cannot listen there yet: leave it empty")
+    if settings.serve.metrics is not None:
+        raise SettingsError("serve.metrics: dynod cannot listen there yet: leave it empty")
     return settings
 
 
 def check_settings(options: ServeOptions) -> None:
     """`--check`: everything that can be known of them without making anything. Raises SettingsError."""
-    Routing.check(read_settings(options).router)
+    settings = read_settings(options)
+    Routing.check(settings.router)
+    if settings.serve.api is not None and not settings.serve.insecure_api:
+        refuse_other_machines(settings.serve.api)

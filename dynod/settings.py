@@ -19,7 +19,8 @@ from dynod.core.app_name import APP_NAME
 from dynod.core.dyno import StopRule
 from dynod.core.log_buffer import BUFFER_BYTES, STALL_S
 from dynod.core.log_history import HISTORY_LINES
-from dynod.core.setting_kinds import Seconds, Text, Value, Whole
+from dynod.core.rate_limit import CALLS_AN_HOUR
+from dynod.core.setting_kinds import Flag, Seconds, Text, Value, Whole
 from dynod.core.settings_table import (
     DYNO_KNOBS,
     KNOBS,
@@ -53,7 +54,9 @@ class Serve(msgspec.Struct, frozen=True, kw_only=True):
         ListenAddress(host="::", port=5000),
     )
     socket: str = ""  # the default place
-    api: ListenAddress | None = None  # off
+    api: ListenAddress | None = None  # off, until `dynod heroku:env` asks for it on loopback
+    insecure_api: bool = False
+    api_calls_per_hour: int = CALLS_AN_HOUR
     metrics: ListenAddress | None = None  # off
     state: str = ""  # the default place
     apps_domain: str = "localhost"
@@ -210,6 +213,8 @@ _PLAIN: Final[Mapping[str, Mapping[str, _Kind]]] = {
         "listen": _Addresses(),
         "socket": _PATH,
         "api": _OptionalAddress(),
+        "insecure_api": Flag(),
+        "api_calls_per_hour": Whole(least=0, most=1_000_000_000, off="no limit"),
         "metrics": _OptionalAddress(),
         "state": _PATH,
         "apps_domain": _DOMAIN,

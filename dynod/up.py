@@ -16,6 +16,8 @@ from pathlib import Path
 
 import msgspec
 
+from dynod.access import Access
+from dynod.api_listener import ApiListener
 from dynod.app_run import AppParts, RunningApps, attach_rules
 from dynod.cli.up import UpOptions
 from dynod.core.dyno import exit_status
@@ -38,6 +40,8 @@ from dynod.stderr import say
 from dynod.up_drains import NOTE as KEPT_DRAINS
 from dynod.up_drains import KeptDrains
 from dynod.up_plan import UpPlan, make_plan
+from dynod.up_tokens import NOTE as KEPT_TOKENS
+from dynod.up_tokens import KeptTokens
 
 
 class KeptFormation(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +72,7 @@ class Up:
 
     def prepare(self) -> None:
         """Everything that can be refused, before anything is started. Raises DynodError, and leaves nothing behind."""
+        self._api_listener = ApiListener(self._options.api, insecure=self._options.insecure_api, keeper=self._keeper)
         if self._resumes:
             self._resume()
         else:
@@ -90,6 +95,7 @@ class Up:
         self._claim = FolderClaim.take(folder, runtime_folder(os.environ), app=self._plan.app, pid=os.getppid())
         try:
             self._listeners = self._listen()
+            self._api_listener.prepare({}, resumes=False)
         except DynodError:
             self._claim.release()
             raise
@@ -102,6 +108,7 @@ class Up:
         folder = Path(self._plan.folder)
         self._claim = FolderClaim.resume(folder, runtime_folder(os.environ), self._snapshot.held["claim"])
         self._listeners = [socket.socket(fileno=fd) for fd in self._snapshot.held.get("router", ())]
+        self._api_listener.prepare(self._snapshot.held, resumes=True)
 
     def _listen(self) -> list[socket.socket]:
         if not self._plan.has_web:
@@ -172,8 +179,10 @@ class Up:
             traffic.lines = self._app.stream.router_lines
             if self._listeners:
                 await self._routing.start(self._listeners)
-            api = PlatformApi(Operations([self._running_app()]))
+            tokens = KeptTokens(self._snapshot.stored.get(KEPT_TOKENS), self._keeper.put)
+            api = PlatformApi(Operations([self._running_app()]), access=Access(tokens), names=self._api_listener.names)
             await api.start([self._claim.control])
+            await self._api_listener.start(api)
             adopted = self._apps.adopt(self._app)
             self._apps.listen(signalled=self._signalled, lost=self._lost.set)
             if (noted := self._snapshot.stored.get("ending")) is not None:
@@ -242,6 +251,8 @@ class Up:
     def _greet(self) -> None:
         if self._listeners:
             say(f"listening on {url(self._listeners)}")
+        if self._api_listener.url is not None:
+            say(f"API on {self._api_listener.url}")
         if RELEASE in self._plan.commands and not self._options.release:
             say(f"release is not run, --release runs it first: {self._plan.commands[RELEASE]}")
         if self._not_hidden:
@@ -317,6 +328,7 @@ class Up:
 
     async def _shut_down(self) -> None:
         """Requests in flight, then every process of every dyno, then the last lines, then every file."""
+        self._api_listener.close()
         self._routing.stop_accepting()
         self._keeper.release("router")
         for listener in self._listeners:

@@ -57,6 +57,10 @@ VERBS: Final[Mapping[str, Verb]] = {
     "maintenance": Verb(module="dynod.cli.maintenance", attribute="maintenance", line="Say whether it is on."),
     "maintenance:on": Verb(module="dynod.cli.maintenance", attribute="on", line="Answer requests in the app's place."),
     "maintenance:off": Verb(module="dynod.cli.maintenance", attribute="off", line="Let requests reach the app again."),
+    "auth:create": Verb(module="dynod.cli.auth", attribute="create", line="Make a token for the API over TCP."),
+    "auth:list": Verb(module="dynod.cli.auth", attribute="list_tokens", line="List the tokens."),
+    "auth:revoke": Verb(module="dynod.cli.auth", attribute="revoke", line="Take a token back."),
+    "auth:whoami": Verb(module="dynod.cli.auth", attribute="whoami", line="Say as whom dynod knows you."),
 }
 
 # Heroku's other names for the same verbs.
@@ -80,6 +84,11 @@ ALIASES: Final[Mapping[str, str]] = {
     "destroy": "apps:destroy",
     "apps:delete": "apps:destroy",
     "rename": "apps:rename",
+    "whoami": "auth:whoami",
+    "authorizations": "auth:list",
+    "authorizations:create": "auth:create",
+    "authorizations:destroy": "auth:revoke",
+    "authorizations:revoke": "auth:revoke",
 }
 
 

@@ -17,6 +17,8 @@ class ServeOptions:
     state: Path | None
     listen: tuple[ListenAddress, ...]
     socket: Path | None
+    api: ListenAddress | None
+    insecure_api: bool
     check: bool
 
 
@@ -29,9 +31,17 @@ class ServeOptions:
 @click.option("--state", type=click.Path(path_type=Path), help="Folder of what must last (default: /var/lib/dynod).")
 @click.option("--listen", multiple=True, metavar="HOST:PORT", help="Where the router listens; repeatable.")
 @click.option("--socket", type=click.Path(path_type=Path), help="Control socket (default: /run/dynod/dynod.sock).")
+@click.option("--api", metavar="HOST:PORT", help="Where the API listens on TCP too, with tokens (default: nowhere).")
+@click.option("--insecure-api", is_flag=True, help="Let --api be an address that other machines reach, in plain text.")
 @click.option("--check", is_flag=True, help="Validate the settings and exit.")
-def command(
-    config: Path | None, state: Path | None, listen: tuple[str, ...], socket: Path | None, check: bool
+def command(  # noqa: PLR0917 (click passes by name)
+    config: Path | None,
+    state: Path | None,
+    listen: tuple[str, ...],
+    socket: Path | None,
+    api: str | None,
+    insecure_api: bool,
+    check: bool,
 ) -> ServeOptions:
     """Run every app of this machine behind one router, controlled over a socket by `dynod` verbs."""
     return ServeOptions(
@@ -39,6 +49,8 @@ def command(
         state=state,
         listen=tuple(parse_listen_address(address, option="--listen") for address in listen),
         socket=socket,
+        api=parse_listen_address(api, option="--api") if api is not None else None,
+        insecure_api=insecure_api,
         check=check,
     )
 

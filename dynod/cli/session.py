@@ -31,6 +31,11 @@ class Session:
         named = ("DYNOD_SOCKET", "DYNOD_HOST", "DYNOD_APP")
         return bool(self._app or self._socket or any(os.environ.get(name) for name in named))
 
+    @property
+    def named_app(self) -> str | None:
+        """The app that somebody has named, if they have."""
+        return self._app or os.environ.get("DYNOD_APP") or None
+
     @cached_property
     def client(self) -> ApiClient:
         """The daemon. Raises NoDaemonError."""

@@ -27,6 +27,8 @@ class UpOptions:
     app: str | None
     colour: bool | None  # None: as the terminal and NO_COLOR, FORCE_COLOR say
     timestamps: bool
+    api: ListenAddress | None
+    insecure_api: bool
 
 
 @click.command(
@@ -59,6 +61,8 @@ class UpOptions:
 @click.option("--app", metavar="NAME", help="The app's name (default: the folder's).")
 @click.option("--no-color", is_flag=True, help="No colours, also on a terminal.")
 @click.option("--timestamps", is_flag=True, help="Full timestamps, as heroku logs, also on a terminal.")
+@click.option("--api", metavar="HOST:PORT", help="Where the API listens on TCP too, with tokens.")
+@click.option("--insecure-api", is_flag=True, help="Let --api be an address that other machines reach, in plain text.")
 def command(  # noqa: PLR0917 (click passes by name)
     types: tuple[str, ...],
     folder: Path,
@@ -73,6 +77,8 @@ def command(  # noqa: PLR0917 (click passes by name)
     app: str | None,
     no_color: bool,
     timestamps: bool,
+    api: str | None,
+    insecure_api: bool,
 ) -> UpOptions:
     """Run the Procfile of a folder as supervised dynos behind a router, with one log stream.
 
@@ -92,6 +98,8 @@ def command(  # noqa: PLR0917 (click passes by name)
         app=app,
         colour=False if no_color else None,
         timestamps=timestamps,
+        api=parse_listen_address(api, option="--api") if api is not None else None,
+        insecure_api=insecure_api,
     )
 
 

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from dynod.platform_api import serializers
 from dynod.platform_api.exchange import answer, answer_list, member, operations, read_body
-from dynod.platform_api.peer import asker
+from dynod.platform_api.peer import asker, caller
 
 ATTRIBUTES: Final = (member("name"), member("id"))
 
@@ -24,10 +24,12 @@ async def account(request: web.Request) -> web.Response:
 
 
 @routes.get("/apps")
+@routes.get("/users/~/apps")
 async def list_apps(request: web.Request) -> web.Response:
-    """Every app of this daemon."""
-    owner = asker(request)
-    return answer_list(request, [serializers.app(view, owner=owner) for view in operations(request).apps()], ATTRIBUTES)
+    """Every app of this daemon, or the one that the token is for."""
+    who = caller(request)
+    views = [view for view in operations(request).apps() if who.sees(view.id)]
+    return answer_list(request, [serializers.app(view, owner=who.asker) for view in views], ATTRIBUTES)
 
 
 class Folder(msgspec.Struct, frozen=True):

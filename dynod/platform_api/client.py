@@ -15,7 +15,18 @@ from urllib.parse import quote, urlsplit
 from dynod.core.attach_frame import UPGRADE
 from dynod.errors import DynodError
 from dynod.platform_api.finding import START_ONE, Daemon, NoDaemonError
-from dynod.platform_api.schema import App, Domain, DrainTest, Dyno, DynoSize, Formation, LogDrain, LogSession
+from dynod.platform_api.schema import (
+    Account,
+    App,
+    Authorization,
+    Domain,
+    DrainTest,
+    Dyno,
+    DynoSize,
+    Formation,
+    LogDrain,
+    LogSession,
+)
 
 ACCEPT: Final = "application/vnd.heroku+json; version=3"
 TIMEOUT_S: Final = 30.0  # everything that takes longer is answered as begun
@@ -232,6 +243,23 @@ class ApiClient:
                     yield piece
             except (http.client.HTTPException, OSError) as error:
                 raise ApiError("the log was cut short", code=CUT_SHORT, status=0) from error
+
+    def account(self) -> Account:
+        """Who asks."""
+        return cast("Account", self._send("GET", "/account"))
+
+    def authorizations(self) -> list[Authorization]:
+        """Every token of the API."""
+        return cast("list[Authorization]", self._list("/oauth/authorizations"))
+
+    def create_authorization(self, *, scope: str | None, app: str | None, description: str) -> Authorization:
+        """A new token; the only answer that has the token itself."""
+        body = {"scope": [scope] if scope is not None else None, "description": description, "dynod": {"app": app}}
+        return cast("Authorization", self._send("POST", "/oauth/authorizations", body))
+
+    def revoke_authorization(self, authorization: str) -> Authorization:
+        """It opens nothing any more."""
+        return cast("Authorization", self._send("DELETE", _path("oauth", "authorizations", authorization)))
 
     # --- requests ---------------------------------------------------------------------------------------------------
 

@@ -16,13 +16,14 @@ LONGEST_LINE: Final = 8190  # bytes: request line, and one field of a head
 MOST_FIELDS: Final = 100
 KEEP_ALIVE_S: Final = 60.0  # also how long a first head may take
 LINGER_S: Final = 2.0  # reading on, after an answer, what a client still sends
-MOST_CONNECTIONS: Final = 256
+MOST_CONNECTIONS: Final = 256  # of each kind: strangers who fill up the TCP listener leave the control socket free
 
 
 class Connection(web.RequestHandler):
     """aiohttp's protocol with this API's limits."""
 
-    def __init__(self, server: web.Server, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, server: web.Server, loop: asyncio.AbstractEventLoop, *, tcp: bool = False) -> None:
+        self.tcp = tcp
         super().__init__(
             server,
             loop=loop,
@@ -74,8 +75,14 @@ class Refusal(asyncio.Protocol):
         stream.close()
 
 
-def open_connection(server: web.Server, loop: asyncio.AbstractEventLoop) -> asyncio.BaseProtocol:
+def open_connection(server: web.Server, loop: asyncio.AbstractEventLoop, *, tcp: bool = False) -> asyncio.BaseProtocol:
     """The protocol of a connection that was just accepted."""
-    if len(server.connections) >= MOST_CONNECTIONS:
+    if sum(isinstance(each, Connection) and each.tcp is tcp for each in server.connections) >= MOST_CONNECTIONS:
         return Refusal()
-    return Connection(server, loop)
+    return Connection(server, loop, tcp=tcp)
+
+
+def is_tcp(request: web.BaseRequest) -> bool:
+    """Whether it has come over TCP, where nobody is vouched for by the kernel."""
+    connection = request.protocol
+    return not isinstance(connection, Connection) or connection.tcp

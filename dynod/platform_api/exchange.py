@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 import msgspec
 from aiohttp import web
 
+from dynod.access import Access
 from dynod.core.ranges import Attribute, Rank, by_text, cut, parse_range
 from dynod.operations import InvalidError, Operations
 from dynod.platform_api.errors import RefusedError
@@ -16,6 +17,7 @@ from dynod.platform_api.serializers import Json
 from dynod.stored_resources import StoredResources
 
 OPERATIONS: Final = web.AppKey("operations", Operations)
+ACCESS: Final[web.AppKey[Access | None]] = web.AppKey("access")
 STORED: Final[web.AppKey[StoredResources | None]] = web.AppKey("stored")
 LARGEST_BODY: Final = 1024 * 1024  # bytes; slugs and archives are not sent through here
 BODY_S: Final = 30.0  # for a whole body
@@ -26,6 +28,13 @@ Body = TypeVar("Body")
 def operations(request: web.Request) -> Operations:
     """What the verbs do."""
     return request.app[OPERATIONS]
+
+
+def access(request: web.Request) -> Access:
+    """The API tokens."""
+    found = request.app[ACCESS]
+    assert found is not None  # noqa: S101 (without it the daemon has not finished putting itself together)
+    return found
 
 
 def stored(request: web.Request) -> StoredResources:

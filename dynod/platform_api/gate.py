@@ -1,10 +1,11 @@
-"""What every request passes on its way in and every answer on its way out: version, ids, errors, ETag.
+"""What every request passes on its way in and every answer on its way out: who asks, version, ids, errors, ETag.
 
 The version rule (Heroku: no Accept header, no service, 406) is kept for a version that is named and is not 3. A request
-that names none is served: over a unix socket it is a person with curl, not a program that a next version could break.
+that names none is served: that is a person with curl, not a program that a next version could break.
 """
 
 import hashlib
+import re
 import uuid
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -12,6 +13,7 @@ from typing import Final
 
 from aiohttp import web
 
+from dynod.platform_api.admission import CALLS_LEFT, WAIT_S, Admission
 from dynod.platform_api.errors import UNEXPECTED, RefusedError, answer_to, error_response
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -20,8 +22,13 @@ OnBug = Callable[[str, Exception], None]
 HEROKU_JSON: Final = "application/vnd.heroku+json"
 ANY_JSON: Final = frozenset({"*/*", "application/*", "application/json", HEROKU_JSON})
 ON_BUG: Final[web.AppKey[OnBug]] = web.AppKey("on_bug")
-HEALTH: Final = "/healthz"  # for balancers, which ask for any version or type
+ADMISSION: Final = web.AppKey("admission", Admission)
+HEALTH: Final = "/healthz"  # for balancers, which ask for any version or type, by any name
 STREAMS: Final = "/log-sessions/"  # what is opened here was asked for elsewhere, and is no JSON
+# Whose path ends in a secret that was told to whoever had asked for it, and opens once: no token is needed besides.
+SECRET_PATHS: Final = (STREAMS,)
+REQUEST_ID: Final = re.compile(r"[A-Za-z0-9+/=_.-]{1,200}")
+MOST_REQUEST_IDS: Final = 20  # of those that a client sends; Heroku's command line sends all that it has seen
 
 
 @web.middleware
@@ -29,8 +36,7 @@ async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
     """One request, from its head to a finished answer; nothing but a cancellation and a lost client gets past it."""
     request_id = str(uuid.uuid4())
     try:
-        if request.path != HEALTH and not request.path.startswith(STREAMS):
-            _check_version(request.headers.getall("Accept", []))
+        await _let_in(request)
         response = await handler(request)
     except ConnectionError:
         raise  # the client has left
@@ -43,11 +49,36 @@ async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
         if response.status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE}:
             response.force_close()  # the rest of the body is not waited for
     response.headers["Server"] = "dynod"
-    response.headers["Request-Id"] = request_id
+    response.headers["Request-Id"] = ",".join([request_id, *request_ids(request.headers.getall("Request-Id", []))])
+    if CALLS_LEFT in request:
+        response.headers["RateLimit-Remaining"] = str(request[CALLS_LEFT])
+    if WAIT_S in request:
+        response.headers["Retry-After"] = str(request[WAIT_S])
+    if response.status == HTTPStatus.UNAUTHORIZED:
+        # RFC 9110, 11.6.1. Not Basic, which a browser would ask its user for, and send again by itself.
+        response.headers["WWW-Authenticate"] = 'Bearer realm="dynod"'
     response.headers["Cache-Control"] = "private, no-cache"
     if request.method in {"GET", "HEAD"} and response.status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
         return _unless_known(request, response)
     return response
+
+
+async def _let_in(request: web.Request) -> None:
+    """Raises what `admission` raises, and RefusedError for a version that is not spoken."""
+    if request.path == HEALTH:
+        return
+    admission = request.app[ADMISSION]
+    admission.check_place(request)
+    if request.path.startswith(SECRET_PATHS):
+        return
+    await admission.admit(request)
+    _check_version(request.headers.getall("Accept", []))
+
+
+def request_ids(headers: list[str]) -> list[str]:
+    """The ids that a client has sent, to be sent back behind the answer's own (Heroku: they accumulate)."""
+    ids = [entry.strip() for header in headers for entry in header.split(",")]
+    return list(dict.fromkeys(each for each in ids if REQUEST_ID.fullmatch(each)))[:MOST_REQUEST_IDS]
 
 
 def accepts_version_3(accept: str) -> bool:
@@ -82,6 +113,7 @@ def _unless_known(request: web.Request, response: web.StreamResponse) -> web.Str
     if "*" not in known and f'"{tag}"' not in known:
         return response
     unchanged = web.Response(status=HTTPStatus.NOT_MODIFIED)
-    for name in ("ETag", "Request-Id", "Cache-Control"):
-        unchanged.headers[name] = response.headers[name]
+    for name in ("ETag", "Request-Id", "Cache-Control", "RateLimit-Remaining"):
+        if name in response.headers:
+            unchanged.headers[name] = response.headers[name]
     return unchanged

@@ -1,6 +1,5 @@
 """`/apps/:app/log-drains`: where an app's log is sent. URLs are answered as they may be shown, never with a secret."""
 
-import os
 from http import HTTPStatus
 from typing import Final
 
@@ -11,7 +10,7 @@ from dynod.app_logs import DrainState
 from dynod.operations import NotFoundError
 from dynod.platform_api import serializers
 from dynod.platform_api.exchange import answer, answer_list, member, operations, read_body
-from dynod.platform_api.peer import asker, uid_of
+from dynod.platform_api.peer import asker, owns_dynod
 
 ATTRIBUTES: Final = (member("id"), member("url"))
 
@@ -38,8 +37,7 @@ async def add(request: web.Request) -> web.Response:
     app = operations(request).app(request.match_info["app"])
     logs = operations(request).logs(app.id)
     body = await read_body(request, NewDrain)
-    owns_dynod = uid_of(request) in {0, os.geteuid()}
-    state = await logs.add_drain(body.url, by=asker(request), may_write_files=owns_dynod)
+    state = await logs.add_drain(body.url, by=asker(request), may_write_files=owns_dynod(request))
     return answer(serializers.log_drain(app, state), HTTPStatus.CREATED)
 
 

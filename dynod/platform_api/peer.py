@@ -1,22 +1,43 @@
-"""Who asks: the login name of the process at the other end of a unix socket.
+"""Who asks: the login name of the process at the other end of a unix socket, or the user of a token over TCP.
 
-The kernel vouches for the user id (SO_PEERCRED, unix(7)). Where it is not there (macOS), the socket's mode has let in
-nobody but dynod's own user. Who may do what is decided by who can open the socket, not here.
+For the socket the kernel vouches for the user id (SO_PEERCRED, unix(7)). Where it is not there (macOS), the socket's
+mode has let in nobody but dynod's own user. Who may do what there is decided by who can open the socket; over TCP by
+`admission`, which has looked before any handler is asked.
 """
 
 import os
 import pwd
 import socket
 import struct
+from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
 
+from dynod.core.api_token import ApiToken
+from dynod.core.asker import Asker
+
 CREDENTIALS: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who asks. `token`: over TCP; `uid`: over the control socket."""
+
+    asker: Asker
+    token: ApiToken | None = None
+    uid: int | None = None
+
+    def sees(self, app_id: str) -> bool:
+        """Whether there is such an app for them."""
+        return self.token is None or self.token.app_id in {None, app_id}
+
+
+CALLER: Final = web.RequestKey("caller", Caller)
+
+
 def uid_of(request: web.BaseRequest) -> int:
-    """The user id of the asking process."""
+    """The user id of the asking process, at the other end of a unix socket."""
     connection = request.transport.get_extra_info("socket") if request.transport is not None else None
     if connection is None or not hasattr(socket, "SO_PEERCRED"):
         return os.getuid()
@@ -32,6 +53,16 @@ def login_of(uid: int) -> str:
         return f"uid-{uid}"
 
 
-def asker(request: web.BaseRequest) -> str:
+def caller(request: web.Request) -> Caller:
+    """Who asks, and what they may see."""
+    return request[CALLER]
+
+
+def asker(request: web.Request) -> Asker:
     """The name under which the log and the audit trail know who asks."""
-    return login_of(uid_of(request))
+    return request[CALLER].asker
+
+
+def owns_dynod(request: web.Request) -> bool:
+    """Whether it is dynod's own user or root who asks, on this machine."""
+    return request[CALLER].uid in {0, os.geteuid()}

@@ -126,3 +126,38 @@ class DynoSize(TypedDict):
 
     name: str
     memory: float
+
+
+class Account(TypedDict):
+    """Who asks."""
+
+    id: str
+    email: str
+    name: str
+
+
+class AccessToken(TypedDict):
+    """What opens the API over TCP."""
+
+    id: str
+    token: str
+
+
+class AuthorizationExtras(TypedDict):
+    """What dynod knows of a token beyond Heroku's object."""
+
+    app: Ref | None
+    purpose: str | None
+    scope: str
+    used_at: str | None
+
+
+class Authorization(TypedDict):
+    """A token; `access_token` is there only in the answer that has made it."""
+
+    id: str
+    access_token: AccessToken | None
+    created_at: str
+    description: str
+    scope: list[str]
+    dynod: AuthorizationExtras

@@ -1,7 +1,7 @@
-"""The Platform API v3 on the control socket: routes to operations, and nothing decided in between.
+"""The Platform API v3 on the control socket and on TCP: routes to operations, and nothing decided in between.
 
 Sockets are bound and owned by the caller, who gets them back untouched; here they are only accepted from. May import
-operations, core and errors.
+operations, access, core and errors.
 """
 
 import asyncio
@@ -10,17 +10,30 @@ import inspect
 import socket
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
 
+from dynod.access import Access
+from dynod.core.rate_limit import CALLS_AN_HOUR
 from dynod.operations import Operations
-from dynod.platform_api import apps, attach, domains, dynos, formation, log_drains, log_sessions, sizes
+from dynod.platform_api import (
+    apps,
+    attach,
+    authorizations,
+    domains,
+    dynos,
+    formation,
+    log_drains,
+    log_sessions,
+    sizes,
+)
+from dynod.platform_api.admission import Admission
 from dynod.platform_api.connection import open_connection
-from dynod.platform_api.exchange import LARGEST_BODY, OPERATIONS, STORED, answer
-from dynod.platform_api.gate import HEALTH, ON_BUG, OnBug, gate
+from dynod.platform_api.exchange import ACCESS, LARGEST_BODY, OPERATIONS, STORED, answer
+from dynod.platform_api.gate import ADMISSION, HEALTH, ON_BUG, OnBug, gate
 from dynod.stored_resources import StoredResources
 
 CLOSE_S: Final = 5.0  # what is answered at the end is answered at once; a body that trickles in is not waited for
@@ -38,9 +51,16 @@ class PlatformApi:
     """Owned by the composition root: `start` once, then `close`."""
 
     def __init__(
-        self, operations: Operations, *, stored: StoredResources | None = None, on_bug: OnBug = report_bug
+        self,
+        operations: Operations,
+        *,
+        stored: StoredResources | None = None,
+        access: Access | None = None,
+        calls_an_hour: int = CALLS_AN_HOUR,
+        names: Collection[str] = (),
+        on_bug: OnBug = report_bug,
     ) -> None:
-        """`stored`: what lasts, None in `up`.
+        """`stored`: what lasts, None in `up`. `access`, `calls_an_hour`, `names`: as `admission` has them.
 
         `on_bug` is told of what nobody expected: the request's id, method and path, and the exception.
         """
@@ -48,10 +68,22 @@ class PlatformApi:
         application[OPERATIONS] = operations
         application[STORED] = stored
         application[ON_BUG] = on_bug
+        application[ADMISSION] = Admission(access, calls_an_hour=calls_an_hour, names=names)
+        application[ACCESS] = access
         application.router.add_get(HEALTH, _health)
         application[log_sessions.SESSIONS] = sessions = log_sessions.LogSessions()
         application.on_shutdown.append(sessions.close)
-        for resource in (apps, attach, domains, formation, dynos, sizes, log_drains, log_sessions):
+        for resource in (
+            apps,
+            attach,
+            authorizations,
+            domains,
+            formation,
+            dynos,
+            sizes,
+            log_drains,
+            log_sessions,
+        ):
             application.add_routes(resource.routes)
         self._runner = web.AppRunner(application, shutdown_timeout=CLOSE_S, access_log=None)
         self._servers: list[asyncio.AbstractServer] = []
@@ -60,14 +92,26 @@ class PlatformApi:
         """Accept from these listening unix sockets."""
         await self._runner.setup()
         loop = asyncio.get_running_loop()
-        assert self._runner.server is not None  # noqa: S101 (made by setup)
         for listening in sockets:
             own = listening.dup()  # the loop closes what it is given
             own.setblocking(False)
             # Python 3.13 removes the socket's path when it stops accepting; another core may go on with it.
             keep: dict[str, Any] = {"cleanup_socket": False} if _removes_paths(loop) else {}
-            factory = partial(open_connection, self._runner.server, loop)
-            self._servers.append(await loop.create_unix_server(factory, sock=own, backlog=BACKLOG, **keep))
+            self._servers.append(
+                await loop.create_unix_server(self._opener(loop, tcp=False), sock=own, backlog=BACKLOG, **keep)
+            )
+
+    async def start_tcp(self, sockets: Sequence[socket.socket]) -> None:
+        """Accept from these listening TCP sockets too, after `start`: with a token, from no web page."""
+        loop = asyncio.get_running_loop()
+        for listening in sockets:
+            own = listening.dup()
+            own.setblocking(False)
+            self._servers.append(await loop.create_server(self._opener(loop, tcp=True), sock=own, backlog=BACKLOG))
+
+    def _opener(self, loop: asyncio.AbstractEventLoop, *, tcp: bool) -> Callable[[], asyncio.BaseProtocol]:
+        assert self._runner.server is not None  # noqa: S101 (made by setup)
+        return partial(open_connection, self._runner.server, loop, tcp=tcp)
 
     async def close(self) -> None:
         """Accept no more, finish what is being answered, close the connections."""

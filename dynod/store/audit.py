@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from dynod.core.asker import origin_of
 from dynod.store.database import Database
 from dynod.store.moments import from_column, to_column
 
@@ -25,7 +26,7 @@ class Actor:
 
 def actor(by: str) -> Actor:
     """Whoever is known by this name to the operations."""
-    return Actor(name=by, origin="control socket")
+    return Actor(name=str(by), origin=origin_of(by))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from dynod.store.drains import Drains
 from dynod.store.formation import Formation
 from dynod.store.releases import Releases
 from dynod.store.schema import MIGRATIONS, Migration
+from dynod.store.tokens import Tokens
 
 
 class Store:
@@ -27,6 +28,7 @@ class Store:
         self.drains = Drains(database)
         self.domains = Domains(database)
         self.releases = Releases(database)
+        self.tokens = Tokens(database)
         self.audit = Audit(database)
 
     @classmethod

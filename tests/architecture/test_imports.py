@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "dynod.logs": ("dynod.core", "dynod.errors"),
     "dynod.store": ("dynod.core", "dynod.errors"),
     "dynod.platform_api": (
+        "dynod.access",
         "dynod.operations",
         "dynod.app_domains",
         "dynod.app_logs",
@@ -31,6 +32,7 @@ MAY_IMPORT = {
         "dynod.core",
         "dynod.errors",
     ),
+    "dynod.access": ("dynod.core", "dynod.errors"),
     "dynod.app_folder": ("dynod.core", "dynod.errors"),
     "dynod.routing": ("dynod.core", "dynod.errors", "dynod.stderr", "router"),
     "dynod.cli": (

@@ -3,6 +3,9 @@
     with ApiServer() as server:
         status, headers, document = server.ask("GET", "/apps")
 
+    token = server.token(scope=Scope.READ)
+    status, headers, document = server.ask_tcp("GET", "/apps", token=token)
+
 The server runs in a thread with a loop of its own, so that tests may block. What it was asked to do to dynos is in
 `server.operations.done`; what nobody expected is in `server.bugs`, which is looked at when the block is left.
 """
@@ -25,6 +28,8 @@ from uuid import UUID, uuid5
 
 import uvloop
 
+from dynod.access import Access
+from dynod.core.api_token import Scope
 from dynod.core.dyno import SlotState
 from dynod.core.dyno_sizes import UNSIZED
 from dynod.core.scaling import FormationUpdate, ScalingRefusedError, plan_scaling
@@ -33,6 +38,7 @@ from dynod.platform_api.finding import Daemon
 from dynod.platform_api.server import PlatformApi
 from dynod.process.slot import Happening
 from dynod.stored_resources import StoredResources
+from dynod.up_tokens import KeptTokens
 from support.transcript import TIMEOUT_S
 
 APP_ID: Final = "01234567-89ab-cdef-0123-456789abcdef"
@@ -153,7 +159,13 @@ class ApiServer:
         stored: StoredResources | None = None,
         uvloop_too: bool = True,
         expect_bugs: bool = False,
+        calls_an_hour: int = 0,
+        names: Sequence[str] = (),
     ) -> None:
+        self.access = Access(KeptTokens(None, lambda _key, _note: None))
+        self.tcp = socket.create_server(("127.0.0.1", 0))
+        self._calls_an_hour = calls_an_hour
+        self._names = names
         self.operations = MadeUpOperations() if operations is None else operations
         self._stored = stored
         self.bugs: list[tuple[str, Exception]] = []
@@ -179,6 +191,7 @@ class ApiServer:
     ) -> None:
         self.stop()
         self.socket.close()
+        self.tcp.close()
         shutil.rmtree(self._folder)
         assert not self._thread.is_alive(), "the server has not ended"
         if kind is None and not self._expects_bugs:
@@ -201,13 +214,32 @@ class ApiServer:
         """One request over a connection of its own: status, headers in lower case, and the body's JSON or None."""
         connection = http.client.HTTPConnection("localhost", timeout=TIMEOUT_S)
         connection.sock = self.connect()
-        with contextlib.closing(connection):
-            raw = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-            connection.request(method, path, body=raw, headers=dict(headers or {}))
-            response = connection.getresponse()
-            content = response.read()
-            found = {name.lower(): value for name, value in response.headers.items()}
-            return response.status, found, json.loads(content) if content else None
+        return _ask(connection, method, path, body, headers)
+
+    @property
+    def port(self) -> int:
+        """Where it listens on 127.0.0.1."""
+        return int(self.tcp.getsockname()[1])
+
+    def token(self, *, scope: Scope = Scope.ADMIN, app_id: str | None = None, by: str = "alice") -> str:
+        """A new token."""
+        assert self._loop is not None
+        making = self.access.create(by=by, scope=scope, app_id=app_id)
+        return asyncio.run_coroutine_threadsafe(making, self._loop).result(TIMEOUT_S).secret
+
+    def ask_tcp(
+        self,
+        method: str,
+        path: str,
+        *,
+        token: str | None = None,
+        body: bytes | object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, Mapping[str, str], object]:
+        """As `ask`, over TCP."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
+        authorization = {"Authorization": f"Bearer {token}"} if token is not None else {}
+        return _ask(connection, method, path, body, {**authorization, **(headers or {})})
 
     def connect(self) -> socket.socket:
         """A raw connection."""
@@ -225,9 +257,29 @@ class ApiServer:
         api = PlatformApi(
             self.operations,
             stored=self._stored,
+            access=self.access,
+            calls_an_hour=self._calls_an_hour,
+            names=self._names,
             on_bug=lambda request, error: self.bugs.append((request, error)),
         )
         await api.start([self.socket])
+        await api.start_tcp([self.tcp])
         self._started.set()
         await self._stop.wait()
         await api.close()
+
+
+def _ask(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    body: bytes | object,
+    headers: Mapping[str, str] | None,
+) -> tuple[int, Mapping[str, str], object]:
+    with contextlib.closing(connection):
+        raw = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        connection.request(method, path, body=raw, headers=dict(headers or {}))
+        response = connection.getresponse()
+        content = response.read()
+        found = {name.lower(): value for name, value in response.headers.items()}
+        return response.status, found, json.loads(content) if content else None

@@ -1,0 +1,65 @@
+"""What a token may ask the API for: which scope a route needs, and which routes there are for a token of one app. Pure.
+
+A route is its method and the path as it was declared, `/apps/{app}/dynos/{dyno}`. What is not in the tables follows
+from the method, on the safe side: to look is `read`, to change anything is `deploy`.
+"""
+
+import re
+from typing import Final
+
+from dynod.core.api_token import Scope
+
+LOOKING: Final = frozenset({"GET", "HEAD"})
+APP: Final = re.compile(r"/apps/\{[^}]*\}(?:/|$)")  # whatever concerns one app
+_NAME: Final = re.compile(r"\{[^}]*\}")
+
+# Method (None: any) and path, its parameters unnamed.
+_OTHER_SCOPES: Final = {
+    ("POST", "/apps/{}/log-sessions"): Scope.READ,  # changes nothing
+    # Values of config vars, and what leads to them.
+    ("GET", "/apps/{}/config-vars"): Scope.DEPLOY,
+    ("GET", "/apps/{}/releases/{}/config-vars"): Scope.DEPLOY,
+    ("GET", "/apps/{}/slugs/{}"): Scope.DEPLOY,
+    ("GET", "/apps/{}/dynos/{}/attach/{}"): Scope.DEPLOY,
+    ("POST", "/apps"): Scope.ADMIN,
+    ("DELETE", "/apps/{}"): Scope.ADMIN,
+    (None, "/oauth/authorizations"): Scope.ADMIN,
+    (None, "/oauth/authorizations/{}"): Scope.ADMIN,
+    (None, "/dynod/heroku-environment"): Scope.ADMIN,
+    (None, "/audit"): Scope.ADMIN,
+}
+
+# Without an app in their path, and yet for a token of one app: they show that app, or what is the same for everybody.
+_OPEN_TO_APP_TOKENS: Final = frozenset(
+    {
+        "/account",
+        "/account/features",
+        "/apps",
+        "/dyno-sizes",
+        "/dyno-sizes/{}",
+        "/openapi.json",
+        "/schema",
+        "/users/~/apps",
+    }
+)
+
+
+def needed_scope(method: str, route: str) -> Scope:
+    """What a token needs for it."""
+    path = _NAME.sub("{}", route)
+    for key in ((method, path), (None, path)):
+        if key in _OTHER_SCOPES:
+            return _OTHER_SCOPES[key]
+    if method == "HEAD":
+        return needed_scope("GET", route)
+    return Scope.READ if method in LOOKING else Scope.DEPLOY
+
+
+def concerns_an_app(route: str) -> bool:
+    """Whether its path names the app that it is about."""
+    return APP.match(route) is not None
+
+
+def is_open_to_app_tokens(method: str, route: str) -> bool:
+    """Whether a token of one app may ask for it, that app being the one in its path if there is one."""
+    return concerns_an_app(route) or (method in LOOKING and _NAME.sub("{}", route) in _OPEN_TO_APP_TOKENS)
