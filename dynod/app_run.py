@@ -100,7 +100,8 @@ class AppRun:
         )
         self.sizes = parts.sizes
         self._reachable = ReachabilityNotices() if parts.names_open_binds else None
-        self._place = {name: (command.cwd, command.environment) for name, command in parts.commands.items()}
+        self._known: dict[tuple[int, str], Command] = {}  # by release and process type
+        self.know(parts.commands)
         loop = asyncio.get_running_loop()
         self.check_commands = CheckCommands(running.keeper, self._place_of)
         self._prober = Prober(
@@ -137,6 +138,17 @@ class AppRun:
         )
         self._sampling = running.group.create_task(self._sampler.run(), name=f"sampler:{parts.name}")
 
+    def know(self, commands: Mapping[str, Command]) -> None:
+        """Dynos of these commands run, or are about to."""
+        self._known.update({(command.release, name): command for name, command in commands.items()})
+
+    def go_by(self, commands: Mapping[str, Command]) -> None:
+        """Dynos that are new from now on are started by these commands."""
+        used = {instance.release for instance in self.supervisor.instances.values()}
+        self._known = {key: command for key, command in self._known.items() if key[0] in used}
+        self.know(commands)
+        self.supervisor.go_by(commands)
+
     def rename(self, name: str) -> None:
         """What it is called from now on."""
         self.name = name
@@ -150,8 +162,8 @@ class AppRun:
         instance = self.supervisor.instances.get(instance_id)
         if instance is None:
             return None
-        cwd, environment = self._place[instance.name.rpartition(".")[0]]
-        return Place(cwd, environment(instance.name, instance.port))
+        command = self._known.get((instance.release, instance.name.rpartition(".")[0]))
+        return Place(command.cwd, command.environment(instance.name, instance.port)) if command is not None else None
 
     def _listens(self, name: str, addresses: Sequence[Address]) -> None:
         if self._reachable is not None:

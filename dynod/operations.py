@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dynod.app_logs import AppLogs
+from dynod.app_releases import AppReleases
 from dynod.core.dyno import SlotState
 from dynod.core.dyno_sizes import UNSIZED, DynoSize, size_named
 from dynod.core.formation import RELEASE
@@ -130,7 +131,7 @@ class RunningApp:
     # ^ write quantities and sizes down, on behalf of somebody; returns when a crash cannot lose them
     logs: AppLogs
     one_offs: OneOffs
-    release_version: int = 0  # none yet: the app runs from its folder
+    releases: AppReleases | None = None  # none in `up`: the app runs as its folder is
     has_code: bool = True
     maintenance: bool = False
     updated_at: datetime | None = None  # when the app itself was changed: its name, its maintenance mode
@@ -422,7 +423,7 @@ def _dyno_view(app: RunningApp, slot: Slot) -> DynoView:
         command=slot.command.shown,
         state=slot.state,
         size=app.sizes.get(slot.name) or app.sizes.get(_type_of(slot), UNSIZED),
-        release_version=app.release_version,
+        release_version=instance.release if instance is not None else slot.command.release,
         created_at=_time(instance.started_at if instance is not None and instance.started_at else slot.since),
         updated_at=_time(slot.since),
         restarting=slot.awaits_restart,

@@ -7,34 +7,27 @@ import asyncio
 import contextlib
 import grp
 import os
-import shutil
 import signal
 import socket
-import time
-from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from dynod.access import Access
 from dynod.api_listener import ApiListener, refuse_other_machines
 from dynod.app_domains import AppDomains
-from dynod.app_logs import DrainKeeper
-from dynod.app_run import AppParts, AppRun, RunningApps, attach_rules
+from dynod.app_run import RunningApps
 from dynod.cli.serve import ServeOptions
-from dynod.core.dyno_sizes import SIZES, UNSIZED, DynoSize
-from dynod.core.formation import RELEASE
 from dynod.errors import DynodError, SettingsError
 from dynod.folder_claim import runtime_folder
 from dynod.keeper.client import KeeperClient, Snapshot
 from dynod.keeper.features import Features
 from dynod.kept_notes import from_note, to_note
 from dynod.listeners import listen, url
-from dynod.logs.history_folder import HistoryFolder
-from dynod.logs.history_sink import HistorySink
 from dynod.operations import InvalidError, Operations, RunningApp
 from dynod.platform_api.server import PlatformApi
-from dynod.routing import AppTraffic, Routing
-from dynod.serve_plan import ServePlan, empty_plan, make_serve_plan
+from dynod.routing import Routing
+from dynod.serve_plan import make_serve_plan
+from dynod.served_app import Premises, ServedApp, remove_left_logs
 from dynod.settings import Settings, load_settings, settings_file, state_folder
 from dynod.stderr import say
 from dynod.store.apps import App
@@ -46,8 +39,6 @@ CONTROL_GROUP: Final = "dynod"  # its members may use the control socket
 SYSTEM_SOCKET: Final = Path("/run/dynod/dynod.sock")
 BACKLOG: Final = 128
 SETTINGS: Final = "serve"  # the key under which the keeper keeps them
-LOGS: Final = "logs"  # of the state folder: a folder for each app's history
-PLAN: Final = "plan:"  # of the keys under which the keeper keeps what an app runs
 
 
 class Serve:
@@ -138,13 +129,25 @@ class Serve:
             self._apps = RunningApps(
                 self._keeper, self._snapshot, self._features, group, self._settings.dynos.starts_at_once
             )
-            self._runs: dict[str, tuple[AppRun, AppTraffic]] = {}
+            self._group = group
+            self._served: dict[str, ServedApp] = {}
+            self._premises = Premises(
+                settings=self._settings,
+                store=self._store,
+                keeper=self._keeper,
+                apps=self._apps,
+                routing=self._routing,
+                state=self._state,
+                web_url=self._web_url,
+            )
             boots = group.create_task(self._apps.boots.run(), name="boot-watch")
             lost = group.create_task(self._end_without_keeper(), name="keeper-lost")
             self._operations = Operations([], host=self)
             for app in await self._store.apps.all():
-                await self._resume_app(app)
-            await asyncio.to_thread(self._remove_left_logs, {app.id for app in await self._store.apps.all()})
+                served = await self._serve(app)
+                await served.resume(group, fresh=not self._resumes)
+                self._operations.add(served.running)
+            await asyncio.to_thread(remove_left_logs, self._state, list(self._served))
             self._choose_default_app()
             await self._routing.start(self._listeners)  # only now: a known host must not be answered 404
             api = PlatformApi(
@@ -176,102 +179,19 @@ class Serve:
         self._store.close()
         return self._status
 
-    async def _resume_app(self, app: App) -> None:
-        """Start an app as the store has it, or go on with it as the keeper has it."""
-        kept = self._snapshot.stored.get(PLAN + app.id)
-        try:
-            if kept is not None:
-                plan = from_note(kept, ServePlan)
-            elif app.folder is not None:
-                plan = make_serve_plan(app.name, app.folder)
-            else:
-                plan = empty_plan(app.name, "")  # it waits for its code
-        except DynodError as error:
-            for line in str(error).splitlines():
-                say(f"{app.name}: {line}")
-            # It is still there, to be looked at and destroyed; its next start may find the folder mended.
-            plan = empty_plan(app.name, str(app.folder))
-        running = await self._run_app(app, plan)
-        rows = await self._store.formation.of(app.id)
-        run, _traffic = self._runs[app.id]
-        adopted = self._apps.adopt(run)
-        for name, note in self._apps.slot_notes(run).items():
-            if name.partition(".")[0] in plan.commands:
-                run.supervisor.restore(name, note, adopted.get(name, []))
-        quantities = {name: row.quantity for name, row in rows.items() if name in plan.commands and name != RELEASE}
-        run.supervisor.scale({**dict.fromkeys(plan.types, 0), **quantities}, "dynod serve")
-        run.supervisor.resume_restarts()
-        self._operations.add(running)
+    async def _serve(self, app: App) -> ServedApp:
+        served = self._served[app.id] = await ServedApp.make(app, self._premises)
+        await self.reroute(app.id)
+        return served
 
-    async def _run_app(self, app: App, plan: ServePlan) -> RunningApp:
-        self._keeper.put(PLAN + app.id, to_note(plan))
-        knobs = await self._store.settings.of(app.id)
-        rows = await self._store.formation.of(app.id)
-        traffic = self._routing.add_app(app.id)
-        traffic.blank(on=app.folder is None)
-        traffic.maintenance(on=app.maintenance)
-        await self.reroute(app.id, traffic)
-        run = self._apps.add(
-            AppParts(
-                id=app.id,
-                name=app.name,
-                commands={name: plan.command(name, self._settings.dyno_rules(name, rows=knobs)) for name in plan.types},
-                traffic=traffic,
-                sink=lambda on_room: self._history_sink(app, on_room),
-                drains=self._drain_keeper(app),
-                exited=lambda _name, _code: None,
-                sizes={name: SIZES.get(row.size, UNSIZED) for name, row in rows.items()},
-                one_off=lambda command, environment: plan.one_off(
-                    command, environment, self._settings.dyno_rules("run", rows=knobs)
-                ),
-                attach=attach_rules(self._settings),
-                enforce=True,
-                history_lines=self._settings.logs.history_lines,
-                names_open_binds=False,
-            )
-        )
-        run.logs.set_mask(plan.manifest_env if self._settings.masks_config_vars(knobs) else None)
-        traffic.lines = run.stream.router_lines
-        self._runs[app.id] = run, traffic
-        run.logs.start(await self._store.drains.of(app.id))
-
-        async def keep(quantities: Mapping[str, int], sizes: Mapping[str, DynoSize], by: str) -> None:
-            now = await self._store.formation.of(app.id)
-            changed = {
-                name: (
-                    quantities.get(name, now[name].quantity if name in now else 0),
-                    sizes[name].name if name in sizes else (now[name].size if name in now else UNSIZED.name),
-                )
-                for name in {*quantities, *sizes}
-            }
-            await self._store.formation.set(app.id, changed, by=actor(by))
-
-        return RunningApp(
-            id=app.id,
-            name=app.name,
-            web_url=self._web_url(app.name),
-            created_at=app.created_at,
-            supervisor=run.supervisor,
-            journal=run.stream,
-            commands=plan.commands,
-            sizes=run.sizes,
-            formation_updated_at=max([app.updated_at, *(row.updated_at for row in rows.values())]),
-            one_offs=run.one_offs,
-            keep=keep,
-            logs=run.logs,
-            has_code=app.folder is not None,
-            maintenance=app.maintenance,
-            updated_at=app.updated_at,
-        )
-
-    async def reroute(self, app_id: str, traffic: AppTraffic | None = None) -> None:
+    async def reroute(self, app_id: str) -> None:
         """Let the router know by which hosts an app is reached now, and by which settings of its own."""
         app = await self._store.apps.find(app_id)
         if app is None:
             return  # destroyed meanwhile
         knobs = await self._store.settings.of(app.id)
         domains = await self._store.domains.of(app.id)
-        (traffic or self._runs[app.id][1]).reached_by(
+        self._served[app.id].traffic.reached_by(
             hosts=[f"{app.name}.{self._settings.serve.apps_domain}", *(domain.hostname for domain in domains)],
             knobs={**self._settings.router, **self._settings.app_router(knobs)},
         )
@@ -289,31 +209,9 @@ class Serve:
         port = self._listeners[0].getsockname()[1]
         return f"http://{app}.{self._settings.serve.apps_domain}:{port}/"
 
-    def _history_sink(self, app: App, on_room: Callable[[], None]) -> HistorySink:
-        """Contracts 3: in `serve`, handed on means written to the app's history."""
-        # By id: an app may be renamed, and another one of its name must not find its lines.
-        (self._state / LOGS).mkdir(mode=0o700, exist_ok=True)
-        folder = HistoryFolder(self._state / LOGS / app.id, clock=time.time)
-        logs = self._settings.logs
-        return HistorySink(self._loop, folder, on_room=on_room, say=say, stall_s=logs.stall_s, limit=logs.buffer_bytes)
-
-    def _remove_left_logs(self, app_ids: Collection[str]) -> None:
-        """Histories of apps that are no more: a core was killed between forgetting one and removing its lines."""
-        folder = self._state / LOGS
-        for left in list(folder.iterdir()) if folder.exists() else []:
-            if left.name not in app_ids:
-                shutil.rmtree(left, ignore_errors=True)
-
-    def _drain_keeper(self, app: App) -> DrainKeeper:
-        drains = self._store.drains
-        return DrainKeeper(
-            add=lambda record, by: drains.add(app.id, record, by=actor(by)),
-            remove=lambda record, by: drains.remove(app.id, record, by=actor(by)),
-        )
-
     def _choose_default_app(self) -> None:
         """Contracts 4: `default_app`, which unset means the only app."""
-        ids = {run.name: id_ for id_, (run, _traffic) in self._runs.items()}
+        ids = {served.run.name: id_ for id_, served in self._served.items()}
         named = self._settings.serve.default_app
         only = next(iter(ids.values())) if len(ids) == 1 else None
         self._routing.set_default_app(ids.get(named) if named else only)
@@ -322,25 +220,19 @@ class Serve:
 
     async def create(self, name: str, folder: Path | None, by: str) -> RunningApp:
         """A new app from a folder: web dynos 1, all others 0, unless its app.json says otherwise (Heroku)."""
-        plan = empty_plan(name, "") if folder is None else make_serve_plan(name, folder)
-        app = await self._store.apps.create(
-            name,
-            by=actor(by),
-            folder=Path(plan.folder) if folder is not None else None,
-            formation={process_type: (plan.first_quantity(process_type), UNSIZED.name) for process_type in plan.types},
-        )
-        running = await self._run_app(app, plan)
-        run, _traffic = self._runs[app.id]
-        run.stream.api(f"Initial release by user {by}")
-        run.supervisor.scale({name: plan.first_quantity(name) for name in plan.types}, f"created by {by}")
+        plan = make_serve_plan(name, folder) if folder is not None else None
+        who = actor(by)
+        app = await self._store.apps.create(name, by=who, folder=Path(plan.folder) if plan is not None else None)
+        served = await self._serve(app)
+        await served.begin(plan, self._group, by=who)
         self._choose_default_app()
-        return running
+        return served.running
 
     async def rename(self, app: RunningApp, name: str, by: str) -> None:
         """Another name, and with it another host; nothing restarts. What dynos were told stays until they do."""
         stored = await self._store.apps.rename(app.id, name, by=actor(by))
         app.name, app.updated_at, app.web_url = name, stored.updated_at, self._web_url(name)
-        self._runs[app.id][0].rename(name)
+        self._served[app.id].run.rename(name)
         await self.reroute(app.id)
         self._choose_default_app()
 
@@ -348,18 +240,11 @@ class Serve:
         """H80 from now on, or no more; dynos run on."""
         stored = await self._store.apps.set_maintenance(app.id, on=on, by=actor(by))
         app.maintenance, app.updated_at = on, stored.updated_at
-        self._runs[app.id][1].maintenance(on=on)
+        self._served[app.id].traffic.maintenance(on=on)
 
     async def destroy(self, app: RunningApp, by: str) -> None:
         """Stop every dyno, then forget the app. Its folder is left alone."""
-        run, _traffic = self._runs.pop(app.id)
-        await run.stop(self._hurry, f"destroyed by {by}")
-        await run.close(self._hurry)
-        self._apps.remove(app.id)
-        self._routing.remove_app(app.id)
-        self._keeper.put(PLAN + app.id, None)
-        await self._store.apps.destroy(app.id, by=actor(by))
-        await asyncio.to_thread(shutil.rmtree, self._state / LOGS / app.id, ignore_errors=True)
+        await self._served.pop(app.id).destroy(self._hurry, by)
         self._choose_default_app()
 
     # --- ending -----------------------------------------------------------------------------------------------------
@@ -377,6 +262,8 @@ class Serve:
             self._apps.hasten()
 
     async def _shut_down(self) -> None:
+        for served in self._served.values():
+            await served.releases.close()
         self._api_listener.close()
         self._routing.stop_accepting()
         self._keeper.release("router")
@@ -396,7 +283,7 @@ class Serve:
 
 def read_settings(options: ServeOptions) -> Settings:
     """Settings by their precedence: flags, DYNOD_*, the file, defaults. Raises SettingsError."""
-    flags: dict[str, str | Sequence[str]] = {}
+    flags: dict[str, str | list[str]] = {}
     if options.listen:
         flags["serve.listen"] = [str(address) for address in options.listen]
     if options.socket is not None:

@@ -1,6 +1,7 @@
-"""What `dynod serve` runs of an app that was registered from a folder: read at registration and at dynod's start.
+"""What the code of a release declares, and how its dynos are started with that release's config vars.
 
-Kept with the keeper: the next core goes by it, not by a folder that has changed meanwhile.
+Read from a folder when the release is made, and kept with the release: whatever the folder holds later, the next core
+and the next start of dynod go by what was released.
 """
 
 import os
@@ -43,37 +44,59 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
         """How many dynos a new app has: app.json's, else web 1 and the others 0, as Heroku's first deploy."""
         return self.first_quantities.get(process_type, 1 if process_type == WEB else 0)
 
-    def environment(self, dyno: str, port: int | None) -> Mapping[str, str]:
+    def code(self) -> "ServePlan":
+        """What of it is the code's, to be compared."""
+        return msgspec.structs.replace(self, app="", manifest_env={})
+
+    def without_values(self) -> "ServePlan":
+        """As it is kept: what app.json gives variables has become config vars."""
+        return msgspec.structs.replace(self, manifest_env={})
+
+    def environment(self, dyno: str, port: int | None, config: Mapping[str, str]) -> Mapping[str, str]:
         """The variables of one dyno, built from nothing."""
         return serve_environment(
             daemon=os.environ,
-            config_vars=self.manifest_env,
+            config_vars=config,
             home=self.folder,
             folder_bins=folder_bins(Path(self.folder)),
             dyno=dyno,
             port=port,
         )
 
-    def command(self, process_type: str, rules: DynoRules) -> Command:
+    def command(self, process_type: str, rules: DynoRules, *, config: Mapping[str, str], release: int) -> Command:
         """How the dynos of a process type are started."""
+
+        def variables(dyno: str, port: int | None) -> Mapping[str, str]:
+            return self.environment(dyno, port, config)
+
         shown = self.commands[process_type]
         return Command(
             argv=analyse(shown, shell=shutil.which("bash") or "/bin/sh").argv,
             shown=shown,
             cwd=self.folder,
-            environment=self.environment,
+            environment=variables,
             stop=stop_rule(rules),
             rules=Rules(
                 restart=rules.restart, enforce=True, boot_timeout_s=rules.boot_timeout_s, cycle_s=rules.cycle_s
             ),
             checks=self.healthchecks.get(process_type, ()),
+            release=release,
+            overlaps=rules.overlap,
         )
 
-    def one_off(self, command: str, environment: Mapping[str, str], rules: DynoRules) -> Command:
+    def one_off(
+        self,
+        command: str,
+        environment: Mapping[str, str],
+        rules: DynoRules,
+        *,
+        config: Mapping[str, str],
+        release: int,
+    ) -> Command:
         """How a one-off dyno is started, with variables of its own before dynod's."""
 
         def variables(dyno: str, port: int | None) -> Mapping[str, str]:
-            own = self.environment(dyno, port)
+            own = self.environment(dyno, port, config)
             return {**own, **environment, "DYNO": own["DYNO"], "PORT": own["PORT"]}
 
         return Command(
@@ -83,6 +106,7 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
             environment=variables,
             stop=stop_rule(rules),
             rules=Rules(restart=rules.restart, enforce=True, cycle_s=rules.cycle_s),
+            release=release,
         )
 
 
@@ -91,8 +115,12 @@ def empty_plan(app: str, folder: str) -> ServePlan:
     return ServePlan(app=app, folder=folder, commands={}, first_quantities={}, manifest_env={}, healthchecks={})
 
 
-def make_serve_plan(app: str, folder: Path) -> ServePlan:
-    """Read the folder; `.env` is a laptop's and not read. Raises AppFolderError with every fault there is."""
+def make_serve_plan(app: str, folder: Path, *, config: Mapping[str, str] | None = None) -> ServePlan:
+    """Read the folder; `.env` is a laptop's and not read. Raises AppFolderError with every fault there is.
+
+    `config`: the config vars that are set already, for which app.json generates nothing.
+    """
+    config = config or {}
     read, faults = inspect_app_folder(folder)
     manifest = read.manifest
     plan = ServePlan(
@@ -100,11 +128,11 @@ def make_serve_plan(app: str, folder: Path) -> ServePlan:
         folder=str(read.folder),
         commands={declared.name: declared.command for declared in read.types},
         first_quantities=dict(manifest.quantities),
-        manifest_env=manifest_values(manifest, elsewhere=(), secret=lambda: secrets.token_hex(32)),
+        manifest_env=manifest_values(manifest, elsewhere=config.keys(), secret=lambda: secrets.token_hex(32)),
         healthchecks={name: list(checks) for name, checks in manifest.healthchecks.items()},
     )
-    path = plan.environment("check.1", None)["PATH"]
-    faults = (*faults, *missing_variables(manifest, elsewhere=()), *check_commands(read, path=path))
+    path = plan.environment("check.1", None, {**plan.manifest_env, **config})["PATH"]
+    faults = (*faults, *missing_variables(manifest, elsewhere=config.keys()), *check_commands(read, path=path))
     if faults:
         raise AppFolderError("\n".join(str(fault) for fault in faults))
     return plan

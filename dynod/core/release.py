@@ -14,6 +14,8 @@ from dynod.errors import DynodError
 
 INITIAL = "Initial release"
 LOGPLEX = "Enable Logplex"
+ROLLBACK = "Rollback to v"
+CODE_ONLY = " (code only)"
 
 
 class ReleaseStatus(StrEnum):
@@ -126,7 +128,7 @@ def draft_rollback(base: Release | None, target: Release, *, runs_command: bool,
         raise ReleaseRefusedError(f"Cannot roll back to v{target.version}: {why}.")
     keeps = base is not None and code_only
     return Draft(
-        description=f"Rollback to v{target.version}" + (" (code only)" if code_only else ""),
+        description=f"{ROLLBACK}{target.version}{CODE_ONLY if code_only else ''}",
         plan=target.plan,
         slug_id=target.slug_id,
         config=base.config if keeps and base is not None else target.config,
@@ -138,3 +140,21 @@ def rollback_target(releases: Sequence[Release]) -> Release | None:
     """Heroku's default: the second newest that can be gone back to."""
     eligible = sorted((each for each in releases if each.eligible_for_rollback), key=lambda each: -each.version)
     return eligible[1] if len(eligible) > 1 else None
+
+
+def without(
+    waiting: Release, *, failed: Release, before: Release | None
+) -> tuple[str | None, str | None, Mapping[str, str]]:
+    """Plan, slug and config vars of a release that waits, as if it had not been built on one that has failed.
+
+    What it changed itself stays; what it took over from `failed` is what `failed` was built on had.
+    """
+    if waiting.description.startswith(ROLLBACK) and not waiting.description.endswith(CODE_ONLY):
+        return waiting.plan, waiting.slug_id, waiting.config  # it has taken over nothing
+    base_config = before.config if before is not None else {}
+    own = {name: value for name, value in waiting.config.items() if failed.config.get(name) != value}
+    removed = failed.config.keys() - waiting.config.keys()
+    config = {name: value for name, value in {**base_config, **own}.items() if name in own or name not in removed}
+    if waiting.plan != failed.plan or waiting.slug_id != failed.slug_id:
+        return waiting.plan, waiting.slug_id, config
+    return (before.plan, before.slug_id, config) if before is not None else (None, None, config)

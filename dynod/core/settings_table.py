@@ -38,6 +38,8 @@ Layer = Mapping[str, Value]  # "[TYPE.]KEY" → value
 DEFAULT_RESTART: Final = "ladder"
 GRACE_S: Final = 30.0  # Heroku: "Dyno Shutdown Behavior"
 STOP_SIGNAL: Final = "SIGTERM"
+SETTLE_S: Final = 10.0  # contracts 7
+SURGE: Final = 1
 
 _PROCESS_TYPE: Final = re.compile(r"[A-Za-z0-9_-]{1,63}", re.ASCII)
 _PAGE: Final = Text(expected='the http or https address of a page, or ""', pattern=r"(?:https?://[!-~]+)?")
@@ -96,6 +98,19 @@ DYNO_KNOBS: Final = (
         says="how long a dyno runs before it is replaced by a fresh one",
         per_type=True,
     ),
+    Knob(
+        name="settle_s",
+        kind=Seconds(most=DAY_S),
+        says="how long a dyno of a new release must stay up before the old one goes for good",
+        per_type=True,
+    ),
+    Knob(name="surge", kind=Whole(least=1, most=500), says="web dynos of a new release that boot beside the old ones"),
+    Knob(
+        name="overlap",
+        kind=Flag(),
+        says="true: a dyno of a new release boots beside the old one, as web dynos do",
+        per_type=True,
+    ),
 )
 
 ROUTER_KNOBS: Final = (
@@ -142,6 +157,9 @@ class DynoRules:
     stop_signal: str
     grace_s: float
     cycle_s: float  # 0: never
+    settle_s: float
+    surge: int
+    overlap: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +223,7 @@ def dyno_rules(process_type: str, layers: Sequence[Layer]) -> DynoRules:
 
     at, restart = said("restart") or (len(places), DEFAULT_RESTART)
     policy = POLICIES[restart if isinstance(restart, str) else DEFAULT_RESTART]
-    signal = said("stop_signal")
+    signal, surge, overlap = said("stop_signal"), said("surge"), said("overlap")
     return DynoRules(
         # A ladder comes with a jitter and a reset of its own: those said in a farther place belong to another ladder.
         restart=RestartPolicy(
@@ -217,6 +235,9 @@ def dyno_rules(process_type: str, layers: Sequence[Layer]) -> DynoRules:
         stop_signal=str(signal[1]) if signal is not None else STOP_SIGNAL,
         grace_s=seconds("grace_s", GRACE_S),
         cycle_s=seconds("cycle_s", 0.0),
+        settle_s=seconds("settle_s", SETTLE_S),
+        surge=int(surge[1]) if surge is not None and isinstance(surge[1], int) else SURGE,
+        overlap=overlap is not None and overlap[1] is True,
     )
 
 

@@ -50,6 +50,13 @@ class Happening(TypedDict):
     what: str
 
 
+class ReleaseRef(TypedDict):
+    """A release, as other objects name it."""
+
+    id: str
+    version: int
+
+
 class DynoExtras(TypedDict):
     """What dynod knows of a dyno beyond Heroku's object."""
 
@@ -71,6 +78,7 @@ class Dyno(TypedDict):
     state: str
     updated_at: str
     attach_url: str | None
+    release: ReleaseRef
     dynod: DynoExtras
 
 

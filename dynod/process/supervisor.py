@@ -100,9 +100,20 @@ class Supervisor:
             slot.command = others[process_type]
         slot.restore(note, instances)
 
+    def discard(self, name: str, instances: Sequence[Instance]) -> None:
+        """A slot that an earlier core has noted, and of a type that is no more: stop what is left of it."""
+        self._shared.placement.put(self.note_prefix + name, None)
+        for instance in instances:
+            instance.accounted = True
+            self._shared.placement.stop(instance.id, number=signal.SIGTERM, grace_s=instance.grace_s)
+
     def go_by(self, commands: Mapping[str, Command]) -> None:
-        """New slots are made by these commands from now on; the slots that there are go on with theirs."""
+        """New slots are made by these commands from now on; those of another release go on with theirs."""
         self._commands = commands
+        for slot in self._slots.values():
+            command = commands.get(_type_of(slot.name))
+            if command is not None and command.release == slot.command.release:
+                slot.command = command  # its rules may be others
 
     async def restart(self, names: Iterable[str], why: str) -> bool:
         """Restart these dynos as a release does: web dynos one after the other, the other types each on its own.

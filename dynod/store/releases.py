@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from dynod.core.release import Draft, Phase, Release, ReleaseStatus, base_of
+from dynod.core.release import Draft, Phase, Release, ReleaseStatus, base_of, without
 from dynod.store.audit import Actor, note
 from dynod.store.database import Database
 from dynod.store.moments import from_column, to_column
@@ -49,22 +49,62 @@ class Releases:
 
         return await self._database.write(work)
 
+    async def begin(self, app_id: str, drafts: Sequence[Draft], *, by: Actor) -> tuple[Release, ...]:
+        """The first releases of a new app, live at once; nothing where it has some already. Oldest first.
+
+        Raises UnknownAppError, StoreError.
+        """
+
+        def work(connection: sqlite3.Connection) -> tuple[Release, ...]:
+            app = app_id, name_of(connection, app_id)
+            if _all(connection, app_id):
+                return ()
+            for draft in drafts:
+                _insert(self._database, connection, app, draft, by)
+            connection.execute("UPDATE releases SET status = 'succeeded' WHERE app_id = ?", (app_id,))
+            return _all(connection, app_id)[::-1]
+
+        return await self._database.write(work)
+
     async def command_done(self, app_id: str, version: int) -> None:
         """The release command has exited with 0: it is not run again. Raises StoreError."""
-        await self._set(app_id, version, "phase = 'done'", ())
 
-    async def settle(self, app_id: str, version: int, *, failure: str | None = None) -> None:
-        """The release is live, or has failed and says why. One that is settled already stays so. Raises StoreError."""
-        status = ReleaseStatus.SUCCEEDED if failure is None else ReleaseStatus.FAILED
-        await self._set(app_id, version, "status = ?, failure = ?", (status.value, failure))
-
-    async def _set(self, app_id: str, version: int, what: str, values: tuple[str | None, ...]) -> None:
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(
-                f"UPDATE releases SET {what}, updated_at = ? "  # noqa: S608 (columns are named in this file)
+                "UPDATE releases SET phase = 'done', updated_at = ? "
                 "WHERE app_id = ? AND version = ? AND status = 'pending'",
-                (*values, to_column(self._database.clock()), app_id, version),
+                (to_column(self._database.clock()), app_id, version),
             )
+
+        await self._database.write(work)
+
+    async def settle(self, app_id: str, version: int, *, failure: str | None = None) -> None:
+        """The release is live, or has failed and says why. One that is settled already stays so. Raises StoreError.
+
+        Those that wait and were built on one that failed are built anew on what that one was built on, so that each
+        change that was acknowledged is kept, and nothing of the failed one.
+        """
+        status = ReleaseStatus.SUCCEEDED if failure is None else ReleaseStatus.FAILED
+
+        def work(connection: sqlite3.Connection) -> None:
+            known = _all(connection, app_id)
+            failed = next((each for each in known if each.version == version), None)
+            if failed is None or failed.status is not ReleaseStatus.PENDING:
+                return
+            now = to_column(self._database.clock())
+            connection.execute(
+                "UPDATE releases SET status = ?, failure = ?, updated_at = ? WHERE app_id = ? AND version = ?",
+                (status.value, failure, now, app_id, version),
+            )
+            if failure is None:
+                return
+            before = base_of([each for each in known if each.version < version])
+            for waiting in (each for each in reversed(known) if each.version > version):
+                plan, slug_id, config = without(waiting, failed=failed, before=before)
+                connection.execute(
+                    "UPDATE releases SET plan = ?, slug_id = ?, config = ? WHERE app_id = ? AND version = ?",
+                    (plan, slug_id, json.dumps(dict(config), sort_keys=True), app_id, waiting.version),
+                )
 
         await self._database.write(work)
 

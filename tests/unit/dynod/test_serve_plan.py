@@ -34,18 +34,28 @@ def test_the_environment_is_built_from_nothing(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
     plan = plan_of(tmp_path, app_json={"env": {"KEY": {"value": "v"}, "PORT": {"value": "1"}}})
     (tmp_path / "app" / ".env").write_text("LAPTOP=1\n")
-    environment = plan.environment("web.1", 20_001)
+    environment = plan.environment("web.1", 20_001, plan.manifest_env)
     assert environment["KEY"] == "v"
     assert (environment["DYNO"], environment["PORT"]) == ("web.1", "20001")
     assert not {"OF_THE_DAEMON", "PYTHONPATH", "LAPTOP"} & set(environment)
 
 
-def test_a_secret_is_made_once_and_kept(tmp_path: Path) -> None:
-    """The next core goes by what was kept: not by a folder that has changed, nor by another secret."""
-    plan = plan_of(tmp_path, app_json={"env": {"SECRET": {"generator": "secret"}}})
-    kept = from_note(to_note(plan), ServePlan)
-    assert kept == plan
-    assert len(kept.environment("web.1", 20_001)["SECRET"]) == 64
+def test_a_secret_is_made_once_and_kept_with_the_config_vars(tmp_path: Path) -> None:
+    app_json = {"env": {"SECRET": {"generator": "secret"}, "KEY": {"value": "v"}}}
+    plan = plan_of(tmp_path, app_json=app_json)
+    assert len(plan.manifest_env["SECRET"]) == 64
+    kept = from_note(to_note(plan.without_values()), ServePlan)
+    assert kept.manifest_env == {}
+    assert kept.code() == plan.code()
+    again = make_serve_plan("shop", tmp_path / "app", config=plan.manifest_env)
+    assert again.manifest_env == {"KEY": "v"}
+
+
+def test_a_variable_that_is_set_is_not_missing(tmp_path: Path) -> None:
+    folder = app_folder(tmp_path, procfile={"web": "sleep 1"}, app_json={"env": {"NEEDED": {"required": True}}})
+    with pytest.raises(AppFolderError, match="NEEDED"):
+        make_serve_plan("shop", folder)
+    assert make_serve_plan("shop", folder, config={"NEEDED": "1"}).types == ["web"]
 
 
 def test_every_fault_is_reported(tmp_path: Path) -> None:
@@ -64,10 +74,12 @@ def test_rules_are_the_settings_for_its_type(tmp_path: Path) -> None:
     settings = Settings()
     plan = plan_of(tmp_path)
     rules = settings.dyno_rules("worker", rows={"grace_s": "7", "web.grace_s": "9", "stop_signal": "SIGINT"})
-    command = plan.command("worker", rules)
+    command = plan.command("worker", rules, config={"A": "1"}, release=7)
     assert (command.stop.grace_s, command.stop.signal) == (7.0, 2)
     assert command.rules.enforce
     assert command.shown == "sleep 2"
+    assert command.release == 7
+    assert command.environment("worker.1", 20_001)["A"] == "1"
 
 
 def test_an_app_that_cannot_run_has_no_types() -> None:

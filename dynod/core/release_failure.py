@@ -1,0 +1,49 @@
+"""Why a release did not go live, in words for people: which dyno, what was said of it, its last lines. Pure."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from dynod.core.log_line import LogBatch
+
+LAST_LINES: Final = 5
+LONGEST_LINE: Final = 300  # characters
+# What the dyno manager says of every dyno, and explains nothing.
+_ROUTINE: Final = (
+    "State changed",
+    "Starting process",
+    "Stopping all",
+    "Restarting",
+    "Stopping remaining",
+    "Stopping process",
+)
+
+
+def explain(name: str, log: Sequence[LogBatch], *, since: float, what: str = "") -> str:
+    """The first line says it in short; the last lines that the dyno wrote follow. `since`: seconds since the epoch.
+
+    `what` is known already, instead of what the dyno manager said last.
+    """
+    said, wrote = [], []
+    for batch in log:
+        if batch.ps != name or batch.time < since:
+            continue
+        lines = batch.text.decode("utf-8", "replace").splitlines()
+        if batch.source == "heroku":
+            said += [line for line in lines if not line.startswith(_ROUTINE)]
+        else:
+            wrote += [line for line in lines if line.strip()]
+    reasons = what or "; ".join(dict.fromkeys(_decisive(said, name))) or "it did not stay up"
+    last = [line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}…" for line in wrote[-LAST_LINES:]]
+    return "\n".join([f"{name}: {reasons}", *last])
+
+
+def _decisive(said: Sequence[str], name: str) -> list[str]:
+    """Of what was said up to the first exit: later ones are those of the old process, or of a next try."""
+    found: list[str] = []
+    for line in said:
+        if line.startswith((f"{name} goes on with its old process", "Starting again")):
+            break
+        found.append(line[0].lower() + line[1:] if line.startswith("Process exited") else line)
+        if line.startswith("Process exited"):
+            break
+    return found

@@ -1,0 +1,327 @@
+"""One app of `dynod serve`: what runs of it, by the release that is live, and what changes of it while it runs.
+
+Built by `serve`, anew by each core: `make`, then `begin` for a new app or `resume` for one that there was.
+"""
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+import psutil
+
+from dynod.app_logs import DrainKeeper
+from dynod.app_releases import AppReleases, Left, Live
+from dynod.app_run import AppParts, AppRun, RunningApps, attach_rules
+from dynod.core.dyno_sizes import SIZES, UNSIZED, DynoSize
+from dynod.core.formation import RELEASE
+from dynod.core.release import Draft, Release, draft_code
+from dynod.core.surge import affordable_surge
+from dynod.errors import DynodError
+from dynod.keeper.client import KeeperClient
+from dynod.kept_notes import from_note, to_note
+from dynod.logs.history_folder import HistoryFolder
+from dynod.logs.history_sink import HistorySink
+from dynod.operations import RunningApp
+from dynod.process.release_change import ChangeRules
+from dynod.process.surroundings import Command
+from dynod.routing import AppTraffic, Routing
+from dynod.serve_plan import WEB, ServePlan, empty_plan, make_serve_plan
+from dynod.settings import Settings
+from dynod.stderr import say
+from dynod.store.apps import App
+from dynod.store.audit import Actor, actor
+from dynod.store.store import Store
+
+LOGS: Final = "logs"  # of the state folder: a folder for each app's history
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Premises:
+    """What all apps of one daemon share."""
+
+    settings: Settings
+    store: Store
+    keeper: KeeperClient
+    apps: RunningApps
+    routing: Routing
+    state: Path
+    web_url: Callable[[str], str]  # of an app's name
+
+
+class ServedApp:
+    """Made by `make`."""
+
+    def __init__(self, app: App, premises: Premises) -> None:
+        self.id = app.id
+        self.run: AppRun
+        self.traffic: AppTraffic
+        self.releases: AppReleases
+        self.running: RunningApp
+        self._app = app
+        self._premises = premises
+        self._plan = empty_plan(app.name, "")  # of the live release
+        self._knobs: Mapping[str, str] = {}  # its settings, as the store has them
+
+    @classmethod
+    async def make(cls, app: App, premises: Premises) -> Self:
+        """Everything of it but its dynos. Raises StoreError."""
+        self = cls(app, premises)
+        store, settings = premises.store, premises.settings
+        self._knobs = await store.settings.of(app.id)
+        rows = await store.formation.of(app.id)
+        self.traffic = premises.routing.add_app(app.id)
+        self.traffic.maintenance(on=app.maintenance)
+        self.run = run = premises.apps.add(
+            AppParts(
+                id=app.id,
+                name=app.name,
+                commands={},
+                traffic=self.traffic,
+                sink=self._history_sink,
+                drains=self._drain_keeper(),
+                exited=lambda _name, _code: None,
+                sizes={name: SIZES.get(row.size, UNSIZED) for name, row in rows.items()},
+                one_off=self._one_off,
+                attach=attach_rules(settings),
+                enforce=True,
+                history_lines=settings.logs.history_lines,
+                names_open_binds=False,
+            )
+        )
+        self.traffic.lines = run.stream.router_lines
+        run.logs.start(await store.drains.of(app.id))
+        self.releases = AppReleases(
+            app.id,
+            store=store.releases,
+            supervisor=run.supervisor,
+            placement=premises.keeper,
+            journal=run.stream,
+            live=Live(commands=self.commands, rules=self._rules, gone_live=self._gone_live, clock=time.time),
+        )
+        self.running = RunningApp(
+            id=app.id,
+            name=app.name,
+            web_url=premises.web_url(app.name),
+            created_at=app.created_at,
+            supervisor=run.supervisor,
+            journal=run.stream,
+            commands={},
+            sizes=run.sizes,
+            formation_updated_at=max([app.updated_at, *(row.updated_at for row in rows.values())]),
+            one_offs=run.one_offs,
+            keep=self._keep_formation,
+            logs=run.logs,
+            maintenance=app.maintenance,
+            updated_at=app.updated_at,
+            releases=self.releases,
+        )
+        return self
+
+    # --- its beginning ----------------------------------------------------------------------------------------------
+
+    async def begin(self, plan: ServePlan | None, group: asyncio.TaskGroup, *, by: Actor) -> None:
+        """A new app: its first releases, and its dynos if it has code. Raises StoreError."""
+        await self.releases.begin([] if plan is None else [_folder_draft(None, plan)], by=by)
+        await self._go_by(self.releases.current, f"created by {by.name}")
+        self.releases.start(group, Left(notes={}, instances={}))
+
+    async def resume(self, group: asyncio.TaskGroup, *, fresh: bool) -> None:
+        """Start an app as the store has it, or go on with it as the keeper has it. Raises StoreError.
+
+        `fresh`: dynod has just been started, so that a folder that has changed since is released anew.
+        """
+        await self.releases.load()
+        plan = self._read_folder() if fresh and self._app.folder is not None else None
+        if self.releases.current is None:  # its core was killed while it was made, or an older dynod made it
+            await self.releases.begin([] if plan is None else [_folder_draft(None, plan)], by=_DYNOD)
+        elif plan is not None and plan.code() != self._plan_of(self.releases.current).code():
+            await self.releases.make(lambda base, _all: _folder_draft(base, plan), by=_DYNOD)
+        current = self.releases.current
+        assert current is not None  # noqa: S101 (`begin` has seen to that)
+        self._adopt_plan(current)
+        run, pending = self.run, {each.version: self._dynos(each) for each in self.releases.pending}
+        for commands in pending.values():
+            run.know(commands)
+        adopted = self._premises.apps.adopt(run)
+        notes = self._premises.apps.slot_notes(run)
+        for name, note in notes.items():
+            process_type = name.partition(".")[0]
+            if process_type in self._plan.types:
+                run.supervisor.restore(name, note, adopted.get(name, []), pending)
+            elif process_type != "run" and not (process_type == RELEASE and pending):
+                run.supervisor.discard(name, adopted.get(name, []))
+        release = {name: note for name, note in notes.items() if name.startswith(f"{RELEASE}.")}
+        rows = await self._premises.store.formation.of(self.id)
+        # Nothing may wait in between: a change must find all dynos there, and be told to them before they go on.
+        self.releases.start(group, Left(notes=release, instances=adopted))
+        quantities = {name: row.quantity for name, row in rows.items() if name in self._plan.types}
+        run.supervisor.scale({**dict.fromkeys(self._plan.types, 0), **quantities}, "dynod serve")
+        if not pending:
+            run.supervisor.resume_restarts()
+
+    def _read_folder(self) -> ServePlan | None:
+        """What the app's folder declares now; None, and said, where it cannot be read: the live release goes on."""
+        assert self._app.folder is not None  # noqa: S101 (asked for by whoever knows)
+        current = self.releases.current
+        config = current.config if current is not None else {}
+        try:
+            return make_serve_plan(self._app.name, self._app.folder, config=config)
+        except DynodError as error:
+            for line in str(error).splitlines():
+                say(f"{self._app.name}: {line}")
+            say(f"{self._app.name}: its folder is released when it is in order; until then it runs as it did")
+            return None
+
+    # --- releases ---------------------------------------------------------------------------------------------------
+
+    def commands(self, release: Release) -> Mapping[str, Command]:
+        """How a release's processes are started, `release` included; none without code."""
+        plan = self._plan_of(release)
+        return {name: self._command(plan, name, release) for name in plan.commands}
+
+    def _dynos(self, release: Release) -> dict[str, Command]:
+        return {name: command for name, command in self.commands(release).items() if name != RELEASE}
+
+    def _command(self, plan: ServePlan, process_type: str, release: Release) -> Command:
+        rules = self._premises.settings.dyno_rules(process_type, rows=self._knobs)
+        return plan.command(process_type, rules, config=release.config, release=release.version)
+
+    def _one_off(self, command: str, environment: Mapping[str, str]) -> Command:
+        rules = self._premises.settings.dyno_rules("run", rows=self._knobs)
+        current = self.releases.current
+        config, version = (current.config, current.version) if current is not None else ({}, 0)
+        return self._plan.one_off(command, environment, rules, config=config, release=version)
+
+    def _plan_of(self, release: Release) -> ServePlan:
+        return from_note(release.plan, ServePlan) if release.plan is not None else empty_plan(self.run.name, "")
+
+    def _rules(self) -> ChangeRules:
+        """Of a change that begins now. Raises NoMemoryError."""
+        rules = self._premises.settings.dyno_rules(WEB, rows=self._knobs)
+        size = self.run.sizes.get(WEB, UNSIZED)
+        samples = [
+            sample
+            for instance in self.run.supervisor.instances.values()
+            if instance.name.startswith(f"{WEB}.") and (sample := self.run.latest_usage(instance.id)) is not None
+        ]
+        used = max((sample.usage.memory.total for sample in samples), default=0)
+        surge = affordable_surge(
+            rules.surge, need=size.memory or used, freed=used, available=psutil.virtual_memory().available
+        )
+        return ChangeRules(settle_s=rules.settle_s, surge=surge)
+
+    async def _gone_live(self, release: Release) -> None:
+        await self._go_by(release, f"release v{release.version} by {release.user}")
+
+    async def _go_by(self, release: Release | None, why: str) -> None:
+        """From now on this release is the one: its process types, and for the first code its first dynos."""
+        if release is None:
+            return
+        first = not self._plan.commands
+        before = set(self._plan.types)
+        self._adopt_plan(release)
+        plan, store = self._plan, self._premises.store
+        rows = await store.formation.of(self.id)
+        missing = {
+            name: (plan.first_quantity(name) if first else 0, UNSIZED.name) for name in plan.types if name not in rows
+        }
+        if missing:
+            rows = await store.formation.set(self.id, missing, by=Actor(name=release.user, origin="release"))
+        quantities = {name: rows[name].quantity for name in plan.types if first or name not in before}
+        self.run.supervisor.scale({**dict.fromkeys(before.difference(plan.types), 0), **quantities}, why)
+
+    def _adopt_plan(self, release: Release) -> None:
+        self._plan = self._plan_of(release)
+        self.run.go_by(self._dynos(release))
+        self.running.commands = self._plan.commands
+        self.running.has_code = release.plan is not None
+        self.traffic.blank(on=release.plan is None)
+        masks = self._premises.settings.masks_config_vars(self._knobs)
+        self.run.logs.set_mask(release.config if masks else None)
+
+    # --- what is kept of it -----------------------------------------------------------------------------------------
+
+    async def settings_changed(self) -> None:
+        """Its settings in the store are others: dynos go by them from their next start. Raises StoreError."""
+        self._knobs = await self._premises.store.settings.of(self.id)
+        if self.releases.current is not None:
+            self._adopt_plan(self.releases.current)
+
+    async def _keep_formation(self, quantities: Mapping[str, int], sizes: Mapping[str, DynoSize], by: str) -> None:
+        formation = self._premises.store.formation
+        now = await formation.of(self.id)
+        changed = {
+            name: (
+                quantities.get(name, now[name].quantity if name in now else 0),
+                sizes[name].name if name in sizes else (now[name].size if name in now else UNSIZED.name),
+            )
+            for name in {*quantities, *sizes}
+        }
+        await formation.set(self.id, changed, by=actor(by))
+
+    def _history_sink(self, on_room: Callable[[], None]) -> HistorySink:
+        """Contracts 3: in `serve`, handed on means written to the app's history."""
+        # By id: an app may be renamed, and another one of its name must not find its lines.
+        folder = self.log_folder
+        folder.parent.mkdir(mode=0o700, exist_ok=True)
+        logs = self._premises.settings.logs
+        return HistorySink(
+            asyncio.get_running_loop(),
+            HistoryFolder(folder, clock=time.time),
+            on_room=on_room,
+            say=say,
+            stall_s=logs.stall_s,
+            limit=logs.buffer_bytes,
+        )
+
+    @property
+    def log_folder(self) -> Path:
+        """Its history."""
+        return self._premises.state / LOGS / self.id
+
+    def _drain_keeper(self) -> DrainKeeper:
+        drains, id_ = self._premises.store.drains, self.id
+        return DrainKeeper(
+            add=lambda record, by: drains.add(id_, record, by=actor(by)),
+            remove=lambda record, by: drains.remove(id_, record, by=actor(by)),
+        )
+
+    # --- its end ----------------------------------------------------------------------------------------------------
+
+    async def destroy(self, hurry: asyncio.Event, by: str) -> None:
+        """Stop every dyno, then forget the app; a folder of code is left alone. Raises StoreError."""
+        premises = self._premises
+        await self.releases.close()
+        await self.run.stop(hurry, f"destroyed by {by}")
+        await self.run.close(hurry)
+        premises.apps.remove(self.id)
+        premises.routing.remove_app(self.id)
+        await premises.store.apps.destroy(self.id, by=actor(by))
+        await asyncio.to_thread(shutil.rmtree, self.log_folder, ignore_errors=True)
+
+
+_DYNOD: Final = Actor(name="dynod", origin="start")
+
+
+def _folder_draft(base: Release | None, plan: ServePlan) -> Draft:
+    return draft_code(
+        base,
+        plan=to_note(plan.without_values()),
+        slug_id=None,
+        description=f"Deploy {os.fspath(plan.folder)}",
+        runs_command=base is not None and RELEASE in plan.commands,
+        first_config=plan.manifest_env,
+    )
+
+
+def remove_left_logs(state: Path, app_ids: Sequence[str]) -> None:
+    """Histories of apps that are no more: a core was killed between forgetting one and removing its lines."""
+    folder = state / LOGS
+    for left in list(folder.iterdir()) if folder.exists() else []:
+        if left.name not in app_ids:
+            shutil.rmtree(left, ignore_errors=True)
