@@ -104,7 +104,12 @@ DYNO_KNOBS: Final = (
         says="how long a dyno of a new release must stay up before the old one goes for good",
         per_type=True,
     ),
-    Knob(name="surge", kind=Whole(least=1, most=500), says="web dynos of a new release that boot beside the old ones"),
+    Knob(
+        name="surge",
+        kind=Whole(least=1, most=500),
+        says="how many dynos of a new release boot beside the old ones at once; of web",
+        per_type=True,
+    ),
     Knob(
         name="overlap",
         kind=Flag(),

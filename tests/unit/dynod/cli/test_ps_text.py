@@ -24,6 +24,7 @@ def dyno(
     return {
         "id": name,
         "attach_url": None,
+        "release": {"id": "", "version": 3},
         "app": {"id": "1", "name": "shop"},
         "name": name,
         "type": process_type,
