@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,8 @@ FLUSH_S: Final = 5.0  # the last lines, to a reader that may be slow
 HURRIED_FLUSH_S: Final = 0.5  # to one that may be stuck, while a person waits
 SWEEP_S: Final = 0.05
 BOOTING_AT_ONCE: Final = 4 * (os.cpu_count() or 1)
+
+APP_NUMBERS: Final = 10**8  # Heroku's numbers of apps, in its labels of dynos, have so many digits
 
 SinkMaker = Callable[
     [Callable[[], None]], StdoutSink | HistorySink
@@ -153,6 +156,10 @@ class AppRun:
         """What it is called from now on."""
         self.name = name
         self.logs.rename(name)
+
+    def set_runtime_metrics(self, *, on: bool) -> None:
+        """Heroku's log-runtime-metrics: two lines for each dyno every 20 seconds."""
+        self._sampler.write_metrics(uuid.uuid5(uuid.NAMESPACE_URL, self.id).int % APP_NUMBERS if on else None)
 
     def _sampled(self, instance: Instance, running: "RunningApps") -> Sampled:
         size = self.sizes.get(instance.name) or self.sizes.get(instance.name.rpartition(".")[0], UNSIZED)

@@ -134,6 +134,7 @@ class RunningApp:
     releases: AppReleases | None = None  # none in `up`: the app runs as its folder is
     has_code: bool = True
     maintenance: bool = False
+    features: frozenset[str] = frozenset()  # those that are on, of core.app_features
     updated_at: datetime | None = None  # when the app itself was changed: its name, its maintenance mode
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)  # one change of the app at a time
 

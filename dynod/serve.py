@@ -9,14 +9,19 @@ import grp
 import os
 import signal
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from dynod.access import Access
 from dynod.api_listener import ApiListener, refuse_other_machines
+from dynod.app_buildpacks import AppBuildpacks
 from dynod.app_domains import AppDomains
+from dynod.app_features import AppFeatures
 from dynod.app_run import RunningApps
+from dynod.app_settings import AppSettings
 from dynod.cli.serve import ServeOptions
+from dynod.core.app_features import SESSION_AFFINITY
 from dynod.errors import DynodError, SettingsError
 from dynod.folder_claim import runtime_folder
 from dynod.keeper.client import KeeperClient, Snapshot
@@ -193,13 +198,28 @@ class Serve:
         domains = await self._store.domains.of(app.id)
         self._served[app.id].traffic.reached_by(
             hosts=[f"{app.name}.{self._settings.serve.apps_domain}", *(domain.hostname for domain in domains)],
-            knobs={**self._settings.router, **self._settings.app_router(knobs)},
+            knobs={
+                **self._settings.router,
+                **self._settings.app_router(knobs),
+                **({"session_affinity": True} if SESSION_AFFINITY in await self._store.features.on(app.id) else {}),
+            },
         )
+
+    async def refit(self, app_id: str) -> None:
+        """Bring what the store now says of an app, its features and settings, to whatever it is about."""
+        await self.reroute(app_id)
+        await self._served[app_id].refit()
+
+    def _check_knobs(self, rows: Mapping[str, str]) -> None:
+        Routing.check({**self._settings.router, **self._settings.app_router(rows)})
 
     def _stored_resources(self) -> StoredResources:
         operations, store = self._operations, self._store
         return StoredResources(
             domains=AppDomains(operations, store, apps_domain=self._settings.serve.apps_domain, reroute=self.reroute),
+            features=AppFeatures(operations, store, refit=self.refit),
+            settings=AppSettings(operations, store, check=self._check_knobs, refit=self.refit),
+            buildpacks=AppBuildpacks(operations, store),
         )
 
     def _web_url(self, app: str) -> str:

@@ -15,6 +15,7 @@ import msgspec
 from dynod.app_folder import check_commands, folder_bins, inspect_app_folder
 from dynod.core.app_manifest import Healthcheck
 from dynod.core.command import analyse
+from dynod.core.dyno import StopRule
 from dynod.core.environment import manifest_values, missing_variables, serve_environment
 from dynod.core.formation import RELEASE
 from dynod.core.settings_table import DynoRules
@@ -70,15 +71,14 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
             return self.environment(dyno, port, config)
 
         shown = self.commands[process_type]
+        stop, held = held_to(rules)
         return Command(
             argv=analyse(shown, shell=shutil.which("bash") or "/bin/sh").argv,
             shown=shown,
             cwd=self.folder,
             environment=variables,
-            stop=stop_rule(rules),
-            rules=Rules(
-                restart=rules.restart, enforce=True, boot_timeout_s=rules.boot_timeout_s, cycle_s=rules.cycle_s
-            ),
+            stop=stop,
+            rules=held,
             checks=self.healthchecks.get(process_type, ()),
             release=release,
             overlaps=rules.overlap,
@@ -108,6 +108,13 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
             rules=Rules(restart=rules.restart, enforce=True, cycle_s=rules.cycle_s),
             release=release,
         )
+
+
+def held_to(rules: DynoRules) -> tuple[StopRule, Rules]:
+    """How dynos are stopped, and what they are held to."""
+    return stop_rule(rules), Rules(
+        restart=rules.restart, enforce=True, boot_timeout_s=rules.boot_timeout_s, cycle_s=rules.cycle_s
+    )
 
 
 def empty_plan(app: str, folder: str) -> ServePlan:

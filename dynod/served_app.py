@@ -17,6 +17,7 @@ import psutil
 from dynod.app_logs import DrainKeeper
 from dynod.app_releases import AppReleases, Left, Live
 from dynod.app_run import AppParts, AppRun, RunningApps, attach_rules
+from dynod.core.app_features import RUNTIME_METRICS
 from dynod.core.dyno_sizes import SIZES, UNSIZED, DynoSize
 from dynod.core.formation import RELEASE
 from dynod.core.release import Draft, Release, draft_code
@@ -30,7 +31,7 @@ from dynod.operations import RunningApp
 from dynod.process.release_change import ChangeRules
 from dynod.process.surroundings import Command
 from dynod.routing import AppTraffic, Routing
-from dynod.serve_plan import WEB, ServePlan, empty_plan, make_serve_plan
+from dynod.serve_plan import WEB, ServePlan, empty_plan, held_to, make_serve_plan
 from dynod.settings import Settings
 from dynod.stderr import say
 from dynod.store.apps import App
@@ -120,6 +121,7 @@ class ServedApp:
             updated_at=app.updated_at,
             releases=self.releases,
         )
+        self._feature(await store.features.on(app.id))
         return self
 
     # --- its beginning ----------------------------------------------------------------------------------------------
@@ -246,11 +248,18 @@ class ServedApp:
 
     # --- what is kept of it -----------------------------------------------------------------------------------------
 
-    async def settings_changed(self) -> None:
-        """Its settings in the store are others: dynos go by them from their next start. Raises StoreError."""
-        self._knobs = await self._premises.store.settings.of(self.id)
+    async def refit(self) -> None:
+        """Its settings or features in the store are others: what runs is held to them. Raises StoreError."""
+        knobs = self._knobs = await self._premises.store.settings.of(self.id)
+        self._feature(await self._premises.store.features.on(self.id))
         if self.releases.current is not None:
             self._adopt_plan(self.releases.current)
+        settings = self._premises.settings
+        self.run.supervisor.hold_to(lambda name: held_to(settings.dyno_rules(name, rows=knobs)))
+
+    def _feature(self, features: frozenset[str]) -> None:
+        self.running.features = features
+        self.run.set_runtime_metrics(on=RUNTIME_METRICS in features)
 
     async def _keep_formation(self, quantities: Mapping[str, int], sizes: Mapping[str, DynoSize], by: str) -> None:
         formation = self._premises.store.formation

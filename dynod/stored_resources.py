@@ -5,7 +5,10 @@ Put together by `dynod serve`, handed to the Platform API; `dynod up` has no sto
 
 from dataclasses import dataclass
 
+from dynod.app_buildpacks import AppBuildpacks
 from dynod.app_domains import AppDomains
+from dynod.app_features import AppFeatures
+from dynod.app_settings import AppSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,3 +16,6 @@ class StoredResources:
     """Each resource's operations."""
 
     domains: AppDomains
+    features: AppFeatures
+    settings: AppSettings
+    buildpacks: AppBuildpacks

@@ -19,10 +19,12 @@ from dynod.platform_api.schema import (
     Account,
     App,
     Authorization,
+    BuildpackInstallation,
     Domain,
     DrainTest,
     Dyno,
     DynoSize,
+    Feature,
     Formation,
     LogDrain,
     LogSession,
@@ -222,6 +224,37 @@ class ApiClient:
     def remove_domain(self, app: str, domain: str) -> Domain:
         """Lead it there no more. By name or id."""
         return cast("Domain", self._send("DELETE", _path("apps", app, "domains", domain)))
+
+    def features(self, app: str) -> list[Feature]:
+        """Every feature, on or off."""
+        return cast("list[Feature]", self._list(_path("apps", app, "features")))
+
+    def feature(self, app: str, name: str) -> Feature:
+        """One feature."""
+        return cast("Feature", self._send("GET", _path("apps", app, "features", name)))
+
+    def switch_feature(self, app: str, name: str, *, on: bool) -> Feature:
+        """Switch it on or off."""
+        return cast("Feature", self._send("PATCH", _path("apps", app, "features", name), {"enabled": on}))
+
+    def settings(self, app: str) -> dict[str, str]:
+        """What is set: `[TYPE.]KEY` → value."""
+        return cast("dict[str, str]", self._send("GET", _path("apps", app, "settings")))
+
+    def change_settings(self, app: str, changes: Mapping[str, str | None]) -> dict[str, str]:
+        """Set and, by None, unset; what is set then."""
+        return cast("dict[str, str]", self._send("PATCH", _path("apps", app, "settings"), dict(changes)))
+
+    def buildpacks(self, app: str) -> list[BuildpackInstallation]:
+        """The buildpacks, in their order."""
+        return cast("list[BuildpackInstallation]", self._list(_path("apps", app, "buildpack-installations")))
+
+    def replace_buildpacks(self, app: str, urls: list[str]) -> list[BuildpackInstallation]:
+        """These and no others."""
+        body = {"updates": [{"buildpack": url} for url in urls]}
+        return cast(
+            "list[BuildpackInstallation]", self._send("PUT", _path("apps", app, "buildpack-installations"), body)
+        )
 
     def log_lines(self, app: str, wanted: Mapping[str, object]) -> Iterator[bytes]:
         """The app's log, in pieces as they come. `wanted`: the members of a log session.

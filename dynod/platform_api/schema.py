@@ -121,6 +121,31 @@ class Domain(TypedDict):
     cname: str | None
 
 
+class Feature(TypedDict):
+    """Something that an app may have switched on."""
+
+    id: str
+    name: str
+    description: str
+    doc_url: str
+    enabled: bool
+    state: str
+
+
+class Buildpack(TypedDict):
+    """A buildpack."""
+
+    name: str
+    url: str
+
+
+class BuildpackInstallation(TypedDict):
+    """A buildpack of an app, in its place."""
+
+    ordinal: int
+    buildpack: Buildpack
+
+
 class DrainTest(TypedDict):
     """What became of a test message."""
 

@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from typing import Final
 
 from dynod.app_domains import DomainView
+from dynod.app_features import FeatureView
 from dynod.app_logs import DrainState
+from dynod.core.app_features import FEATURES
 from dynod.core.dyno_sizes import GB, DynoSize
 from dynod.operations import AppView, DynoView, FormationView
 
@@ -27,6 +29,9 @@ def time_text(at: datetime) -> str:
 def fixed_id(kind: str, name: str) -> str:
     """The id of something that has a name and is the same everywhere."""
     return str(uuid.uuid5(NAMES, f"{kind}:{name}"))
+
+
+FEATURE_IDS: Final = {fixed_id("app-feature", name): name for name in FEATURES}
 
 
 def account(login: str) -> Json:
@@ -179,6 +184,28 @@ def domain(view: DomainView) -> Json:
         "status": "none" if is_own else "succeeded",
         "updated_at": time_text(view.updated_at),
     }
+
+
+def feature(view: FeatureView) -> Json:
+    """A feature of an app."""
+    known = view.feature
+    return {
+        "created_at": time_text(view.created_at),
+        "description": known.description,
+        "display_name": known.display_name,
+        "doc_url": known.doc_url,
+        "enabled": view.enabled,
+        "feedback_email": "",
+        "id": fixed_id("app-feature", known.name),
+        "name": known.name,
+        "state": known.state,
+        "updated_at": time_text(view.updated_at),
+    }
+
+
+def buildpack(ordinal: int, url: str) -> Json:
+    """A buildpack of an app, in its place."""
+    return {"ordinal": ordinal, "buildpack": {"name": url, "url": url}}
 
 
 def _drain_health(state: DrainState) -> Json | None:

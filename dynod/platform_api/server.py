@@ -20,11 +20,14 @@ from dynod.access import Access
 from dynod.core.rate_limit import CALLS_AN_HOUR
 from dynod.operations import Operations
 from dynod.platform_api import (
+    app_settings,
     apps,
     attach,
     authorizations,
+    buildpacks,
     domains,
     dynos,
+    features,
     formation,
     log_drains,
     log_sessions,
@@ -74,15 +77,18 @@ class PlatformApi:
         application[log_sessions.SESSIONS] = sessions = log_sessions.LogSessions()
         application.on_shutdown.append(sessions.close)
         for resource in (
+            app_settings,
             apps,
             attach,
             authorizations,
+            buildpacks,
             domains,
-            formation,
             dynos,
-            sizes,
+            features,
+            formation,
             log_drains,
             log_sessions,
+            sizes,
         ):
             application.add_routes(resource.routes)
         self._runner = web.AppRunner(application, shutdown_timeout=CLOSE_S, access_log=None)

@@ -111,6 +111,10 @@ class Sampler:
         self._machine_kills = 0
         self._leisurely_at = 0.0  # when dynos that nothing depends on are read next
 
+    def write_metrics(self, app_number: int | None) -> None:
+        """Write log-runtime-metrics from the next sample on, under this number of the app; None: no more."""
+        self._metrics = app_number
+
     # --- what others ask --------------------------------------------------------------------------------------------
 
     def latest(self, instance_id: str) -> Sample | None:
@@ -206,7 +210,7 @@ class Sampler:
             if killed is not None:
                 self._journal.platform(dyno.name, killed)
         if regular and self._metrics is not None:
-            self._write_metrics(self._metrics, dyno, watched, at)
+            self._say_metrics(self._metrics, dyno, watched, at)
         finding = judge(dyno.size, usage.memory, watched.excess, now=at, enforce=self._enforce)
         watched.excess = finding.excess
         watched.closer = worth_watching(dyno.size, usage.memory)
@@ -216,7 +220,7 @@ class Sampler:
             watched.told = True
             self._vast(dyno.id)
 
-    def _write_metrics(self, app_number: int, dyno: Sampled, watched: _Watched, at: float) -> None:
+    def _say_metrics(self, app_number: int, dyno: Sampled, watched: _Watched, at: float) -> None:
         assert watched.sample is not None  # noqa: S101 (the caller has just taken it)
         usage = watched.sample.usage
         elapsed_s = at - watched.load_at if watched.load_at is not None else SAMPLE_S

@@ -521,6 +521,7 @@ class Slot:
         rule = self.command.stop
         if not instance.stop_asked and instance.exit_code is None:
             instance.stop_asked = True
+            instance.grace_s = rule.grace_s  # the settings may be others than when it was launched
             instance.advance(InstanceEvent.STOP)
             self._shared.placement.set_state(instance.id, instance.note())
             self._say(f"Stopping all processes with {signal.Signals(rule.signal).name}")

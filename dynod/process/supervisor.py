@@ -7,12 +7,12 @@ import signal
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import Final
 
-from dynod.core.dyno import InstanceEvent, InstanceState, SlotState, exit_status
+from dynod.core.dyno import InstanceEvent, InstanceState, SlotState, StopRule, exit_status
 from dynod.core.serving import web_condition
 from dynod.process.attachment import SECRET_BYTES, Attachment, Window
 from dynod.process.instance import Instance
 from dynod.process.slot import Slot, release_noted
-from dynod.process.surroundings import Command, Surroundings
+from dynod.process.surroundings import Command, Rules, Surroundings
 
 WEB: Final = "web"
 LINGER_S: Final = 5.0  # for whoever is attached to read what is left, when the daemon ends
@@ -114,6 +114,13 @@ class Supervisor:
             command = commands.get(_type_of(slot.name))
             if command is not None and command.release == slot.command.release:
                 slot.command = command  # its rules may be others
+
+    def hold_to(self, rules: Callable[[str], tuple[StopRule, Rules]]) -> None:
+        """Treat the dynos of each type by other rules from now on; what runs, runs on."""
+        self._commands = {name: _held_to(command, *rules(name)) for name, command in self._commands.items()}
+        for slot in self._slots.values():
+            slot.command = _held_to(slot.command, *rules(_type_of(slot.name)))
+            slot.changed()
 
     async def restart(self, names: Iterable[str], why: str) -> bool:
         """Restart these dynos as a release does: web dynos one after the other, the other types each on its own.
@@ -399,6 +406,10 @@ class Supervisor:
             if instance.attachment is not None:
                 instance.attachment.hurry(0.0)
             self._shared.placement.stop(instance.id, number=signal.SIGKILL, grace_s=0.0)
+
+
+def _held_to(command: Command, stop: StopRule, rules: Rules) -> Command:
+    return command._replace(stop=stop, rules=rules)
 
 
 def _type_of(name: str) -> str:

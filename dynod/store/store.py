@@ -8,9 +8,11 @@ from typing import Self
 from dynod.store.app_settings import AppSettings
 from dynod.store.apps import Apps
 from dynod.store.audit import Audit
+from dynod.store.buildpacks import Buildpacks
 from dynod.store.database import Database, rehearse_migration
 from dynod.store.domains import Domains
 from dynod.store.drains import Drains
+from dynod.store.features import Features
 from dynod.store.formation import Formation
 from dynod.store.releases import Releases
 from dynod.store.schema import MIGRATIONS, Migration
@@ -27,6 +29,8 @@ class Store:
         self.settings = AppSettings(database)
         self.drains = Drains(database)
         self.domains = Domains(database)
+        self.features = Features(database)
+        self.buildpacks = Buildpacks(database)
         self.releases = Releases(database)
         self.tokens = Tokens(database)
         self.audit = Audit(database)

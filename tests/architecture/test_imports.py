@@ -27,6 +27,7 @@ MAY_IMPORT = {
         "dynod.access",
         "dynod.operations",
         "dynod.app_domains",
+        "dynod.app_features",
         "dynod.app_logs",
         "dynod.stored_resources",
         "dynod.core",

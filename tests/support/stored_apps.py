@@ -8,15 +8,20 @@ What would have been said in an app's log is in `said`, by app.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 
+from dynod.app_buildpacks import AppBuildpacks
 from dynod.app_domains import AppDomains
+from dynod.app_features import AppFeatures
+from dynod.app_settings import AppSettings
 from dynod.operations import Operations, RunningApp
+from dynod.routing import Routing
+from dynod.settings import Settings
 from dynod.store.apps import App
 from dynod.store.audit import Actor, AuditEntry
 from dynod.store.store import Store
@@ -52,7 +57,10 @@ class StoredApps:
         self._apps = {name: asyncio.run(self._app(name)) for name in names}
         self.operations = Operations([self._running(app) for app in self._apps.values()])
         self.resources = StoredResources(
-            domains=AppDomains(self.operations, self.store, apps_domain=APPS_DOMAIN, reroute=self._reroute)
+            domains=AppDomains(self.operations, self.store, apps_domain=APPS_DOMAIN, reroute=self._reroute),
+            features=AppFeatures(self.operations, self.store, refit=self._reroute),
+            settings=AppSettings(self.operations, self.store, check=self._check, refit=self._reroute),
+            buildpacks=AppBuildpacks(self.operations, self.store),
         )
         self._stack = ExitStack()
 
@@ -86,6 +94,9 @@ class StoredApps:
 
     async def _reroute(self, app_id: str) -> None:
         self.rerouted.append(app_id)
+
+    def _check(self, rows: Mapping[str, str]) -> None:
+        Routing.check(Settings().app_router(rows))
 
     def _running(self, app: App) -> RunningApp:
         async def keep(*_changes: object) -> None:

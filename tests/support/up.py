@@ -173,12 +173,19 @@ class Up:
         """Where the router listens, once it does; without a trailing slash."""
         return self.wait_for_line(LISTENING).group().rstrip("/")
 
-    def get(self, path: str = "/", *, method: str = "GET", headers: Mapping[str, str] | None = None) -> Answer:
+    def get(
+        self,
+        path: str = "/",
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Answer:
         """One request to the router over a connection of its own."""
         address = urlsplit(self.router_url)
         connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=TIMEOUT_S)
         with contextlib.closing(connection):
-            connection.request(method, path, headers=dict(headers or {}))
+            connection.request(method, path, body=body, headers=dict(headers or {}))
             response = connection.getresponse()
             return Answer(status=response.status, headers=response.headers, body=response.read())
 
