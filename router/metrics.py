@@ -2,11 +2,15 @@
 
 Flow: batches of finished records → plain counters here → `collect()` when somebody scrapes. Counting per record into
 prometheus_client's own objects costs 8.1 µs a request (a lock and a labels lookup per metric); a dictionary of small
-arrays, turned into metric families at scrape time, 0.8. Labels are bounded: app, dyno label, status class, code.
+arrays, turned into metric families at scrape time, 0.8.
+
+Labels are bounded: app, process type, dyno, status class, code. What is counted of a dyno goes when the dyno has been
+gone for a while, so that apps and dynos may come and go for years.
 """
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
+from time import monotonic
 from typing import Final
 
 from prometheus_client import CollectorRegistry
@@ -16,8 +20,9 @@ from prometheus_client.registry import Collector
 from router.core.request_record import RequestRecord
 
 BOUNDS_MS: Final = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000)
-_SERIES_LABELS: Final = ["app", "dyno", "status", "code"]
-_APP_LABELS: Final = ["app", "dyno"]
+KEPT_S: Final = 600.0  # how long the numbers of a dyno that is gone can still be scraped; scrapes are a minute apart
+_SERIES_LABELS: Final = ["app", "process_type", "dyno", "status", "code"]
+_DYNO_LABELS: Final = ["app", "process_type", "dyno"]
 
 
 class _Histogram:
@@ -34,9 +39,12 @@ class _Histogram:
 
 
 class _Timings:
-    __slots__ = ("connect", "queue", "service", "total")
+    """Of one app and dyno. `counted_at`: the newest batch with a request of it."""
+
+    __slots__ = ("connect", "counted_at", "queue", "service", "total")
 
     def __init__(self) -> None:
+        self.counted_at = 0.0
         self.total = _Histogram()
         self.connect = _Histogram()
         self.queue = _Histogram()
@@ -56,8 +64,8 @@ class _Series:
 class RouterMetrics(Collector):
     """All of one router's metrics, in a registry of their own, so that two routers fit in one process.
 
-    `gauges` is asked at scrape time for (app, dyno, requests in flight, tunnels) and `connections` for the number of
-    client connections.
+    `gauges` is asked at scrape time for (app, dyno, requests in flight, tunnels) of each backend, `queued` for (app,
+    waiting requests) of each app, `connections` for the number of client connections. `clock` gives monotonic seconds.
     """
 
     def __init__(
@@ -66,10 +74,13 @@ class RouterMetrics(Collector):
         gauges: Callable[[], Iterable[tuple[str, str, int, int]]],
         queued: Callable[[], Iterable[tuple[str, int]]],
         connections: Callable[[], int],
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._gauges = gauges
         self._queued = queued
         self._connections = connections
+        self._clock = clock
+        self._swept_at = clock()
         self._series: dict[tuple[str, bytes, int | None, str | None], _Series] = {}
         self._timings: dict[tuple[str, bytes], _Timings] = {}
         self._faults: dict[str, int] = {}
@@ -80,14 +91,18 @@ class RouterMetrics(Collector):
     def count(self, records: Sequence[RequestRecord]) -> None:
         """Add finished requests."""
         all_series = self._series
+        now = self._clock()
         bounds, bisect = BOUNDS_MS, bisect_left
         for record in records:
             key = (record.app, record.dyno, record.status, record.code)
             series = all_series.get(key)
             if series is None:
+                if now - self._swept_at > KEPT_S:
+                    self._sweep(now)  # only here can it grow, whether or not anybody scrapes
                 timings = self._timings.setdefault((record.app, record.dyno), _Timings())
                 series = all_series[key] = _Series(timings)
             series.count += 1
+            series.timings.counted_at = now
             series.bytes_in += record.bytes_in
             out = record.bytes_out
             if out is not None:
@@ -129,10 +144,13 @@ class RouterMetrics(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Everything, as metric families."""
+        self._sweep(self._clock())
         requests = CounterMetricFamily("dynod_router_requests", "Requests ended.", labels=_SERIES_LABELS)
-        bytes_in = CounterMetricFamily("dynod_router_request_body_bytes", "Request bodies relayed.", labels=_APP_LABELS)
+        bytes_in = CounterMetricFamily(
+            "dynod_router_request_body_bytes", "Request bodies relayed.", labels=_DYNO_LABELS
+        )
         bytes_out = CounterMetricFamily(
-            "dynod_router_response_bytes", "Answers relayed, heads included.", labels=_APP_LABELS
+            "dynod_router_response_bytes", "Answers relayed, heads included.", labels=_DYNO_LABELS
         )
         sums: dict[tuple[str, str], list[int]] = {}
         grouped: dict[tuple[str, str, str, str], int] = {}
@@ -143,11 +161,11 @@ class RouterMetrics(Collector):
             pair = sums.setdefault((app, label), [0, 0])
             pair[0] += series.bytes_in
             pair[1] += series.bytes_out
-        for key, count in grouped.items():
-            requests.add_metric(key, count)
-        for pair_key, (got, sent) in sums.items():
-            bytes_in.add_metric(pair_key, got)
-            bytes_out.add_metric(pair_key, sent)
+        for (app, label, status_class, code_text), count in grouped.items():
+            requests.add_metric([*_labels(app, label), status_class, code_text], count)
+        for (app, label), (got, sent) in sums.items():
+            bytes_in.add_metric(_labels(app, label), got)
+            bytes_out.add_metric(_labels(app, label), sent)
         yield requests
         yield bytes_in
         yield bytes_out
@@ -162,7 +180,7 @@ class RouterMetrics(Collector):
             ("service", "From the dyno's connection to the answer's end."),
         ):
             metric = "request" if name == "total" else name
-            family = HistogramMetricFamily(f"dynod_router_{metric}_seconds", text, labels=_APP_LABELS)
+            family = HistogramMetricFamily(f"dynod_router_{metric}_seconds", text, labels=_DYNO_LABELS)
             for (app, dyno), timings in self._timings.items():
                 histogram: _Histogram = getattr(timings, name)
                 running = histogram.zeros
@@ -171,7 +189,7 @@ class RouterMetrics(Collector):
                     running += count
                     buckets.append(("+Inf" if bound is None else str(bound / 1000.0), running))
                 if running:
-                    family.add_metric([app, dyno.decode("latin-1")], buckets, histogram.total_ms / 1000.0)
+                    family.add_metric(_labels(app, dyno.decode("latin-1")), buckets, histogram.total_ms / 1000.0)
             yield family
 
     def _rest(self) -> Iterable[Metric]:
@@ -183,11 +201,16 @@ class RouterMetrics(Collector):
         for reason, count in self._faults.items():
             faults.add_metric([reason], count)
         yield faults
-        in_flight = GaugeMetricFamily("dynod_router_in_flight", "Requests at a dyno now.", labels=_APP_LABELS)
-        tunnels = GaugeMetricFamily("dynod_router_tunnels", "Upgraded connections now.", labels=_APP_LABELS)
-        for app, dyno, requests, upgraded in self._gauges():
-            in_flight.add_metric([app, dyno], requests)
-            tunnels.add_metric([app, dyno], upgraded)
+        in_flight = GaugeMetricFamily("dynod_router_in_flight", "Requests at a dyno now.", labels=_DYNO_LABELS)
+        tunnels = GaugeMetricFamily("dynod_router_tunnels", "Upgraded connections now.", labels=_DYNO_LABELS)
+        now: dict[tuple[str, str], list[int]] = {}
+        for app, dyno, requests, upgraded in self._gauges():  # two of one name, while it is restarted
+            both = now.setdefault((app, dyno), [0, 0])
+            both[0] += requests
+            both[1] += upgraded
+        for (app, dyno), (requests, upgraded) in now.items():
+            in_flight.add_metric(_labels(app, dyno), requests)
+            tunnels.add_metric(_labels(app, dyno), upgraded)
         yield in_flight
         yield tunnels
         queued = GaugeMetricFamily("dynod_router_queued", "Requests waiting for a dyno now.", labels=["app"])
@@ -197,3 +220,21 @@ class RouterMetrics(Collector):
         connections = GaugeMetricFamily("dynod_router_client_connections", "Client connections now.")
         connections.add_metric([], self._connections())
         yield connections
+
+    def _sweep(self, now: float) -> None:
+        """Forget what was counted of dynos and apps that have been gone for KEPT_S."""
+        self._swept_at = now
+        apps = {app for app, _ in self._queued()} | {""}
+        alive = {(app, dyno.encode("latin-1", "replace")) for app, dyno, _, _ in self._gauges()}
+        alive |= {(app, b"") for app in apps}
+        gone = {key for key, timings in self._timings.items() if key not in alive and now - timings.counted_at > KEPT_S}
+        if gone:
+            self._timings = {key: timings for key, timings in self._timings.items() if key not in gone}
+            self._series = {key: series for key, series in self._series.items() if key[:2] not in gone}
+            kept = apps | {app for app, _ in self._timings}
+            self._retries = {app: count for app, count in self._retries.items() if app in kept}
+
+
+def _labels(app: str, dyno: str) -> list[str]:
+    """The values of `_DYNO_LABELS`; the process type is what stands before the dyno's number."""
+    return [app, dyno.rpartition(".")[0] or dyno, dyno]

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from functools import wraps
@@ -268,6 +269,25 @@ class Bench:
         assert not any(self.router.tunnels(APP).values())
         assert self.router.queued(APP) == 0
 
+    def every_record_is_counted(self) -> None:
+        """The metrics have each request once, under its app, dyno, status and code."""
+        counted = {
+            (sample.labels["app"], sample.labels["dyno"], sample.labels["status"], sample.labels["code"]): sample.value
+            for family in self.router.metrics.registry.collect()
+            for sample in family.samples
+            if sample.name == "dynod_router_requests_total"
+        }
+        said = Counter(
+            (
+                record.app,
+                record.dyno.decode(),
+                f"{record.status // 100}xx" if record.status else "",
+                record.code.value if record.code else "",
+            )
+            for record in self.records
+        )
+        assert counted == said, (counted, said)
+
 
 @contextlib.asynccontextmanager
 async def bench(
@@ -306,6 +326,7 @@ async def bench(
                 wire.close()
             await router.shutdown(drain_timeout_s=1.0)
             one.nothing_left()
+            one.every_record_is_counted()
 
 
 def closed_port() -> int:

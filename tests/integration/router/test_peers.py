@@ -296,8 +296,11 @@ async def test_the_metrics_are_prometheus_text_and_count_each_request_once() -> 
         await run.ask(b"BAD\r\n\r\n")
         await run.record(4)
         text = generate_latest(run.router.metrics.registry).decode()
-        assert f'dynod_router_requests_total{{app="{APP}",code="",dyno="web.1",status="2xx"}} 3.0' in text
-        assert 'dynod_router_requests_total{app="",code="H26",dyno="",status="4xx"} 1.0' in text
-        assert f'dynod_router_request_seconds_count{{app="{APP}",dyno="web.1"}} 3.0' in text
-        assert f'dynod_router_in_flight{{app="{APP}",dyno="web.1"}} 0.0' in text
+        assert (
+            f'dynod_router_requests_total{{app="{APP}",code="",dyno="web.1",process_type="web",status="2xx"}} 3.0'
+            in text
+        )
+        assert 'dynod_router_requests_total{app="",code="H26",dyno="",process_type="",status="4xx"} 1.0' in text
+        assert f'dynod_router_request_seconds_count{{app="{APP}",dyno="web.1",process_type="web"}} 3.0' in text
+        assert f'dynod_router_in_flight{{app="{APP}",dyno="web.1",process_type="web"}} 0.0' in text
         assert 'dynod_router_refused_heads_total{reason="bad request line"} 1.0' in text
