@@ -27,6 +27,7 @@ CONDITIONS: Final = {
 }
 
 RouterLines = Callable[[Sequence[tuple[float, str]]], None]
+PlatformLine = Callable[[str, str], None]
 
 
 class AppTraffic:
@@ -35,6 +36,7 @@ class AppTraffic:
     def __init__(self, app: str, router: Router) -> None:
         self.app = app
         self.lines: RouterLines = lambda _lines: None  # takes the app's router lines; set when its log stream exists
+        self.says: PlatformLine = lambda _ps, _message: None  # the same for what is said of one dyno
         self._router = router
         self._backends: set[str] = set()
         self._condition = AppCondition.BOOTING
@@ -104,7 +106,7 @@ class Routing:
 
     def __init__(self, knobs: Mapping[str, object]) -> None:
         """`knobs` are settings of the router, by name. Raises SettingsError naming the one that is wrong."""
-        self._router = Router(_settings(knobs), on_records=self._record)
+        self._router = Router(_settings(knobs), on_records=self._record, on_overdue=self._overdue)
         self._apps: dict[str, AppTraffic] = {}
         self._takes_strays = ""
         self._is_started = False
@@ -198,3 +200,14 @@ class Routing:
         for app, lines in by_app.items():
             if (traffic := self._apps.get(app)) is not None:
                 traffic.lines(lines)
+
+    def _overdue(self, record: RequestRecord, seconds: float) -> None:
+        """H12 that only reports: a line of the dyno's as soon as it is so; the router's one line comes at the end."""
+        if (traffic := self._apps.get(record.app or self._takes_strays)) is not None:
+            path = record.path.decode("latin-1").replace('"', "%22")
+            asked = f'{record.method.decode()} "{path}"'
+            traffic.says(
+                record.dyno.decode(),
+                f"Error H12 (Request timeout) -> No answer to {asked} within {seconds:.0f} seconds; it goes on "
+                f"(request_id={record.request_id.decode()})",
+            )

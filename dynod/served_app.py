@@ -94,7 +94,7 @@ class ServedApp:
                 names_open_binds=False,
             )
         )
-        self.traffic.lines = run.stream.router_lines
+        self.traffic.lines, self.traffic.says = run.stream.router_lines, run.stream.platform
         run.logs.start(await store.drains.of(app.id))
         self.releases = AppReleases(
             app.id,

@@ -176,7 +176,7 @@ class Up:
             self._app.logs.start(tuple(drains.records))
             boots = group.create_task(self._apps.boots.run(), name="boot-watch")
             lost = group.create_task(self._end_without_keeper(), name="keeper-lost")
-            traffic.lines = self._app.stream.router_lines
+            traffic.lines, traffic.says = self._app.stream.router_lines, self._app.stream.platform
             if self._listeners:
                 await self._routing.start(self._listeners)
             tokens = KeptTokens(self._snapshot.stored.get(KEPT_TOKENS), self._keeper.put)

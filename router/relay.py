@@ -23,7 +23,7 @@ from router.backend_link import BackendLink
 from router.core import affinity
 from router.core.backend import PooledBackend
 from router.core.codes import CODES, Code
-from router.core.deadlines import Waiting, code_for
+from router.core.deadlines import Waiting, code_for, too_slow
 from router.core.pool import Hold, Outcome, Refuse
 from router.core.request_body import RequestBody
 from router.core.request_record import RequestRecord
@@ -44,7 +44,6 @@ from router.relay_context import RelayContext
 from router.settings import RouterSettings
 from router.upgrade import agreed, open_tunnel
 
-_RATE_GRACE_S: Final = 30.0
 CONTINUE_HEAD: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -256,7 +255,7 @@ class Exchange:
         least = self._settings_of_app().min_body_rate
         if least and not body.done:
             seconds = perf_counter() - self.request_from
-            if seconds > _RATE_GRACE_S and body.size < least * seconds:
+            if too_slow(body.size, seconds=seconds, least=least, grace_s=self._settings_of_app().min_body_rate_after_s):
                 self._context.client_fault("slow body")
                 self.fail(Code.CLIENT_IDLE)
                 return None
@@ -701,8 +700,9 @@ class Exchange:
         elif waiting is Waiting.ANSWER_BODY:
             self._within(self._idle_s)
         else:
-            if self.record.code is None:
-                self.record.fail(Code.REQUEST_TIMEOUT)  # said, not done: `enforce_first_byte` is off
+            if self.record.code is None:  # said, not done: `enforce_first_byte` is off
+                self.record.fail(Code.REQUEST_TIMEOUT)
+                self._context.overdue(self.record, self._first_byte_s)
             self._within(max(self._first_byte_s, 1.0))
 
     def _waiting_for(self) -> Waiting:

@@ -25,7 +25,10 @@ class Connection(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class RelayContext:
-    """See the module. `closing`: every answer is its connection's last."""
+    """See the module. `closing`: every answer is its connection's last.
+
+    `overdue` is told, once, of a request that goes on although there is no byte of its answer after so many seconds.
+    """
 
     loop: asyncio.AbstractEventLoop
     settings: RouterSettings
@@ -37,6 +40,7 @@ class RelayContext:
     new_request_id: Callable[[], bytes]
     trusts: Callable[[str], bool]
     finished: Callable[[RequestRecord], None]
+    overdue: Callable[[RequestRecord, float], None]
     client_fault: Callable[[str], None]
     connections: set[Connection]
     tunnels: set[Tunnel]

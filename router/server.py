@@ -39,8 +39,10 @@ class Router:
     """An HTTP/1.1 reverse proxy with Heroku's semantics.
 
     All methods belong to the event loop's thread. `on_records` gets finished requests, each exactly once, at most about
-    50 ms late; it must not raise. `affinity_key` signs session affinity cookies: give the same one to keep clients
-    pinned over a restart of the router.
+    50 ms late; it must not raise. `on_overdue` is told of a request without a byte of an answer after so many seconds
+    (H12) where that is no limit (`enforce_first_byte`): when they have passed, once, with the record as it is then; the
+    request goes on, and comes to `on_records` when it has ended. `affinity_key` signs session affinity cookies: give
+    the same one to keep clients pinned over a restart of the router.
     """
 
     def __init__(
@@ -48,11 +50,13 @@ class Router:
         settings: RouterSettings,
         *,
         on_records: Callable[[Sequence[RequestRecord]], None],
+        on_overdue: Callable[[RequestRecord, float], None] | None = None,
         rng: random.Random | None = None,
         affinity_key: bytes | None = None,
     ) -> None:
         self._settings = settings
         self._on_records = on_records
+        self._on_overdue = on_overdue
         self._random = rng if rng is not None else random.Random()  # noqa: S311  # balance and ids, no secrets
         self._affinity_key = affinity_key or token_bytes(32)
         self._apps = AppTable()
@@ -228,6 +232,7 @@ class Router:
                 new_request_id=self._new_request_id,
                 trusts=self._trusts,
                 finished=self._finished,
+                overdue=self._overdue,
                 client_fault=self.metrics.client_fault,
                 connections=set(),
                 tunnels=set(),
@@ -304,6 +309,10 @@ class Router:
             self._flush_timer = self._loop.call_later(_RECORDS_LATE_S, self._flush)
         elif len(records) >= _RECORDS_AT_ONCE:
             self._flush()
+
+    def _overdue(self, record: RequestRecord, seconds: float) -> None:
+        if self._on_overdue is not None:
+            self._on_overdue(record, seconds)
 
     def _flush(self) -> None:
         if self._flush_timer is not None:

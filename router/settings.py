@@ -55,7 +55,8 @@ class RouterSettings:
     max_answer_line: int = 524288
     max_answer_head: int = 1048576
     max_body: int = 0  # 413 beyond it; 0: no limit
-    min_body_rate: int = 0  # bytes a second of a request body, after 30 s; 0: any
+    min_body_rate: int = 0  # bytes a second of a request body, on the whole; 0: any
+    min_body_rate_after_s: float = 30.0  # from the request's head; before that a body may be as slow as it likes
 
     write_buffer: int = 65536  # per direction, before the reading side is paused
     max_connections: int = 0  # client connections; 0: what the descriptor limit allows

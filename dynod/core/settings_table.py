@@ -138,6 +138,7 @@ ROUTER_KNOBS: Final = (
     Knob(name="max_idle_links", kind=Whole(), says="idle connections that are kept to a dyno"),
     Knob(name="max_body", kind=Whole(most=MOST_BYTES, unit="bytes"), says="the longest request body; 0: no limit"),
     Knob(name="min_body_rate", kind=Whole(most=MOST_BYTES, unit="bytes"), says="a second, of a body; 0: any"),
+    Knob(name="min_body_rate_after_s", kind=Seconds(), says="how long a body may be slower than that"),
     Knob(name="error_page_url", kind=_PAGE, says="shown in place of the router's own error page"),
     Knob(name="maintenance_page_url", kind=_PAGE, says="shown while the app is in maintenance"),
 )

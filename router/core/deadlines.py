@@ -19,6 +19,11 @@ class Waiting(Enum):
     ANSWER_BODY = "answer_body"
 
 
+def too_slow(received: int, *, seconds: float, least: int, grace_s: float) -> bool:
+    """Whether a body of which `received` bytes have come in `seconds` comes slower than `least` bytes a second."""
+    return seconds > grace_s and received < least * seconds
+
+
 def code_for(
     waiting: Waiting,
     *,

@@ -350,7 +350,16 @@ def test_h12_is_only_reported_unless_strict(tmp_path: Path) -> None:
         assert asked[1].answer()[0] == 503
         assert router_line(strict, "/gate/breakpoint").startswith('at=error code=H12 desc="Request timeout" ')
         assert not asked[0].is_answered
+        said = lenient.wait_for_line(
+            r"heroku\[web\.1\]: Error H12 \(Request timeout\) -> No answer to GET \"/gate/breakpoint\" within "
+            r"30 seconds; it goes on \(request_id=([0-9a-f-]{36})\)"
+        )
+        assert not asked[0].is_answered
+        assert not any("heroku[router]" in line.text for line in lenient.output.lines()), "said before the end"
         for folder in folders:
             (folder / "breakpoint").write_text("go on\n")
         assert asked[0].answer() == (200, b"passed\n")
-        assert re.match(r"at=error code=H12 .* status=200 ", router_line(lenient, "/gate/breakpoint"))
+        line = router_line(lenient, "/gate/breakpoint")
+        assert re.match(r"at=error code=H12 .* status=200 ", line)
+        assert said.text.partition("(request_id=")[2].rstrip(")") in line
+        assert len([line for line in lenient.output.lines() if "Error H12" in line.text]) == 1, "said more than once"

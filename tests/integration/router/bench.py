@@ -294,6 +294,7 @@ async def bench(
     *backends: ScriptedBackend | Backend,
     condition: AppCondition = AppCondition.SERVING,
     settings: RouterSettings = FAST,
+    on_overdue: Callable[[RequestRecord, float], None] | None = None,
     **changes: Any,
 ) -> AsyncIterator[Bench]:
     """A router with one app, reached by any Host, on a loopback port; ended and looked over afterwards."""
@@ -311,7 +312,7 @@ async def bench(
         told.add(task)
         task.add_done_callback(told.discard)
 
-    router = Router(replace(settings, **changes), on_records=on_records)
+    router = Router(replace(settings, **changes), on_records=on_records, on_overdue=on_overdue)
     router.set_app(APP, condition=condition)
     router.set_default_app(APP)
     for item in backends:

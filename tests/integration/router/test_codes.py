@@ -18,7 +18,7 @@ from integration.router.bench import (
     soon,
 )
 
-from router import CODES, AppCondition, Backend, Code, format_line
+from router import CODES, AppCondition, Backend, Code, RequestRecord, format_line
 
 
 def is_page(answer: Answer, status: int) -> None:
@@ -169,8 +169,13 @@ async def test_h12_without_a_byte_in_time() -> None:
 
 
 @on_loop
-async def test_h12_is_only_said_where_it_is_not_enforced() -> None:
+async def test_h12_that_is_not_enforced_is_said_when_it_is_so_and_once() -> None:
     answer_now = asyncio.Event()
+    said: list[tuple[str, str, float]] = []
+
+    def overdue(record: RequestRecord, seconds: float) -> None:
+        said.append((record.path.decode(), record.dyno.decode(), seconds))
+        asyncio.get_running_loop().call_later(0.15, answer_now.set)  # two more limits pass
 
     async def script(wire: Wire) -> None:
         await wire.head()
@@ -179,12 +184,12 @@ async def test_h12_is_only_said_where_it_is_not_enforced() -> None:
 
     async with (
         ScriptedBackend(script) as backend,
-        bench(backend, first_byte_timeout_s=0.05, enforce_first_byte=False) as run,
+        bench(backend, first_byte_timeout_s=0.05, enforce_first_byte=False, on_overdue=overdue) as run,
     ):
         client = await run.client()
         await client.send(GET)
-        asyncio.get_running_loop().call_later(0.2, answer_now.set)
         assert (await client.answer()).body == b"hello"
+        assert said == [("/", "web.1", 0.05)]
         record = await run.record()
         assert (record.code, record.status) == (Code.REQUEST_TIMEOUT, 200)
 
@@ -535,6 +540,61 @@ async def test_h28_when_a_client_stops_inside_its_body() -> None:
         assert (await client.answer()).status == 408
         record = await run.record()
         assert (record.code, record.status, record.at) == (Code.CLIENT_IDLE, 499, "warning")
+
+
+@on_loop
+async def test_h28_when_a_body_comes_too_slowly_although_it_comes() -> None:
+    """Never idle for long, so that the rolling limit does not see it; the dyno is let go."""
+    ended = asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        await wire.head()
+        await wire.ended()
+        ended.set()
+
+    async def drip(client: Wire) -> None:
+        while True:
+            await client.send(b"x")
+            await asyncio.sleep(0.01)  # what is tried: a client that sends a hundred bytes a second
+
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
+    async with (
+        ScriptedBackend(script) as backend,
+        bench(backend, min_body_rate=10_000, min_body_rate_after_s=0.1, idle_timeout_s=5.0) as run,
+    ):
+        client = await run.client()
+        await client.send(head)
+        dripping = asyncio.ensure_future(drip(client))
+        answer = await client.answer()
+        dripping.cancel()
+        await asyncio.gather(dripping, return_exceptions=True)
+        is_page(answer, 408)
+        assert answer.get("connection") == "close"
+        record = await run.record()
+        assert (record.code, record.status, record.at) == (Code.CLIENT_IDLE, 499, "warning")
+        assert record.bytes_in < 1000
+        assert " status=499 bytes=0 " in format_line(record)
+        await asyncio.wait_for(ended.wait(), 10)
+        client.close()
+        await client.ended()
+
+
+@on_loop
+async def test_a_body_at_the_rate_asked_for_is_not_cut() -> None:
+    async def script(wire: Wire) -> None:
+        await wire.head()
+        await wire.exactly(300_000)
+        await wire.send(OK)
+
+    async with (
+        ScriptedBackend(script) as backend,
+        bench(backend, min_body_rate=1000, min_body_rate_after_s=0.0) as run,
+    ):
+        client = await run.client()
+        await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n")
+        for _ in range(30):
+            await client.send(b"x" * 10_000)
+        assert (await client.answer()).status == 200
 
 
 @on_loop

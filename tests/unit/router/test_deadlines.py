@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 
 from router.core.codes import Code
-from router.core.deadlines import Waiting, code_for
+from router.core.deadlines import Waiting, code_for, too_slow
 from router.http_head import HeadLimits, client_head, parse_response
 from router.upgrade import agreed
 
@@ -36,6 +36,22 @@ def test_every_wait_ends_as_heroku_says(waiting: Waiting) -> None:
             assert code is Code.CLIENT_IDLE
         else:
             assert code is (Code.REQUEST_TIMEOUT if enforce else None)
+
+
+@pytest.mark.parametrize(
+    ("received", "seconds", "slow"),
+    [
+        (0, 29.9, False),  # not asked for yet
+        (0, 30.0, False),
+        (0, 30.1, True),
+        (3009, 30.1, True),
+        (3010, 30.1, False),
+        (360_000, 3600.0, False),
+        (359_999, 3600.0, True),  # on the whole, however fast it was at first
+    ],
+)
+def test_a_body_is_too_slow_below_its_rate_once_it_is_asked_for(received: int, seconds: float, slow: bool) -> None:
+    assert too_slow(received, seconds=seconds, least=100, grace_s=30.0) is slow
 
 
 @pytest.mark.parametrize("fields", [b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b""])
