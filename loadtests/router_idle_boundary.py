@@ -75,7 +75,7 @@ class Stalls:
 
 
 async def client(
-    port: int, count: int, idle_s: float, rng: random.Random, seen: Counter[bytes], stalls: Stalls
+    port: int, count: int, idle_s: float, *, rng: random.Random, seen: Counter[bytes], stalls: Stalls
 ) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for _ in range(count):
@@ -118,7 +118,8 @@ async def run(count: int, idle_s: float) -> int:
         each = count // CLIENTS
         stalls = Stalls(idle_s / 2)
         watch = asyncio.ensure_future(stalls.watch())
-        await asyncio.gather(*(client(sock.getsockname()[1], each, idle_s, rng, seen, stalls) for _ in range(CLIENTS)))
+        port = sock.getsockname()[1]
+        await asyncio.gather(*(client(port, each, idle_s, rng=rng, seen=seen, stalls=stalls) for _ in range(CLIENTS)))
         watch.cancel()
         await router.shutdown(drain_timeout_s=5)
     dyno.close()
