@@ -43,7 +43,7 @@ def _decisive(said: Sequence[str], name: str) -> list[str]:
     for line in said:
         if line.startswith((f"{name} goes on with its old process", "Starting again")):
             break
-        found.append(line[0].lower() + line[1:] if line.startswith("Process exited") else line)
+        found.append(line[0].lower() + line[1:] if line.startswith("Process exited") else line.removeprefix(f"{name} "))
         if line.startswith("Process exited"):
             break
     return found

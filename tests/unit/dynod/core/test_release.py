@@ -1,9 +1,12 @@
 """What each verb makes the next release of."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dynod.core.release import (
     Draft,
@@ -17,6 +20,7 @@ from dynod.core.release import (
     draft_config,
     draft_rollback,
     rollback_target,
+    without,
 )
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -115,3 +119,44 @@ def test_without_a_version_a_rollback_goes_to_the_second_newest_that_it_can() ->
     found = rollback_target([release(5, F), release(4), release(3, X), release(2), release(1)])
     assert found is not None
     assert found.version == 2
+
+
+CONFIG = st.dictionaries(st.sampled_from("ABCDE"), st.sampled_from(["1", "2", "3"]))
+CHANGES = st.dictionaries(st.sampled_from("ABCDE"), st.none() | st.sampled_from(["4", "5", "6"]), min_size=1)
+
+
+@given(CONFIG, CHANGES, CHANGES)
+def test_a_change_that_was_built_on_a_failed_one_keeps_its_own_and_nothing_of_that(
+    config: dict[str, str], failing: dict[str, str | None], own: dict[str, str | None]
+) -> None:
+    before = release(3, config=config)
+    bad = draft_config(before, failing, runs_command=False)
+    failed = release(4, F, config=bad.config if bad is not None else config)
+    good = draft_config(failed, own, runs_command=False)
+    waiting = release(5, P, config=good.config if good is not None else failed.config)
+    _plan, _slug, rebased = without(waiting, failed=failed, before=before)
+    expected = {**config}
+    for name in {*config, *failing, *own}:
+        now, then = waiting.config.get(name), failed.config.get(name)
+        if now != then and now is not None:
+            expected[name] = now
+        elif now != then:
+            expected.pop(name, None)
+    assert rebased == expected
+
+
+def test_code_that_was_taken_over_from_a_failed_one_goes_with_it() -> None:
+    before, failed = release(3), release(4, F)
+    taken = replace(release(5, P), plan=failed.plan, slug_id=failed.slug_id)
+    assert without(taken, failed=failed, before=before)[:2] == ("plan-3", "slug-3")
+    own = release(5, P)
+    assert without(own, failed=failed, before=before)[:2] == ("plan-5", "slug-5")
+    assert without(taken, failed=failed, before=None)[:2] == (None, None)
+
+
+def test_a_rollback_has_taken_over_nothing() -> None:
+    back = replace(release(5, P, config={"A": "1"}), description="Rollback to v2")
+    failed, before = release(4, F, config={"A": "1"}), release(3, config={"A": "0"})
+    assert without(back, failed=failed, before=before) == ("plan-5", "slug-5", {"A": "1"})
+    code_only = replace(back, description="Rollback to v2 (code only)")
+    assert without(code_only, failed=failed, before=before)[2] == {"A": "0"}
