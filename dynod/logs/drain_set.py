@@ -20,8 +20,8 @@ from dynod.core.drain_policy import HTTP_RULES, LOCAL_RULES, SYSLOG_RULES, Outco
 from dynod.core.drain_url import DrainKind, DrainUrl, LineForm
 from dynod.core.log_codes import bad_certificate
 from dynod.core.log_line import API_PS, platform_batch
-from dynod.core.syslog_frame import frame_id, http_form, syslog_form
-from dynod.logs.drain import Drain, DrainHealth, Writing
+from dynod.core.syslog_frame import http_form, syslog_form
+from dynod.logs.drain import HTTP_TARGET_BYTES, TARGET_BYTES, Drain, DrainHealth, Writing
 from dynod.logs.drain_supply import HistorySupply, StreamSupply, Supply
 from dynod.logs.drain_transport import Delivery, FileTransport, Frame, StdoutTransport, Transport
 from dynod.logs.history_sink import HistorySink
@@ -106,7 +106,7 @@ class DrainSet:
         body = self._writing(record).body((batch,))
         transport = self._transport(record)
         try:
-            delivery = await transport.send(Frame(body=body, messages=1, id=frame_id(record.token, body)))
+            delivery = await transport.send(Frame(body=body, messages=1))
         finally:
             await transport.close()
         running = self._running.get(record.id)
@@ -148,7 +148,12 @@ class DrainSet:
             DrainKind.HTTP: http_form(),
             DrainKind.SYSLOG: syslog_form(record.token),
         }.get(record.url.kind)
-        return Writing(app=self._app, token=record.token, frames=frames, as_json=record.url.form is LineForm.JSON)
+        return Writing(
+            app=self._app,
+            frames=frames,
+            as_json=record.url.form is LineForm.JSON,
+            target_bytes=HTTP_TARGET_BYTES if record.url.kind is DrainKind.HTTP else TARGET_BYTES,
+        )
 
 
 class _Running:

@@ -57,8 +57,8 @@ class Supply(Protocol):
         """Wait for lines; None when there will not be any more."""
         ...
 
-    async def settle(self, ledger: Ledger) -> None:
-        """The lines of the last portion were sent, or dropped."""
+    async def settle(self, ledger: Ledger, *, at_once: bool = False) -> None:
+        """The lines of the last portion were sent, or dropped. `at_once`: returns when a crash cannot forget it."""
         ...
 
     def is_behind(self) -> bool:
@@ -91,6 +91,7 @@ class HistorySupply:
         self._most_lag_bytes = most_lag_bytes
         self._lines = LineReader()
         self._fd = -1
+        self._is_unsaved = False
         self.ledger = self._load() or Ledger(position=begin, frame_end=begin.offset)
         if self.ledger.position.offset > history.end.offset:
             # A loss of power took the newest lines of the history, which are sent already, and not this record; or
@@ -100,14 +101,18 @@ class HistorySupply:
 
     async def take(self, max_bytes: int) -> Portion | None:
         while True:
+            if self._is_unsaved and self._history.end.offset <= self._reader.position.offset:
+                await asyncio.to_thread(self._save)  # else it is saved with the beginning of the next portion
             await self._history.grown(self._reader.position)
             portion = await asyncio.to_thread(self._read, max_bytes)
             if portion is not None:
                 return portion
 
-    async def settle(self, ledger: Ledger) -> None:
+    async def settle(self, ledger: Ledger, *, at_once: bool = False) -> None:
         self.ledger = ledger
-        await asyncio.to_thread(self._save)
+        self._is_unsaved = True  # a crash until then sends one frame again, as the same one
+        if at_once:
+            await asyncio.to_thread(self._save)
 
     def is_behind(self) -> bool:
         return self._history.end.offset - self.ledger.position.offset > self._most_lag_bytes
@@ -118,6 +123,8 @@ class HistorySupply:
 
     def close(self) -> None:
         """Let go of both files."""
+        if self._is_unsaved:
+            self._save()
         self._reader.close()
         if self._fd >= 0:
             os.close(self._fd)
@@ -165,6 +172,7 @@ class HistorySupply:
         return decode(record)
 
     def _save(self) -> None:
+        self._is_unsaved = False
         record = encode(self.ledger)
         assert len(record) == RECORD_BYTES  # noqa: S101 (or the end of an older one would be read)
         # A disk that takes no record stops no drain: what that can cost is that lines are sent again after a crash.
@@ -200,7 +208,8 @@ class StreamSupply:
             end=Position(at.offset + size, at.line + taken.lost + lines),
         )
 
-    async def settle(self, ledger: Ledger) -> None:
+    async def settle(self, ledger: Ledger, *, at_once: bool = False) -> None:
+        del at_once  # a crash forgets the lines too
         self.ledger = ledger
         self._under_way = 0
 

@@ -23,11 +23,10 @@ AT_ONCE: Final = select.PIPE_BUF  # poll(2) says no more than that so many bytes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """What is sent at once, and the same when it is sent again: `id` is that of its body."""
+    """What is sent at once, and the same when it is sent again."""
 
     body: bytes
     messages: int
-    id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,6 +35,7 @@ class HistoryReader:
         self._fd = -1
         self._packed: gzip.GzipFile | None = None
         self._open_start: Position | None = None
+        self._kept = b""  # the newest that was unpacked
         self._lost = 0  # lines found to be gone, and in no piece yet
 
     def close(self) -> None:
@@ -45,6 +46,7 @@ class HistoryReader:
         if self._packed is not None:
             self._packed.close()
             self._packed = None
+            self._kept = b""
         self._open_start = None
 
     def go_to(self, position: Position) -> None:
@@ -133,12 +135,27 @@ class HistoryReader:
                 if self._fd >= 0:
                     return os.pread(self._fd, count, offset)
                 if self._packed is not None:
-                    self._packed.seek(offset)
-                    return self._packed.read(count)
+                    return self._unpack(self._packed, offset, count)
             except (EOFError, zlib.error, gzip.BadGzipFile):
                 self.close()
                 return b""
         return b""
+
+    def _unpack(self, packed: gzip.GzipFile, offset: int, count: int) -> bytes:
+        """As pread, but that going back means to unpack all from the beginning. What is read on mostly begins a little
+        before the end of what was read last, where its last whole line ended: that much is kept.
+        """
+        before, self._kept = self._kept, b""
+        begin = packed.tell() - len(before)
+        if begin <= offset <= packed.tell():
+            data = before[offset - begin :]
+        else:
+            packed.seek(offset)
+            data = b""
+        if len(data) < count:
+            data += packed.read(count - len(data))
+        self._kept = data
+        return data[:count]
 
     def _open(self, start: Position) -> None:
         self.close()

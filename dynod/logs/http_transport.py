@@ -16,6 +16,7 @@ from yarl import URL
 
 from dynod.core.drain_policy import Outcome
 from dynod.core.drain_url import DrainUrl
+from dynod.core.syslog_frame import frame_id
 from dynod.logs.drain_transport import DELIVERED, Delivery, Frame, describe
 
 CONNECT_S: Final = 3.0
@@ -46,6 +47,7 @@ class HttpTransport:
         self._make_context = make_context
         self._connect_s = connect_s
         self._request_s = request_s
+        self._token = token
         self._headers = {
             "Content-Type": CONTENT_TYPE,
             "Logplex-Drain-Token": token,
@@ -103,7 +105,7 @@ class HttpTransport:
         headers = {
             **self._headers,
             "Logplex-Msg-Count": str(frame.messages),
-            "Logplex-Frame-Id": frame.id,
+            "Logplex-Frame-Id": frame_id(self._token, frame.body),
         }
         async with session.post(
             self._url,

@@ -48,12 +48,12 @@ def batch(*lines: bytes, ps: str = "web.1") -> LogBatch:
 
 def http_frame(*lines: bytes) -> Frame:
     body = frame_batch(http_form(), batch(*lines))
-    return Frame(body=body, messages=len(lines), id=frame_id(TOKEN, body))
+    return Frame(body=body, messages=len(lines))
 
 
 def syslog_frame(*lines: bytes) -> Frame:
     body = frame_batch(syslog_form(TOKEN), batch(*lines))
-    return Frame(body=body, messages=len(lines), id=frame_id(TOKEN, body))
+    return Frame(body=body, messages=len(lines))
 
 
 def send(make: Callable[[], Transport], *frames: Frame) -> list[Delivery]:
@@ -98,7 +98,7 @@ def test_a_post_is_as_logplex_makes_it() -> None:
         "Authorization": "Basic dXNAZXI6cC9zcw==",
         "Content-Type": "application/logplex-1",
         "Logplex-Msg-Count": "10",
-        "Logplex-Frame-Id": frame.id,
+        "Logplex-Frame-Id": frame_id(TOKEN, frame.body),
         "Logplex-Drain-Token": TOKEN,
         "User-Agent": "Logplex/dynod",
         "Content-Length": str(len(frame.body)),
@@ -276,7 +276,7 @@ def receive(daemon: SyslogDaemon, make: Callable[[], Transport]) -> list[str]:
         + frame_batch(syslog_form(TOKEN), LogBatch(time=AT, source="heroku", ps="router", text=b"at=info\n"))
         + frame_loss(syslog_form(TOKEN), lines=5, since=AT, at=AT)
     )
-    assert [each.outcome for each in send(make, Frame(body=body, messages=8, id="x"))] == [D]
+    assert [each.outcome for each in send(make, Frame(body=body, messages=8))] == [D]
     return daemon.lines(8)
 
 
@@ -309,10 +309,10 @@ def test_a_file_is_appended_to_and_made_anew_when_it_was_rotated(tmp_path: Path)
 
     async def scenario() -> None:
         transport = FileTransport(str(path))
-        await transport.send(Frame(body=b"one\n", messages=1, id="1"))
+        await transport.send(Frame(body=b"one\n", messages=1))
         path.rename(tmp_path / "app.log.1")
-        await transport.send(Frame(body=b"two\n", messages=1, id="2"))
-        await transport.send(Frame(body=b"three\n", messages=1, id="3"))
+        await transport.send(Frame(body=b"two\n", messages=1))
+        await transport.send(Frame(body=b"three\n", messages=1))
         await transport.close()
 
     uvloop.run(scenario())
@@ -326,6 +326,6 @@ def test_what_is_no_file_is_a_failure_that_says_so(tmp_path: Path, name: str) ->
     (tmp_path / "link").symlink_to(tmp_path / "target")
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
-    (delivery,) = send(lambda: FileTransport(str(tmp_path / name)), Frame(body=b"x\n", messages=1, id="1"))
+    (delivery,) = send(lambda: FileTransport(str(tmp_path / name)), Frame(body=b"x\n", messages=1))
     assert delivery.outcome is F
     assert name in delivery.error

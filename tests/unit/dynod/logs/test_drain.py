@@ -112,7 +112,7 @@ async def running(
     drain = Drain(
         supply=supply,
         transport=receiver,
-        writing=Writing(app="shop", token=TOKEN, frames=http_form()),
+        writing=Writing(app="shop", frames=http_form()),
         rules=rules,
         clock=lambda: NOW + asyncio.get_running_loop().time(),
         random=lambda: chance,
@@ -174,7 +174,9 @@ def test_a_receiver_that_comes_back_after_an_hour_gets_every_line(tmp_path: Path
                 for (earlier, _), (later, _) in zip(receiver.attempts, receiver.attempts[1:], strict=False)
             ]
             assert max(waits) <= HTTP_RULES.longest_s + 1
-            assert len({frame.id for at, frame in receiver.attempts if at < HOUR_S}) == 1, "the same frame all the time"
+            assert len({frame.body for at, frame in receiver.attempts if at < HOUR_S}) == 1, (
+                "the same frame all the time"
+            )
 
     run_virtually(scenario())
 
@@ -212,7 +214,7 @@ def test_a_frame_is_tried_three_times_with_one_id_and_the_next_tells_of_it(tmp_p
             assert len(receiver.attempts) == 3
             history.say(2)
             await drain.drain.emptied()
-            assert len({frame.id for _, frame in receiver.attempts[:3]}) == 1
+            assert len({frame.body for _, frame in receiver.attempts[:3]}) == 1
             assert receiver.numbers == [5, 6]
             assert receiver.taken[0].messages == 3, "the notice counts"
             assert receiver.taken[0].body.startswith(b"142 <172>1 ")
@@ -358,7 +360,7 @@ def test_no_line_is_unaccounted_for_however_often_the_core_is_killed(
         run_virtually(live(script, lasts_ms / 1000, to_the_end=False))
     run_virtually(live([DELIVERED], 0.0, to_the_end=True))
     seen = [int(number) for frame in taken for number in LINE.findall(frame.body)]
-    once = list({frame.id: frame for frame in taken}.values())
+    once = list({frame.body: frame for frame in taken}.values())
     kept = [int(number) for frame in once for number in LINE.findall(frame.body)]
     assert kept == sorted(set(kept)), "who drops frames of an id that it has seen has every line once, in order"
     announced = sum(int(count) for frame in once for count in LOSS.findall(frame.body))

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import random
 import re
 from collections.abc import Coroutine
 from pathlib import Path
@@ -121,6 +122,26 @@ def test_finished_segments_are_compressed_and_read_all_the_same(tmp_path: Path) 
     assert numbers(read_all(folder)[0]) == list(range(200))
     reader.close()
     folder.close()
+
+
+@pytest.mark.skipif(not Path("/proc/thread-self/io").exists(), reason="nothing tells what a thread has read")
+def test_a_compressed_segment_is_unpacked_once_however_many_pieces_it_is_read_in(tmp_path: Path) -> None:
+    """A piece ends with a whole line, before what was read for it: to go back there must not begin anew."""
+    folder = open_folder(tmp_path / "app", Clock(), segment_bytes=1 << 20)
+    for _ in range(60):
+        append(folder, b"".join(b"%032x\n" % random.getrandbits(128) for _ in range(1000)))
+    folder.keep_house()
+    packed = sum(path.stat().st_size for path in (tmp_path / "app").glob("*.gz"))
+    assert packed > 0
+    before = bytes_read()
+    assert len(read_all(folder, max_bytes=80 * 1024)[0]) == folder.end.offset
+    assert bytes_read() - before < 2 * (packed + folder.end.offset - folder.extents()[-1].start.offset)
+    folder.close()
+
+
+def bytes_read() -> int:
+    """By this thread's system calls."""
+    return int(Path("/proc/thread-self/io").read_text().split()[1])
 
 
 def test_a_compression_that_was_cut_short_leaves_the_plain_file(tmp_path: Path) -> None:
