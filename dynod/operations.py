@@ -284,6 +284,7 @@ class Operations:
         if sum(_type_of(slot) in ONE_OFF for slot in app.supervisor.slots) >= MOST_ONE_OFFS:
             raise InvalidError(f"{MOST_ONE_OFFS} one-off dynos run already: stop some with `dynod ps:stop`.")
         app.journal.api(f"Starting process with command `{command}` by user {by}")
+        now = asyncio.get_running_loop().time()
         slot, attachment = app.one_offs.start(
             OneOff(
                 command=command,
@@ -291,7 +292,7 @@ class Operations:
                 attach=asked.attach,
                 window=Window(*asked.window) if asked.window is not None else None,
                 size=size.name,
-                ends_at=None if asked.time_to_live_s is None else _now().timestamp() + asked.time_to_live_s,
+                ends_at=None if asked.time_to_live_s is None else now + asked.time_to_live_s,
             )
         )
         slot.happened(f"run by {by}")

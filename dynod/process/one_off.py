@@ -32,7 +32,7 @@ class OneOff:
     attach: bool
     window: Window | None  # None without a terminal
     size: str
-    ends_at: float | None  # seconds since the epoch; None: when it wants to
+    ends_at: float | None  # the loop's clock, which is one for all cores of a boot; None: when it wants to
 
 
 class OneOffs:
@@ -116,8 +116,7 @@ class OneOffs:
         loop = asyncio.get_running_loop()
         cap = None
         if asked.ends_at is not None:
-            left_s = max(asked.ends_at - self._shared.clock(), 0.0)
-            cap = loop.call_later(left_s, slot.stop, "its time to live is over")
+            cap = loop.call_at(asked.ends_at, slot.stop, "its time to live is over")
         try:
             await slot.run_once(lambda _code: None, attachment)
         finally:
