@@ -12,11 +12,12 @@ import pytest
 
 from support import processes
 from support.app_folder import toy
+from support.counts import rounds
 from support.serve import Serve, ServedApp
 from support.up import eventually
 
-pytestmark = pytest.mark.timeout(120)
-ROUNDS = 4
+ROUNDS = rounds(4, full=100)
+pytestmark = pytest.mark.timeout(rounds(120, full=1800))
 GRACE_S = 10  # of those who will not leave: long enough for a core to be replaced meanwhile
 PROCFILE = {"web": toy("web_server"), "worker": toy("counts")}
 

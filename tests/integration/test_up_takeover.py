@@ -13,11 +13,15 @@ from typing import Self
 import pytest
 
 from support.app_folder import app_folder, toy
+from support.counts import rounds
 from support.open_request import OpenRequest
 from support.up import Up, eventually
 
-ROUNDS = 5
-pytestmark = pytest.mark.timeout(120)
+ROUNDS = rounds(5, full=100)  # cores that die one after the other are started ever later: 10 s each at last
+pytestmark = pytest.mark.timeout(rounds(120, full=1800))
+
+
+ENDED = re.compile(r"dynod: the core ended \(SIGKILL\); dynos are untouched, the next core starts (now|in [\d.]+ s)")
 
 
 def kill_core(up: Up) -> None:
@@ -85,17 +89,41 @@ def test_cores_are_killed_under_load_and_nothing_is_missed(tmp_path: Path) -> No
         assert client.outcomes["died with the core"] <= ROUNDS
         assert set(client.outcomes) <= {"200", "died with the core"}
         assert up.dyno_pids() == pids
-        for line in up.output.lines("stderr")[1:]:
-            assert re.fullmatch(
-                r"dynod: the core ended \(SIGKILL\); dynos are untouched, the next core starts (now|in [\d.]+ s)",
-                line.text,
-            )
+        deaths = [line.text for line in up.output.lines("stderr")[1:]]
+        assert len(deaths) == ROUNDS
+        assert all(ENDED.fullmatch(death) for death in deaths), deaths
         assert up.stop() == 0
         up.wait_for_line(r"app\[worker\.1\]: last")
     assert_counted(log_of(up, "worker.1"))
     for dyno in ("web.1", "web.2", "worker.1"):
         assert sum(line.startswith("heroku: Starting process") for line in log_of(up, dyno)) == 1
         assert log_of(up, dyno).count("heroku: State changed from starting to up") == 1
+        assert log_of(up, dyno)[-1] == "heroku: Process exited with status 0"
+
+
+def test_a_core_that_hangs_under_load_is_replaced_and_nothing_is_missed(tmp_path: Path) -> None:
+    """Stopped, as one in an endless loop would be; whoever asks meanwhile waits in the backlog, or is cut off."""
+    folder = app_folder(tmp_path, procfile={"web": toy("web_server"), "worker": toy("counts")})
+    with Up(folder, "web=2", "worker") as up:
+        up.wait_until_up("web.1", "web.2")
+        pids, core = up.dyno_pids(), up.core_pid()
+        with Client(up) as client:
+            client.wait_for_answers(20)
+            os.kill(core, signal.SIGSTOP)
+            up.core_pid(other_than=core)
+            client.wait_for_answers(20)
+        assert client.outcomes["refused"] == 0
+        assert client.outcomes["died with the core"] <= 1
+        assert up.dyno_pids() == pids
+        said = [line.text for line in up.output.lines("stderr")[1:]]
+        assert said[0] == f"dynod: the core gives no sign of life: replacing it (pid {core})"
+        assert ENDED.fullmatch(said[-1])
+        assert up.stop() == 0
+        up.wait_for_line(r"app\[worker\.1\]: last")
+    assert_counted(log_of(up, "worker.1"))
+    for dyno in ("web.1", "web.2", "worker.1"):
+        states = [line for line in log_of(up, dyno) if "State changed" in line]
+        assert states == ["heroku: State changed from starting to up", "heroku: State changed from up to down"]
         assert log_of(up, dyno)[-1] == "heroku: Process exited with status 0"
 
 
