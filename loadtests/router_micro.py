@@ -20,7 +20,7 @@ from router import AppCondition, Backend, Router, RouterSettings
 from router.backend_link import BackendLink
 from router.client_connection import ClientConnection
 from router.core.request_record import RequestRecord, line_bytes
-from router.http_head import HeadLimits
+from router.head_values import HeadLimits
 
 FIELDS = (
     b"Host: www.example.test\r\n"
@@ -88,7 +88,6 @@ class Pair:
             entry,
             app.idle,
             limits=limits,
-            max_head=1 << 20,
             via=b"dynod",
             date=self.router._http_date,  # noqa: SLF001  # as above
         )

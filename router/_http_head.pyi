@@ -1,8 +1,12 @@
-# The compiled twin of http_head.py's plain case; see _http_head.c. May be missing: it is optional at build.
+from collections.abc import Callable
 
-def scan_request(
-    block: bytes, most_fields: int, most_line: int, most_name: int, /
-) -> tuple[bytes, bytes, int, int, bytes | None, bytes | None, bytes | None, bytes | None, bytes | None] | None: ...
-def scan_answer(
-    block: bytes, most_line: int, /
-) -> tuple[bytes, int, int, int, int, bytes | None, bytes | None] | None: ...
+from router.head_values import Forwarding, HeadLimits
+from router.plain_head import PlainAnswer, PlainRequest
+
+class RequestReader:
+    def __init__(self, by: Forwarding, limits: HeadLimits) -> None: ...
+    def read(self, data: bytes, fresh_id: bytes, at_ms: int) -> PlainRequest | None: ...
+
+class AnswerReader:
+    def __init__(self, via: bytes, limits: HeadLimits, date: Callable[[], bytes]) -> None: ...
+    def read(self, data: bytes) -> PlainAnswer | None: ...

@@ -14,21 +14,16 @@ from typing import Final, Protocol
 from router.core.backend import PooledBackend
 from router.core.chunked import ChunkReader
 from router.errors import ChunkError, HeadError
-from router.http_head import (
-    FINAL,
-    NO_CONTENT,
-    SWITCHING_PROTOCOLS,
-    HeadLimits,
-    ResponseHead,
-    allowed_trailers,
-    parse_response,
-)
+from router.head_grammar import allowed_trailers
+from router.head_values import FINAL, NO_CONTENT, NOT_MODIFIED, SWITCHING_PROTOCOLS, HeadLimits, ResponseHead
+from router.http_head import AnswerReader, answer_of, idle_limit, judge_answer
+from router.plain_head import PlainAnswer
 from router.tcp import quiet, read_now
 
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 _MOST_INTERIM: Final = 64  # 1xx answers to one request; a backend that sends more never ends
 _UNTIL_CLOSE: Final = -1
-_NO_BODY_STATUS: Final = frozenset({NO_CONTENT, 304})  # RFC 9110 section 6.4.1
+_NO_BODY_STATUS: Final = frozenset({NO_CONTENT, NOT_MODIFIED})  # RFC 9110 section 6.4.1
 _SALVAGE: Final = 1 << 20
 
 
@@ -43,6 +38,12 @@ class AnswerTaker(Protocol):
 
     def switch(self, link: "BackendLink", answer: ResponseHead, data: bytes) -> None:
         """A 101, and what came after it."""
+
+    def answer_whole(self, link: "BackendLink", status: int, out: bytes, *, clean: bool) -> bool:
+        """A usual answer, all of it, head and body as they go to the client.
+
+        True: taken, and the link is free again, `clean` as in `answer_ends`. False: it is to come by `answer_starts`.
+        """
 
     def answer_starts(self, answer: ResponseHead, data: bytes, *, bodyless: bool, framed: bool, last: bool) -> None:
         """The final head and the body's first bytes.
@@ -78,12 +79,9 @@ class BackendLink(asyncio.Protocol):
         "_chunks",
         "_date",
         "_interim",
-        "_last_answer",
-        "_last_date",
-        "_last_head",
         "_left",
         "_limits",
-        "_max_head",
+        "_reader",
         "_started",
         "_via",
         "entry",
@@ -103,7 +101,6 @@ class BackendLink(asyncio.Protocol):
         idle_set: "IdleLinks",
         *,
         limits: HeadLimits,
-        max_head: int,
         via: bytes,
         date: "Date",
     ) -> None:
@@ -117,7 +114,7 @@ class BackendLink(asyncio.Protocol):
         self.idle_since = 0.0
         self.idle_limit_s: float | None = None
         self._limits = limits
-        self._max_head = max_head
+        self._reader = AnswerReader(via, limits, date)
         self._via = via
         self._date = date
         self._buffer = b""
@@ -126,9 +123,6 @@ class BackendLink(asyncio.Protocol):
         self._left = 0
         self._interim = 0
         self._chunks: ChunkReader | None = None
-        self._last_head = b""
-        self._last_date = b""
-        self._last_answer: ResponseHead | None = None
 
     def serve(self, taker: AnswerTaker) -> None:
         """Work for `taker` until the answer has ended."""
@@ -162,7 +156,16 @@ class BackendLink(asyncio.Protocol):
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
-        self._head(taker, data)
+        plain = self._reader.read(data)
+        if plain is not None:
+            status, out, _, _, _, _, persistent, _, keep_alive, _, whole = plain
+            if whole:
+                if keep_alive is not None:
+                    self.idle_limit_s = idle_limit(keep_alive)
+                # Nearly every answer comes in one piece: one call instead of three, 1.3 µs less.
+                if taker.answer_whole(self, status, out, clean=persistent):
+                    return
+        self._head(taker, data, plain)
 
     def eof_received(self) -> bool:
         return False  # a backend that has said its last word is closed; connection_lost tells what that meant
@@ -196,34 +199,25 @@ class BackendLink(asyncio.Protocol):
 
     # -- the answer ------------------------------------------------------------------------------------------------
 
-    def _head(self, taker: AnswerTaker, data: bytes) -> None:
+    def _head(self, taker: AnswerTaker, data: bytes, plain: PlainAnswer | None) -> None:
         while True:
-            answer = self._last_answer
-            if (
-                answer is not None
-                and data.startswith(self._last_head)
-                and (answer.dated or self._last_date is self._date())
-            ):
-                # The same head again, as most answers of one second are on one connection: 0.1 µs
-                # instead of 8.0 (2.5 compiled).
-                end = len(self._last_head)
+            if plain is not None:
+                end = plain[9]
+                answer = answer_of(plain)
             else:
                 end = data.find(b"\r\n\r\n")
                 if end < 0:
                     self._partial_head(taker, data)
                     return
                 end += 4
-                head = data[:end]
                 try:
-                    if end > self._max_head:
+                    if end > self._limits.head:
                         raise HeadError("oversized header", 502)  # noqa: TRY301  # one place for both refusals
-                    date = self._last_date = self._date()
-                    answer = parse_response(head, via=self._via, limits=self._limits, date=date)
+                    answer = judge_answer(data[:end], via=self._via, limits=self._limits, date=self._date())
                 except HeadError as error:
                     self.taker = None
                     taker.answer_refused(self, error)
                     return
-                self._last_head, self._last_answer = head, answer
             data = data[end:]
             if answer.status >= FINAL:
                 break
@@ -239,12 +233,13 @@ class BackendLink(asyncio.Protocol):
             taker.interim(answer)
             if not data:
                 return
+            plain = self._reader.read(data)
         self._final(taker, answer, data)
 
     def _partial_head(self, taker: AnswerTaker, data: bytes) -> None:
         self._buffer = data
         start = data[:9]
-        if len(data) > self._max_head:
+        if len(data) > self._limits.head:
             error = HeadError("oversized header", 502)
         elif not (b"HTTP/1.1 ".startswith(start) or b"HTTP/1.0 ".startswith(start)):
             error = HeadError("bad status line", 503)

@@ -8,7 +8,7 @@ from typing import Protocol
 from router.apps import AppTable
 from router.backend_link import Date
 from router.core.request_record import RequestRecord
-from router.http_head import HeadLimits
+from router.head_values import HeadLimits
 from router.settings import RouterSettings
 from router.tunnel import Tunnel
 

@@ -21,7 +21,7 @@ from router.client_connection import ClientConnection
 from router.core.backend import Backend
 from router.core.pool import AppCondition
 from router.core.request_record import RequestRecord
-from router.http_head import HeadLimits
+from router.head_values import HeadLimits
 from router.metrics import RouterMetrics
 from router.relay_context import RelayContext
 from router.settings import RouterSettings
@@ -223,7 +223,10 @@ class Router:
                 loop=loop,
                 settings=settings,
                 limits=HeadLimits(
-                    request_line=settings.max_request_line, line=settings.max_field_line, fields=settings.max_fields
+                    request_line=settings.max_request_line,
+                    line=settings.max_field_line,
+                    fields=settings.max_fields,
+                    head=settings.max_head,
                 ),
                 apps=self._apps,
                 via=settings.via_name.encode(),

@@ -143,7 +143,7 @@ async def test_a_queued_request_gets_the_dyno_when_it_is_free_and_its_wait_is_re
         for client in clients:
             assert (await client.answer()).status == 200
         await run.record(3)
-        assert sorted(record.queue_ms > 0.2 for record in run.records) == [False, True, True]
+        assert sorted(record.queue_ms > 0 for record in run.records) == [False, True, True]
 
 
 @on_loop

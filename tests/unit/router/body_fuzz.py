@@ -13,7 +13,8 @@ from gunicorn.http import RequestParser  # type: ignore[import-untyped]  # gunic
 
 from router.core.request_body import RequestBody
 from router.errors import ChunkError, HeadError
-from router.http_head import HeadLimits, allowed_trailers
+from router.head_grammar import allowed_trailers
+from router.head_values import HeadLimits
 
 LIMITS: Final = HeadLimits(request_line=8192, line=8192, fields=1000)
 HEAD: Final = b"POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"

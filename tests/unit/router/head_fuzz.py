@@ -31,24 +31,19 @@ from gunicorn.http import RequestParser  # type: ignore[import-untyped]  # gunic
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]  # gunicorn ships no types
 from unit.router import body_fuzz
 
-from router import http_head
+from router import http_head, plain_head
 from router.errors import HeadError
-from router.http_head import (
-    Forwarding,
-    HeadLimits,
-    RequestFields,
-    ResponseHead,
-    origin_form,
-    parse_request_fields,
-    parse_response,
-    request_line,
-)
+from router.head_judge import judge_answer, judge_request
+from router.head_values import Asks, Forwarding, HeadLimits, RequestHead, ResponseHead
+from router.http_head import answer_of
 from support import installed
 from support.head_judges import Judge, judge
 
 LIMITS = HeadLimits(request_line=8192, line=8192, fields=1000)
 BY = Forwarding(peer=b"192.0.2.9", port=b"80", scheme=b"http", trusted=False, via=b"dynod")
 BEHIND_PROXY = Forwarding(peer=b"127.0.0.1", port=b"80", scheme=b"http", trusted=True, via=b"dynod")
+FRESH_ID = b"i" * 20
+AT_MS = 1
 DATE = b"Mon, 23 Nov 2026 15:00:00 GMT"
 
 REQUESTS = [
@@ -124,18 +119,32 @@ def mutated(rng: random.Random, seed: bytes) -> bytes:
     return bytes(message[: end + 4]) if end >= 0 else bytes(message) + b"\r\n\r\n"
 
 
-def forwarded(head: bytes) -> tuple[bytes, RequestFields, bytes]:
-    """The head as it goes to the backend, what was understood, and the target.
+def forwarded(head: bytes, by: Forwarding = BY) -> RequestHead:
+    """A head, read as the relay reads it: for a plain one first, then thoroughly.
 
     Raises:
         HeadError: where the router refuses.
 
     """
-    method, target, minor, lf = request_line(head, LIMITS)
-    fields = parse_request_fields(head[lf:], minor=minor, by=BY, limits=LIMITS)
-    target = origin_form(method, target, fields.host) if target[:1] != b"/" or method == b"CONNECT" else target
-    out = b"%b %b HTTP/1.1\r%b%d\r\nX-Request-Id: %b\r\n\r\n" % (method, target, fields.tail, 1, b"i" * 20)
-    return out, fields, target
+    plain = http_head.RequestReader(by, LIMITS).read(head, FRESH_ID, AT_MS)
+    if plain is None:
+        return judge_request(head, by=by, limits=LIMITS, fresh_id=FRESH_ID, at_ms=AT_MS)
+    return plain_request(plain)
+
+
+def plain_request(plain: plain_head.PlainRequest) -> RequestHead:
+    """What a reader of plain heads says, as the value that stands for any head."""
+    method, target, host, request_id, fwd, protocol, out, length, persistent, _ = plain
+    return RequestHead(
+        method=method,
+        target=target,
+        host=host,
+        request_id=request_id,
+        fwd=fwd,
+        protocol=protocol,
+        out=out,
+        asks=Asks(length=length, persistent=persistent),
+    )
 
 
 class _Collector:
@@ -212,9 +221,10 @@ def ours(head: bytes) -> list[tuple[bytes, bytes]]:
 def check_request(head: bytes) -> bool:
     """One head; whether it goes on. An assertion fails where it may not."""
     try:
-        out, fields, target = forwarded(head)
+        request = forwarded(head)
     except HeadError:
         return False
+    out, asks, target = request.out, request.asks, request.target
     assert out.endswith(b"\r\n\r\n")
     assert out.count(b"\r\n\r\n") == 1, "two heads in one"
     assert b"\n" not in out.replace(b"\r\n", b""), "a bare LF goes on"
@@ -226,10 +236,10 @@ def check_request(head: bytes) -> bool:
         assert names.count(name) == 1, name
     lengths = [value for name, value in expected if name == b"content-length"]
     codings = [value for name, value in expected if name == b"transfer-encoding"]
-    assert lengths == ([b"%d" % fields.length] if fields.length >= 0 else [])
-    assert codings == ([b"chunked"] if fields.chunked else [])
+    assert lengths == ([b"%d" % asks.length] if asks.length >= 0 else [])
+    assert codings == ([b"chunked"] if asks.chunked else [])
     assert not (lengths and codings)
-    assert (b"host", fields.host) in expected
+    assert (b"host", request.host) in expected
     assert not any(name.replace(b"_", b"-") in _OURS and b"_" in name for name in names), names
     for read in (by_llhttp(out, target), by_gunicorn(out), by_aiohttp(out)):
         if read is not None:
@@ -249,10 +259,15 @@ _OURS = frozenset(
 )
 
 
+def _date() -> bytes:
+    return DATE
+
+
 def check_answer(head: bytes) -> bool:
     """One answer's head; whether it goes on."""
     try:
-        answer = parse_response(head, via=b"dynod", limits=LIMITS, date=DATE)
+        plain = http_head.AnswerReader(b"dynod", LIMITS, _date).read(head)
+        answer = answer_of(plain) if plain is not None else judge_answer(head, via=b"dynod", limits=LIMITS, date=DATE)
     except HeadError as error:
         if error.status not in (502, 503):
             raise
@@ -275,49 +290,65 @@ def check_answer(head: bytes) -> bool:
     return True
 
 
-_COMPILED = (http_head._scan_request, http_head._scan_answer)
+_IN_USE = http_head.RequestReader, http_head.AnswerReader
+_TWINS = ((plain_head.RequestReader, plain_head.AnswerReader), _IN_USE)
 
 
 @contextlib.contextmanager
 def parser_of_ours(*, plain: bool) -> Iterator[None]:
     """Heads are read without the compiled module, or with it where it is built."""
-    in_use = http_head._scan_request, http_head._scan_answer
-    http_head._scan_request, http_head._scan_answer = (None, None) if plain else _COMPILED
+    http_head.RequestReader, http_head.AnswerReader = _TWINS[not plain]  # type: ignore[misc,assignment]  # twins
     try:
         yield
     finally:
-        http_head._scan_request, http_head._scan_answer = in_use
+        http_head.RequestReader, http_head.AnswerReader = _IN_USE  # type: ignore[misc]  # as it was
 
 
-def check_twins(head: bytes) -> None:
-    """The compiled parser and the Python one understand the same of a head, or both refuse it."""
-    results = []
-    for plain in (False, True):
-        with parser_of_ours(plain=plain):
-            results.append(_understood(head))
-    assert results[0] == results[1], results
-
-
-def _understood(head: bytes) -> object:
-    out: list[object] = []
+def check_twins(head: bytes) -> bool:
+    """What a reader of plain heads takes, the judge takes, and understands the same. Whether one took it."""
+    taken = 0
     line = re.match(rb"[^\n]*(?=\n)", head)
     block = head[line.end() :] if line else head
-    for minor in (0, 1):
+    for start in (b"GET /a HTTP/1.1\r", head[: line.end()] if line else b""):
         for by in (BY, BEHIND_PROXY):
-            try:
-                fields = parse_request_fields(block, minor=minor, by=by, limits=LIMITS)
-            except HeadError as error:
-                out.append(str(error.status))
-            else:
-                out.append({name: getattr(fields, name) for name in RequestFields.__slots__})
-    for start in (b"HTTP/1.1 200 OK\r", b"HTTP/1.0 204 No Content\r"):
-        try:
-            answer = parse_response(start + block, via=b"dynod", limits=LIMITS, date=DATE)
-        except HeadError as error:
-            out.append(error.status)
-        else:
-            out.append({name: getattr(answer, name) for name in ResponseHead.__slots__})
-    return out
+            for request_reader, _ in _TWINS:
+                reader = request_reader(by, LIMITS)
+                for ahead in (b"", b"GET /", b"x"):  # the second time from what it remembers
+                    plain = reader.read(start + block + ahead, FRESH_ID, AT_MS)
+                    if plain is not None:
+                        taken += 1
+                        end = (start + block).find(b"\r\n\r\n") + 4
+                        assert plain[-1] == end
+                        _same_request((start + block)[:end], by, plain_request(plain))
+    for status in (b"HTTP/1.1 200 OK\r", b"HTTP/1.1 204 No Content\r", b"HTTP/1.1 304 \r"):
+        for _, answer_reader in _TWINS:
+            answers = answer_reader(b"dynod", LIMITS, _date)
+            for body in (b"", b"12345", b"123456"):
+                data = status + block + body
+                answer = answers.read(data)
+                if answer is not None:
+                    taken += 1
+                    end = data.find(b"\r\n\r\n") + 4
+                    assert answer[9] == end
+                    expected = judge_answer(data[:end], via=b"dynod", limits=LIMITS, date=DATE)
+                    assert _values(answer_of(answer)) == _values(expected), (answer, _values(expected))
+                    whole = expected.status == 200 and expected.length == len(data) - end
+                    assert answer[10] == whole, answer
+                    assert answer[1] == expected.ready + (data[end:] if whole else b"")
+    return bool(taken)
+
+
+def _same_request(head: bytes, by: Forwarding, taken: RequestHead) -> None:
+    expected = judge_request(head, by=by, limits=LIMITS, fresh_id=FRESH_ID, at_ms=AT_MS)
+    for name in RequestHead.__slots__:
+        mine, other = getattr(taken, name), getattr(expected, name)
+        if name == "asks":
+            mine, other = _values(mine), _values(other)
+        assert mine == other, (name, mine, other)
+
+
+def _values(thing: Asks | ResponseHead) -> dict[str, object]:
+    return {name: getattr(thing, name) for name in type(thing).__slots__}
 
 
 @dataclass(slots=True)
@@ -331,17 +362,19 @@ class Passed:
 
 def ask_servers(judges: Sequence[Judge], head: bytes, rng: random.Random) -> None:
     """What goes on of a request whose head is valid, with a body, put to real servers."""
-    out, fields, target = forwarded(head)
-    if fields.length > LONGEST_BODY_SENT or fields.upgrade:
+    request = forwarded(head)
+    asks = request.asks
+    if asks.length > LONGEST_BODY_SENT or asks.upgrade:
         return  # nobody waits for 10**17 bytes; an upgrade is a tunnel, behind which no second request is one
-    if fields.chunked:
+    if asks.chunked:
         body, length = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body_fuzz.EVIL), body_fuzz.EVIL), len(body_fuzz.EVIL)
     else:
-        length = max(0, fields.length)
+        length = max(0, asks.length)
         body = (body_fuzz.EVIL * 100)[:length] if rng.random() < 0.5 else rng.randbytes(length)
-    method = out.partition(b" ")[0]
     for one in judges:
-        said = one.disagrees(out + body, method=method, target=target, host=fields.host, length=length)
+        said = one.disagrees(
+            request.out + body, method=request.method, target=request.target, host=request.host, length=length
+        )
         assert said is None, said
 
 

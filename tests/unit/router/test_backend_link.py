@@ -5,7 +5,7 @@ import asyncio
 from router.backend_link import BackendLink, IdleLinks
 from router.core.backend import Backend, PooledBackend
 from router.errors import HeadError
-from router.http_head import HeadLimits, ResponseHead
+from router.head_values import HeadLimits, ResponseHead
 
 
 class Transport(asyncio.Transport):
@@ -23,8 +23,9 @@ class Transport(asyncio.Transport):
 class Taker:
     """Notes what it is told."""
 
-    def __init__(self, method: bytes = b"GET") -> None:
+    def __init__(self, method: bytes = b"GET", *, takes_whole: bool = False) -> None:
         self.method = method
+        self.takes_whole = takes_whole
         self.http10 = False
         self.heads: list[bytes] = []
         self.body = b""
@@ -36,6 +37,17 @@ class Taker:
 
     def switch(self, link: BackendLink, answer: ResponseHead, data: bytes) -> None:
         raise AssertionError((link, answer, data))
+
+    def answer_whole(self, link: BackendLink, status: int, out: bytes, *, clean: bool) -> bool:
+        if not self.takes_whole:
+            return False
+        link.taker = None
+        assert status == 200
+        head, end, body = out.partition(b"\r\n\r\n")
+        self.heads.append(head + end)
+        self.body += body
+        self.ended.append(clean)
+        return True
 
     def answer_starts(self, answer: ResponseHead, data: bytes, *, bodyless: bool, framed: bool, last: bool) -> None:
         assert last in (True, False)
@@ -76,7 +88,7 @@ def link_and_idle(dates: list[bytes], clock: Clock) -> tuple[BackendLink, IdleLi
     idle = IdleLinks(reuse_s=1.5, reuse_unsafe_s=0.5, most=2, clock=clock)
     entry = PooledBackend(Backend(id="b", label="web.1", host="::1", port=1), now=0.0)
     limits = HeadLimits(request_line=8192, line=8192, fields=1000)
-    link = BackendLink(entry, idle, limits=limits, max_head=65536, via=b"x", date=lambda: dates[0])
+    link = BackendLink(entry, idle, limits=limits, via=b"x", date=lambda: dates[0])
     link.connection_made(Transport())
     return link, idle
 

@@ -6,7 +6,9 @@ import pytest
 
 from router.core.codes import Code
 from router.core.deadlines import Waiting, code_for, too_slow
-from router.http_head import HeadLimits, client_head, parse_response
+from router.head_judge import judge_answer
+from router.head_values import HeadLimits
+from router.http_head import client_head
 from router.upgrade import agreed
 
 LIMITS = HeadLimits(request_line=8192, line=8192, fields=1000)
@@ -56,7 +58,7 @@ def test_a_body_is_too_slow_below_its_rate_once_it_is_asked_for(received: int, s
 
 @pytest.mark.parametrize("fields", [b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b""])
 def test_the_head_to_the_client_always_says_where_the_answer_ends(fields: bytes) -> None:
-    answer = parse_response(b"HTTP/1.1 200 OK\r\n" + fields + b"\r\n", via=b"x", limits=LIMITS, date=b"d")
+    answer = judge_answer(b"HTTP/1.1 200 OK\r\n" + fields + b"\r\n", via=b"x", limits=LIMITS, date=b"d")
     framed = bool(fields)
     for http10, close, bodyless in product((False, True), repeat=3):
         if bodyless and not framed:
