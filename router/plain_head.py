@@ -45,9 +45,9 @@ def _once(group: int, name: bytes, value: bytes) -> bytes:
     return rb"(?(%d)(?!))(" % group + _any_case(name) + rb":[ \t]*+(" + value + rb")[ \t]*+\r)"
 
 
-_HOST: Final = rb"[A-Za-z0-9._~!$&'()*+;=%-]++(?::[0-9]{0,5}+)?+"
+_HOST: Final = rb"[A-Za-z0-9._~!$&'()*+;=%-]++(?::[0-9]{0,5}+)?"
 _VISIBLE: Final = rb"[\x21\x23-\x7e]*+"
-_WORDS: Final = rb"(?:[\x21-\x7e\x80-\xff]++(?:[ \t]++(?!\r))?+)*+"
+_WORDS: Final = rb"(?>(?:[\x21-\x7e\x80-\xff]++(?:[ \t]++(?!\r))?)*)"
 _CONNECTION: Final = rb"(?i:keep-alive|close)"
 _LENGTH: Final = rb"[0-9]{1,18}+"
 _REQUEST: Final = re.compile(
