@@ -309,6 +309,12 @@ class Operations:
                 return found
         raise NotFoundError("Couldn't find that session: its dyno has ended.", "dyno")
 
+    def rendezvous(self, secret: str) -> Attachment | None:
+        """The other end of the one-off dyno, of whichever app, that has this secret."""
+        given = secret.encode("utf-8", "surrogateescape")
+        found = [each for app in self._apps.values() for each in app.one_offs.attachments]
+        return next((each for each in found if hmac.compare_digest(each.secret.encode(), given)), None)
+
     def put_on_terminal(self, ref: str, dyno: str, window: tuple[int, int], *, by: str) -> DynoView:
         """Restart a dyno of the formation on a terminal to attach to. Raises NotFoundError, InvalidError."""
         app = self.find(ref)

@@ -28,8 +28,10 @@ from dynod.keeper.client import KeeperClient, Snapshot
 from dynod.keeper.features import Features
 from dynod.kept_notes import from_note, to_note
 from dynod.listeners import listen, url
+from dynod.local_ca import LocalAuthority
 from dynod.operations import InvalidError, Operations, RunningApp
 from dynod.platform_api.server import PlatformApi
+from dynod.platform_api.tcp_door import OverTcp
 from dynod.routing import Routing
 from dynod.serve_plan import make_serve_plan
 from dynod.served_app import Premises, ServedApp, remove_left_logs
@@ -44,6 +46,7 @@ CONTROL_GROUP: Final = "dynod"  # its members may use the control socket
 SYSTEM_SOCKET: Final = Path("/run/dynod/dynod.sock")
 BACKLOG: Final = 128
 SETTINGS: Final = "serve"  # the key under which the keeper keeps them
+AUTHORITY: Final = "ca"  # of the state folder: what vouches for the API's TLS on loopback
 
 
 class Serve:
@@ -158,9 +161,13 @@ class Serve:
             api = PlatformApi(
                 self._operations,
                 stored=self._stored_resources(),
-                access=Access(self._store.tokens),
-                calls_an_hour=self._settings.serve.api_calls_per_hour,
-                names=self._api_listener.names,
+                over_tcp=OverTcp(
+                    access=Access(self._store.tokens),
+                    authority=LocalAuthority(self._state / AUTHORITY),
+                    open=self._api_listener.open,
+                    calls_an_hour=self._settings.serve.api_calls_per_hour,
+                    names=self._api_listener.names,
+                ),
             )
             await api.start([self._control])
             await self._api_listener.start(api)

@@ -123,6 +123,11 @@ def state_folder(settings: Settings, environ: Mapping[str, str], *, uid: int | N
         return Path(environ["STATE_DIRECTORY"].partition(":")[0])
     if (os.geteuid() if uid is None else uid) == 0:
         return Path("/var/lib/dynod")
+    return user_state_folder(environ)
+
+
+def user_state_folder(environ: Mapping[str, str]) -> Path:
+    """Where a user's own dynod keeps what lasts."""
     home = environ.get("XDG_STATE_HOME") or f"{environ.get('HOME', '')}/.local/state"
     return Path(home) / "dynod"
 

@@ -30,12 +30,15 @@ from dynod.keeper.client import KeeperClient, Snapshot
 from dynod.keeper.features import Features
 from dynod.kept_notes import from_note, to_note
 from dynod.listeners import listen, listen_near, url
+from dynod.local_ca import LocalAuthority
 from dynod.logs.stdout_sink import StdoutSink, local_text
 from dynod.operations import Operations, RunningApp
 from dynod.platform_api.server import PlatformApi
+from dynod.platform_api.tcp_door import OverTcp
 from dynod.process.instance import Instance
 from dynod.process.surroundings import Command
 from dynod.routing import Routing
+from dynod.settings import user_state_folder
 from dynod.stderr import say
 from dynod.up_drains import NOTE as KEPT_DRAINS
 from dynod.up_drains import KeptDrains
@@ -179,8 +182,7 @@ class Up:
             traffic.lines, traffic.says = self._app.stream.router_lines, self._app.stream.platform
             if self._listeners:
                 await self._routing.start(self._listeners)
-            tokens = KeptTokens(self._snapshot.stored.get(KEPT_TOKENS), self._keeper.put)
-            api = PlatformApi(Operations([self._running_app()]), access=Access(tokens), names=self._api_listener.names)
+            api = PlatformApi(Operations([self._running_app()]), over_tcp=self._over_tcp())
             await api.start([self._claim.control])
             await self._api_listener.start(api)
             adopted = self._apps.adopt(self._app)
@@ -236,6 +238,14 @@ class Up:
             one_offs=self._app.one_offs,
             keep=self._keep_formation,
             logs=self._app.logs,
+        )
+
+    def _over_tcp(self) -> OverTcp:
+        return OverTcp(
+            access=Access(KeptTokens(self._snapshot.stored.get(KEPT_TOKENS), self._keeper.put)),
+            authority=LocalAuthority(user_state_folder(os.environ) / "up-ca"),
+            open=self._api_listener.open,
+            names=self._api_listener.names,
         )
 
     async def _keep_formation(self, quantities: Mapping[str, int], sizes: Mapping[str, DynoSize], by: str) -> None:

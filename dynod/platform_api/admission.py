@@ -7,23 +7,23 @@ web page asks, and the rate limit. What a token may do is `core/api_access`'s to
 import base64
 import binascii
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
 
-from dynod.access import Access
 from dynod.core.api_access import is_open_to_app_tokens, needed_scope
 from dynod.core.api_host import names_this_server
 from dynod.core.api_token import ApiToken
 from dynod.core.asker import Asker
-from dynod.core.rate_limit import CALLS_AN_HOUR, RateLimit
+from dynod.core.rate_limit import RateLimit
 from dynod.operations import NotFoundError
 from dynod.platform_api.connection import is_tcp
 from dynod.platform_api.errors import RefusedError
 from dynod.platform_api.exchange import operations
 from dynod.platform_api.peer import CALLER, Caller, login_of, uid_of
+from dynod.platform_api.tcp_door import OverTcp
 
 LONGEST_SECRET: Final = 512  # characters
 CALLS_LEFT: Final = web.RequestKey("calls_left", int)
@@ -32,20 +32,12 @@ _FORMS: Final = "Authorization: Bearer TOKEN, or Basic with the token as the pas
 
 
 class Admission:
-    """Of one server. Without `access` nobody is let in over TCP."""
+    """Of one server. Without `over_tcp` nobody is let in over TCP."""
 
-    def __init__(
-        self,
-        access: Access | None,
-        *,
-        calls_an_hour: int = CALLS_AN_HOUR,
-        names: Collection[str] = (),
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """`names`: those of the TCP listeners, besides loopback and addresses."""
-        self._access = access
-        self._limit = RateLimit(calls_an_hour)
-        self._names = frozenset(names)
+    def __init__(self, over_tcp: OverTcp | None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._access = over_tcp.access if over_tcp is not None else None
+        self._limit = RateLimit(over_tcp.calls_an_hour if over_tcp is not None else 0)
+        self._names = frozenset(over_tcp.names if over_tcp is not None else ())
         self._clock = clock
 
     def check_place(self, request: web.Request) -> None:

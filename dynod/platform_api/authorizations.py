@@ -13,7 +13,7 @@ from aiohttp import web
 from dynod.core.api_token import HEROKU_SCOPES, LONGEST_DESCRIPTION, ApiToken, scope_named
 from dynod.operations import NotFoundError
 from dynod.platform_api.errors import RefusedError
-from dynod.platform_api.exchange import access, answer, answer_list, member, operations, read_body
+from dynod.platform_api.exchange import answer, answer_list, member, operations, over_tcp, read_body
 from dynod.platform_api.peer import asker
 from dynod.platform_api.serializers import Json, fixed_id, time_text
 
@@ -43,7 +43,7 @@ class NewAuthorization(msgspec.Struct, frozen=True, kw_only=True):
 @routes.get("/oauth/authorizations")
 async def list_authorizations(request: web.Request) -> web.Response:
     """Every token."""
-    tokens = await access(request).tokens()
+    tokens = await over_tcp(request).access.tokens()
     return answer_list(request, [_authorization(request, token, None) for token in tokens], ATTRIBUTES)
 
 
@@ -56,7 +56,7 @@ async def create(request: web.Request) -> web.Response:
             HTTPStatus.UNPROCESSABLE_ENTITY, "Tokens do not expire here: revoke them.", field="expires_in"
         )
     app = body.dynod.app
-    made = await access(request).create(
+    made = await over_tcp(request).access.create(
         by=asker(request),
         scope=scope_named(body.scope[0] if body.scope is not None else "global" if app is None else "deploy"),
         app_id=operations(request).app(app).id if app is not None else None,
@@ -70,7 +70,7 @@ async def create(request: web.Request) -> web.Response:
 async def info(request: web.Request) -> web.Response:
     """One token, by id."""
     wanted = request.match_info["authorization"]
-    for token in await access(request).tokens():
+    for token in await over_tcp(request).access.tokens():
         if token.id == wanted:
             return answer(_authorization(request, token, None))
     raise _no_such_token()
@@ -79,7 +79,7 @@ async def info(request: web.Request) -> web.Response:
 @routes.delete("/oauth/authorizations/{authorization}")
 async def revoke(request: web.Request) -> web.Response:
     """It opens nothing any more."""
-    token = await access(request).revoke(request.match_info["authorization"], by=asker(request))
+    token = await over_tcp(request).access.revoke(request.match_info["authorization"], by=asker(request))
     if token is None:
         raise _no_such_token()
     return answer(_authorization(request, token, None))

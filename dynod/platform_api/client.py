@@ -26,6 +26,7 @@ from dynod.platform_api.schema import (
     DynoSize,
     Feature,
     Formation,
+    HerokuEnvironment,
     LogDrain,
     LogSession,
 )
@@ -293,6 +294,10 @@ class ApiClient:
     def revoke_authorization(self, authorization: str) -> Authorization:
         """It opens nothing any more."""
         return cast("Authorization", self._send("DELETE", _path("oauth", "authorizations", authorization)))
+
+    def heroku_environment(self, client: str) -> HerokuEnvironment:
+        """An address and a token for Heroku's own command line; `client` has one token at a time."""
+        return cast("HerokuEnvironment", self._send("POST", "/dynod/heroku-environment", {"client": client}))
 
     # --- requests ---------------------------------------------------------------------------------------------------
 

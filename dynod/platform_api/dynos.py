@@ -10,7 +10,9 @@ from aiohttp import web
 from dynod.core.ranges import by_name_and_number
 from dynod.operations import DynoView, OneOffRequest
 from dynod.platform_api import serializers
-from dynod.platform_api.exchange import accepted, answer, answer_list, member, operations, read_body
+from dynod.platform_api.connection import is_tcp
+from dynod.platform_api.errors import RefusedError
+from dynod.platform_api.exchange import accepted, answer, answer_list, member, operations, over_tcp, read_body
 from dynod.platform_api.peer import asker
 
 LONGEST_COMMAND: Final = 128 * 1024  # characters; Linux takes no longer argument (MAX_ARG_STRLEN, execve(2))
@@ -47,6 +49,7 @@ async def run(request: web.Request) -> web.Response:
     """Run a command in a one-off dyno; attached, it begins once a client has come to `attach_url`."""
     body = await read_body(request, NewDyno)
     environment = {name: str(value) for name, value in (body.env or {}).items()}
+    reached_at = await _rendezvous(request) if body.attach else None
     view = operations(request).run(
         request.match_info["app"],
         OneOffRequest(
@@ -60,7 +63,23 @@ async def run(request: web.Request) -> web.Response:
         ),
         by=asker(request),
     )
-    return answer(serializers.dyno(view), HTTPStatus.CREATED)
+    return answer(serializers.dyno(view, reached_at=reached_at), HTTPStatus.CREATED)
+
+
+async def _rendezvous(request: web.Request) -> str | None:
+    """Over TCP: the address by which the client has come, where the rendezvous is too. Raises RefusedError."""
+    if not is_tcp(request):
+        return None
+    try:
+        await over_tcp(request).authority.context()  # before anything is started that nobody could attach to
+    except OSError as error:
+        raise RefusedError(
+            HTTPStatus.UNPROCESSABLE_ENTITY, f"No rendezvous without a certificate: {error.strerror or error}."
+        ) from error
+    host = request.host
+    if host.rpartition(":")[2].isdigit() and not host.endswith("]"):
+        return host
+    return f"{host}:80"
 
 
 def _window(environment: Mapping[str, str]) -> tuple[int, int]:

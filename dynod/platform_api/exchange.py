@@ -9,15 +9,15 @@ from typing import Final, TypeVar
 import msgspec
 from aiohttp import web
 
-from dynod.access import Access
 from dynod.core.ranges import Attribute, Rank, by_text, cut, parse_range
 from dynod.operations import InvalidError, Operations
 from dynod.platform_api.errors import RefusedError
 from dynod.platform_api.serializers import Json
+from dynod.platform_api.tcp_door import OverTcp
 from dynod.stored_resources import StoredResources
 
 OPERATIONS: Final = web.AppKey("operations", Operations)
-ACCESS: Final[web.AppKey[Access | None]] = web.AppKey("access")
+OVER_TCP: Final[web.AppKey[OverTcp | None]] = web.AppKey("over_tcp")
 STORED: Final[web.AppKey[StoredResources | None]] = web.AppKey("stored")
 LARGEST_BODY: Final = 1024 * 1024  # bytes; slugs and archives are not sent through here
 BODY_S: Final = 30.0  # for a whole body
@@ -30,10 +30,10 @@ def operations(request: web.Request) -> Operations:
     return request.app[OPERATIONS]
 
 
-def access(request: web.Request) -> Access:
-    """The API tokens."""
-    found = request.app[ACCESS]
-    assert found is not None  # noqa: S101 (without it the daemon has not finished putting itself together)
+def over_tcp(request: web.Request) -> OverTcp:
+    """What the API's use over TCP needs: tokens, an authority, a listener."""
+    found = request.app[OVER_TCP]
+    assert found is not None  # noqa: S101 (every daemon has it)
     return found
 
 

@@ -194,3 +194,11 @@ class Authorization(TypedDict):
     description: str
     scope: list[str]
     dynod: AuthorizationExtras
+
+
+class HerokuEnvironment(TypedDict):
+    """What Heroku's own command line needs to find dynod."""
+
+    url: str
+    api_key: str
+    certificate: str

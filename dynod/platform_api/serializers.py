@@ -99,16 +99,20 @@ def formation(view: FormationView) -> Json:
     }
 
 
-def attach_url(view: DynoView) -> str | None:
-    """Where to attach to it: a path of this same socket, for whoever has just asked for the dyno."""
-    return f"unix:/apps/{view.app.name}/dynos/{view.name}/attach/{view.secret}" if view.secret is not None else None
+def attach_url(view: DynoView, *, reached_at: str | None) -> str | None:
+    """Where whoever has just asked for the dyno attaches to it: by a rendezvous, or a path of this same socket."""
+    if view.secret is None:
+        return None
+    if reached_at is not None:
+        return f"rendezvous://{reached_at}/{view.secret}"
+    return f"unix:/apps/{view.app.name}/dynos/{view.name}/attach/{view.secret}"
 
 
-def dyno(view: DynoView) -> Json:
-    """A dyno, with its process id, port and causal chain under `dynod`."""
+def dyno(view: DynoView, *, reached_at: str | None = None) -> Json:
+    """A dyno, with its process id, port and causal chain under `dynod`. `reached_at`: HOST:PORT, over TCP."""
     return {
         "app": _app_ref(view.app),
-        "attach_url": attach_url(view),
+        "attach_url": attach_url(view, reached_at=reached_at),
         "command": view.command,
         "created_at": time_text(view.created_at),
         "id": view.id,

@@ -10,16 +10,15 @@ import inspect
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
 
-from dynod.access import Access
-from dynod.core.rate_limit import CALLS_AN_HOUR
 from dynod.operations import Operations
 from dynod.platform_api import (
+    absent,
     app_settings,
     apps,
     attach,
@@ -29,14 +28,16 @@ from dynod.platform_api import (
     dynos,
     features,
     formation,
+    heroku_environment,
     log_drains,
     log_sessions,
     sizes,
 )
 from dynod.platform_api.admission import Admission
 from dynod.platform_api.connection import open_connection
-from dynod.platform_api.exchange import ACCESS, LARGEST_BODY, OPERATIONS, STORED, answer
+from dynod.platform_api.exchange import LARGEST_BODY, OPERATIONS, OVER_TCP, STORED, answer
 from dynod.platform_api.gate import ADMISSION, HEALTH, ON_BUG, OnBug, gate
+from dynod.platform_api.tcp_door import OverTcp, TcpDoor
 from dynod.stored_resources import StoredResources
 
 CLOSE_S: Final = 5.0  # what is answered at the end is answered at once; a body that trickles in is not waited for
@@ -58,12 +59,10 @@ class PlatformApi:
         operations: Operations,
         *,
         stored: StoredResources | None = None,
-        access: Access | None = None,
-        calls_an_hour: int = CALLS_AN_HOUR,
-        names: Collection[str] = (),
+        over_tcp: OverTcp | None = None,
         on_bug: OnBug = report_bug,
     ) -> None:
-        """`stored`: what lasts, None in `up`. `access`, `calls_an_hour`, `names`: as `admission` has them.
+        """`stored`: what lasts, None in `up`. `over_tcp`: for whoever has a token; None: not at all.
 
         `on_bug` is told of what nobody expected: the request's id, method and path, and the exception.
         """
@@ -71,18 +70,20 @@ class PlatformApi:
         application[OPERATIONS] = operations
         application[STORED] = stored
         application[ON_BUG] = on_bug
-        application[ADMISSION] = Admission(access, calls_an_hour=calls_an_hour, names=names)
-        application[ACCESS] = access
+        application[ADMISSION] = Admission(over_tcp)
+        application[OVER_TCP] = self._over_tcp = over_tcp
         application.router.add_get(HEALTH, _health)
         application[log_sessions.SESSIONS] = sessions = log_sessions.LogSessions()
         application.on_shutdown.append(sessions.close)
         for resource in (
+            absent,
             app_settings,
             apps,
             attach,
             authorizations,
             buildpacks,
             domains,
+            heroku_environment,
             dynos,
             features,
             formation,
@@ -93,6 +94,9 @@ class PlatformApi:
             application.add_routes(resource.routes)
         self._runner = web.AppRunner(application, shutdown_timeout=CLOSE_S, access_log=None)
         self._servers: list[asyncio.AbstractServer] = []
+        self._operations = operations
+        self._on_bug = on_bug
+        self._door: TcpDoor | None = None
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
         """Accept from these listening unix sockets."""
@@ -109,11 +113,15 @@ class PlatformApi:
 
     async def start_tcp(self, sockets: Sequence[socket.socket]) -> None:
         """Accept from these listening TCP sockets too, after `start`: with a token, from no web page."""
+        assert self._over_tcp is not None  # noqa: S101 (without it there are no such sockets)
         loop = asyncio.get_running_loop()
+        self._door = TcpDoor(
+            self._over_tcp.authority, self._operations.rendezvous, self._opener(loop, tcp=True), loop, self._on_bug
+        )
         for listening in sockets:
             own = listening.dup()
             own.setblocking(False)
-            self._servers.append(await loop.create_server(self._opener(loop, tcp=True), sock=own, backlog=BACKLOG))
+            self._servers.append(await loop.create_server(self._door.open, sock=own, backlog=BACKLOG))
 
     def _opener(self, loop: asyncio.AbstractEventLoop, *, tcp: bool) -> Callable[[], asyncio.BaseProtocol]:
         assert self._runner.server is not None  # noqa: S101 (made by setup)
@@ -123,6 +131,8 @@ class PlatformApi:
         """Accept no more, finish what is being answered, close the connections."""
         for server in self._servers:
             server.close()
+        if self._door is not None:
+            await self._door.close()
         await self._runner.cleanup()
         for server in self._servers:
             with contextlib.suppress(TimeoutError):

@@ -89,6 +89,11 @@ class OneOffs:
         """Of the dyno, if it has one."""
         return self._attachments.get(name)
 
+    @property
+    def attachments(self) -> tuple[Attachment, ...]:
+        """Of every dyno that has one."""
+        return tuple(self._attachments.values())
+
     async def wait(self) -> None:
         """Until none is left."""
         if self._tasks:

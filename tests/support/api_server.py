@@ -33,9 +33,11 @@ from dynod.core.api_token import Scope
 from dynod.core.dyno import SlotState
 from dynod.core.dyno_sizes import UNSIZED
 from dynod.core.scaling import FormationUpdate, ScalingRefusedError, plan_scaling
+from dynod.local_ca import LocalAuthority
 from dynod.operations import AppView, DynoView, FormationView, InvalidError, NotFoundError, Operations
 from dynod.platform_api.finding import Daemon
 from dynod.platform_api.server import PlatformApi
+from dynod.platform_api.tcp_door import OverTcp
 from dynod.process.slot import Happening
 from dynod.stored_resources import StoredResources
 from dynod.up_tokens import KeptTokens
@@ -248,6 +250,9 @@ class ApiServer:
         connection.settimeout(TIMEOUT_S)
         return connection
 
+    async def _open(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
     def _run(self) -> None:
         with asyncio.Runner(loop_factory=self._loop_factory) as runner:
             runner.run(self._serve())
@@ -257,9 +262,13 @@ class ApiServer:
         api = PlatformApi(
             self.operations,
             stored=self._stored,
-            access=self.access,
-            calls_an_hour=self._calls_an_hour,
-            names=self._names,
+            over_tcp=OverTcp(
+                access=self.access,
+                authority=LocalAuthority(self._folder / "ca"),
+                open=self._open,
+                calls_an_hour=self._calls_an_hour,
+                names=tuple(self._names),
+            ),
             on_bug=lambda request, error: self.bugs.append((request, error)),
         )
         await api.start([self.socket])
