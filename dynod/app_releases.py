@@ -147,14 +147,14 @@ class AppReleases:
             try:
                 await self._store.settle(self._app_id, release.version, failure=failure)
                 await self.load()  # those that were built on one that failed are others now
+                if failure is None:
+                    await self._live.gone_live(release)
                 break
             except StoreError as error:
                 self._journal.api(f"The outcome of v{release.version} cannot be kept yet: {error}")
                 await asyncio.sleep(STORE_RETRY_S)
         self._placement.put(self._key, None)
-        if failure is None:
-            await self._live.gone_live(self.current or release)
-        else:
+        if failure is not None:
             kept = f"v{self.current.version} goes on" if self.current is not None else "nothing was changed"
             self._journal.api(f"Release v{release.version} failed: {failure.splitlines()[0]}; {kept}")
 

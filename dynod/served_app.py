@@ -17,7 +17,8 @@ import psutil
 from dynod.app_logs import DrainKeeper
 from dynod.app_releases import AppReleases, Left, Live
 from dynod.app_run import AppParts, AppRun, RunningApps, attach_rules
-from dynod.core.app_features import RUNTIME_METRICS
+from dynod.core.app_features import DYNO_METADATA, PREBOOT, RUNTIME_METRICS
+from dynod.core.dyno_metadata import dyno_metadata
 from dynod.core.dyno_sizes import SIZES, UNSIZED, DynoSize
 from dynod.core.formation import RELEASE
 from dynod.core.release import Draft, Release, draft_code
@@ -28,7 +29,7 @@ from dynod.kept_notes import from_note, to_note
 from dynod.logs.history_folder import HistoryFolder
 from dynod.logs.history_sink import HistorySink
 from dynod.operations import RunningApp
-from dynod.process.release_change import ChangeRules
+from dynod.process.release_change import ChangeRules, Order
 from dynod.process.surroundings import Command
 from dynod.routing import AppTraffic, Routing
 from dynod.serve_plan import WEB, ServePlan, empty_plan, held_to, make_serve_plan
@@ -36,8 +37,10 @@ from dynod.settings import Settings
 from dynod.stderr import say
 from dynod.store.apps import App
 from dynod.store.audit import Actor, actor
+from dynod.store.errors import StoreError
 from dynod.store.store import Store
 
+PREBOOT_S: Final = 120.0  # Heroku: new web dynos take over after the boot timeout and two minutes
 LOGS: Final = "logs"  # of the state folder: a folder for each app's history
 
 
@@ -142,7 +145,10 @@ class ServedApp:
         if self.releases.current is None:  # its core was killed while it was made, or an older dynod made it
             await self.releases.begin([] if plan is None else [_folder_draft(None, plan)], by=_DYNOD)
         elif plan is not None and plan.code() != self._plan_of(self.releases.current).code():
-            await self.releases.make(lambda base, _all: _folder_draft(base, plan), by=_DYNOD)
+            try:
+                await self.releases.make(lambda base, _all: _folder_draft(base, plan), by=_DYNOD)
+            except StoreError as error:
+                say(f"{self._app.name}: its folder has changed and cannot be released: {error}")
         current = self.releases.current
         assert current is not None  # noqa: S101 (`begin` has seen to that)
         self._adopt_plan(current)
@@ -191,12 +197,19 @@ class ServedApp:
 
     def _command(self, plan: ServePlan, process_type: str, release: Release) -> Command:
         rules = self._premises.settings.dyno_rules(process_type, rows=self._knobs)
-        return plan.command(process_type, rules, config=release.config, release=release.version)
+        return plan.command(process_type, rules, config=self._variables(release), release=release.version)
+
+    def _variables(self, release: Release) -> Mapping[str, str]:
+        """The config vars, and what the platform tells dynos of themselves where that is switched on."""
+        if DYNO_METADATA not in self.running.features:
+            return release.config
+        domain = self._premises.settings.serve.apps_domain
+        return {**release.config, **dyno_metadata(self.id, self.run.name, domain, release)}
 
     def _one_off(self, command: str, environment: Mapping[str, str]) -> Command:
         rules = self._premises.settings.dyno_rules("run", rows=self._knobs)
         current = self.releases.current
-        config, version = (current.config, current.version) if current is not None else ({}, 0)
+        config, version = (self._variables(current), current.version) if current is not None else ({}, 0)
         return self._plan.one_off(command, environment, rules, config=config, release=version)
 
     def _plan_of(self, release: Release) -> ServePlan:
@@ -215,25 +228,34 @@ class ServedApp:
         surge = affordable_surge(
             rules.surge, need=size.memory or used, freed=used, available=psutil.virtual_memory().available
         )
-        return ChangeRules(settle_s=rules.settle_s, surge=surge)
+        preboot = PREBOOT in self.running.features
+        return ChangeRules(
+            settle_s=rules.settle_s,
+            surge=surge,
+            order=Order.PREBOOT if preboot else Order(rules.release_order),
+            window_s=rules.boot_timeout_s + PREBOOT_S,
+        )
 
     async def _gone_live(self, release: Release) -> None:
         await self._go_by(release, f"release v{release.version} by {release.user}")
 
     async def _go_by(self, release: Release | None, why: str) -> None:
-        """From now on this release is the one: its process types, and for the first code its first dynos."""
+        """From now on this release is the one: its process types, and for the first code its first dynos.
+
+        Raises StoreError, and nothing is done.
+        """
         if release is None:
             return
         first = not self._plan.commands
         before = set(self._plan.types)
-        self._adopt_plan(release)
-        plan, store = self._plan, self._premises.store
+        plan, store = self._plan_of(release), self._premises.store
         rows = await store.formation.of(self.id)
         missing = {
             name: (plan.first_quantity(name) if first else 0, UNSIZED.name) for name in plan.types if name not in rows
         }
         if missing:
             rows = await store.formation.set(self.id, missing, by=Actor(name=release.user, origin="release"))
+        self._adopt_plan(release)
         quantities = {name: rows[name].quantity for name in plan.types if first or name not in before}
         self.run.supervisor.scale({**dict.fromkeys(before.difference(plan.types), 0), **quantities}, why)
 

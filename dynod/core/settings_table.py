@@ -111,6 +111,12 @@ DYNO_KNOBS: Final = (
         per_type=True,
     ),
     Knob(
+        name="release_order",
+        kind=Choice(("safe", "classic", "preboot")),
+        says="how a new release comes: with a way back, or as on Heroku, at once or after a fixed time",
+        per_type=True,
+    ),
+    Knob(
         name="overlap",
         kind=Flag(),
         says="true: a dyno of a new release boots beside the old one, as web dynos do",
@@ -165,6 +171,7 @@ class DynoRules:
     cycle_s: float  # 0: never
     settle_s: float
     surge: int
+    release_order: str
     overlap: bool
 
 
@@ -229,7 +236,7 @@ def dyno_rules(process_type: str, layers: Sequence[Layer]) -> DynoRules:
 
     at, restart = said("restart") or (len(places), DEFAULT_RESTART)
     policy = POLICIES[restart if isinstance(restart, str) else DEFAULT_RESTART]
-    signal, surge, overlap = said("stop_signal"), said("surge"), said("overlap")
+    signal, surge, order, overlap = said("stop_signal"), said("surge"), said("release_order"), said("overlap")
     return DynoRules(
         # A ladder comes with a jitter and a reset of its own: those said in a farther place belong to another ladder.
         restart=RestartPolicy(
@@ -243,6 +250,7 @@ def dyno_rules(process_type: str, layers: Sequence[Layer]) -> DynoRules:
         cycle_s=seconds("cycle_s", 0.0),
         settle_s=seconds("settle_s", SETTLE_S),
         surge=int(surge[1]) if surge is not None and isinstance(surge[1], int) else SURGE,
+        release_order=str(order[1]) if order is not None else "safe",
         overlap=overlap is not None and overlap[1] is True,
     )
 

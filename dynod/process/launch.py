@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from dynod.core.command import expand_port_for_display
 from dynod.core.dyno import InstanceEvent
+from dynod.core.dyno_metadata import DYNO_ID
 from dynod.core.formation import RELEASE
 from dynod.core.launch import R99, is_platform_fault, next_try_s, refused_status
 from dynod.core.ports import FIRST_PORT, LAST_PORT
@@ -89,6 +90,8 @@ class Launcher:
         )
         instance.attachment = attachment
         environment = command.environment(self._name, port)
+        if DYNO_ID in environment:
+            environment = {**environment, DYNO_ID: instance.id}
 
         async def attempt() -> Launched:
             instance.launched = asyncio.get_running_loop().time()

@@ -9,6 +9,7 @@ there already counts. Knows neither store nor log.
 import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from dynod.core.dyno import SlotState
@@ -19,12 +20,22 @@ from dynod.process.surroundings import Command, Trial
 ONE_OFF_TYPES: Final = frozenset({"run", "release", "scheduler"})
 
 
+class Order(StrEnum):
+    """In which order dynos go over. The other two are Heroku's, where nothing that fails brings anything back."""
+
+    SAFE = "safe"  # contracts 7
+    CLASSIC = "classic"  # every dyno stops and starts at once
+    PREBOOT = "preboot"  # all web dynos boot beside the old ones, and take over after a fixed time
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeRules:
     """How careful a change is. `surge`: web dynos that may boot beside the old ones at once; 0: no memory for any."""
 
     settle_s: float
     surge: int = 1
+    order: Order = Order.SAFE
+    window_s: float = 180.0  # of preboot: the boot timeout and two minutes (Heroku)
 
 
 class ReleaseChange:
@@ -39,6 +50,9 @@ class ReleaseChange:
 
     async def go_live(self) -> str | None:
         """None when every dyno runs the new release, else the name of the one that failed to."""
+        if self._rules.order is not Order.SAFE:
+            await self._as_heroku(preboot=self._rules.order is Order.PREBOOT)
+            return None
         begun: set[str] = set()
         while slots := [slot for slot in self._slots() if slot.name not in begun or not self._is_over(slot)]:
             web = sorted((slot for slot in slots if slot.web), key=_number)
@@ -65,6 +79,26 @@ class ReleaseChange:
         if waits:
             await asyncio.wait(waits)
 
+    async def _as_heroku(self, *, preboot: bool) -> None:
+        """Whatever comes of it: a dyno that does not come up crashes, and is started again."""
+        at_once = Trial(settle_s=0.0, beside=False)
+        slots = [slot for slot in self._slots() if not self._is_over(slot) or slot.is_replaced]
+        web = [slot for slot in slots if slot.web and preboot]
+        for slot in slots:
+            if slot not in web:
+                self._change(slot, at_once)
+        if not web:
+            return
+        window = Trial(settle_s=self._rules.window_s)
+        waits = {self._change(slot, window): slot for slot in web}
+        await asyncio.wait(waits)
+        for wait, slot in waits.items():
+            if not wait.result() and slot.wanted:
+                self._change(slot, at_once)  # the old one goes all the same
+
+    def _change(self, slot: Slot, trial: Trial) -> asyncio.Future[bool]:
+        return slot.change(self._commands[_type_of(slot)], self._why, trial)
+
     def _slots(self) -> Collection[Slot]:
         """Those of the formation that the new release has as well."""
         return [
@@ -84,7 +118,7 @@ class ReleaseChange:
             # What was not up before is no measure of the new release: it was broken already.
             counts = slot.state is SlotState.UP or slot.is_replaced or self._is_over(slot)
             own = trial if slot.web else Trial(settle_s=self._rules.settle_s)
-            waits[slot.change(self._commands[_type_of(slot)], self._why, own)] = slot, counts
+            waits[self._change(slot, own)] = slot, counts
         while waits:
             if not trial.go and all(slot.web for slot, _ in waits.values()):
                 trial.go = True

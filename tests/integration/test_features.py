@@ -125,3 +125,29 @@ def test_buildpacks(serve: Serve) -> None:
     assert serve.dynod("buildpacks:remove").returncode == 2
     cleared = serve.done("buildpacks:clear").stdout
     assert cleared == "Buildpacks cleared. Next release on ⬢ shop will detect buildpacks normally.\n"
+
+
+def test_a_dyno_is_told_of_its_app_and_release_where_that_is_wanted(serve: Serve, tmp_path: Path) -> None:
+    shop = serve.app(tmp_path, "shop", procfile={"worker": toy("describes_itself")}, quantities={"worker": 1})
+    described = tmp_path / "shop" / "worker.1.json"
+
+    def told() -> dict[str, str]:
+        environment = json.loads(described.read_text())["environment"]
+        return {name: value for name, value in environment.items() if name.startswith("HEROKU_")}
+
+    shop.wait_for_log(r"app\[worker\.1\]: described")
+    assert told() == {}
+    serve.done("labs:enable", "runtime-dyno-metadata")
+    since = len(shop.log())
+    serve.done("ps:restart", "worker.1")
+    shop.wait_for_log(r"app\[worker\.1\]: described", since=since)
+    found = told()
+    assert found.pop("HEROKU_RELEASE_CREATED_AT").endswith("Z")
+    assert found == {
+        "HEROKU_APP_ID": shop.id,
+        "HEROKU_APP_NAME": "shop",
+        "HEROKU_APP_DEFAULT_DOMAIN_NAME": "shop.localhost",
+        "HEROKU_DYNO_ID": shop.dynos()["worker.1"]["id"],
+        "HEROKU_RELEASE_VERSION": "v3",
+        "HEROKU_SLUG_DESCRIPTION": f"Deploy {tmp_path / 'shop'}",
+    }

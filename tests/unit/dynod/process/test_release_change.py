@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dynod.core.dyno import SlotState
 from dynod.core.serving import WebCondition
-from dynod.process.release_change import ChangeRules
+from dynod.process.release_change import ChangeRules, Order
 from support.dyno_world import Behaviour, World
 
 WORKS = Behaviour()
@@ -142,6 +142,29 @@ def test_when_the_old_process_dies_meanwhile_the_new_one_takes_over_at_once() ->
     world = World({"web": [WORKS]}).play({"web": 1}, (100, change()), (105, kill_old), until=200)
     assert calls(world, "web.1", "join")[-1][0] == 105
     assert world.releases() == {"web.1": [2]}
+
+
+def test_herokus_classic_order_stops_and_starts_everything_at_once() -> None:
+    world = World({"web": [WORKS], "worker": [WORKS]})
+    world.new = {"web": CRASHES}
+    rules = ChangeRules(settle_s=10.0, order=Order.CLASSIC)
+    world.play({"web": 3, "worker": 1}, (100, change(rules=rules)), until=110)
+    assert world.outcomes == [(100.0, None)]
+    assert [time for time, _ in calls(world, "w", "stop")] == [100] * 4
+    assert {release for found in world.releases().values() for release in found} == {2}, "also of one that crashes"
+
+
+def test_herokus_preboot_switches_after_a_fixed_time_whatever_comes_up() -> None:
+    for new in (WORKS, NEVER_LISTENS):
+        world = World({"web": [WORKS]})
+        world.new = {"web": new}
+        rules = ChangeRules(settle_s=10.0, order=Order.PREBOOT)
+        world.play({"web": 2}, (100, change(rules=rules)), until=500)
+        assert [failed for _, failed in world.outcomes] == [None]
+        stops = [time for time, what in calls(world, "web", "drain") if time > 100]
+        first = 281 if new is WORKS else 160
+        assert stops[:2] == pytest.approx([first, first], abs=0.5)
+        assert all(set(found) <= {2} for found in world.releases().values())
 
 
 def test_a_change_is_said_in_herokus_words() -> None:
