@@ -32,6 +32,7 @@ from dynod.kept_notes import from_note, to_note
 from dynod.listeners import listen, listen_near, url
 from dynod.local_ca import LocalAuthority
 from dynod.logs.stdout_sink import StdoutSink, local_text
+from dynod.logs.write_mark import WriteMark
 from dynod.operations import Operations, RunningApp
 from dynod.platform_api.server import PlatformApi
 from dynod.platform_api.tcp_door import OverTcp
@@ -121,12 +122,19 @@ class Up:
         return listen_near(self._plan.default_port)
 
     def _sink(self, on_room: Callable[[], None]) -> StdoutSink:
+        held = self._snapshot.held.get("stdout")
+        mark = WriteMark(held[0]) if held else WriteMark()
+        was_cut = mark.is_set if held else self._resumes
+        mark.clear()
+        if not held:
+            self._keeper.hold("stdout", [mark.fd])
         return StdoutSink(
             self._loop,
             text=self._text(),
             on_room=on_room,
             on_closed=lambda _error: self._end(0),  # nobody reads any more, as with `dynod up | head`
-            ends_broken_line=self._resumes,
+            mark=mark,
+            ends_broken_line=was_cut,
             stall_s=self._plan.settings.logs.stall_s,
             limit=self._plan.settings.logs.buffer_bytes,
         )

@@ -13,6 +13,7 @@ from dynod.core.log_codes import tail_overflow
 from dynod.core.log_line import LOGPLEX_PS, LogBatch, platform_batch
 from dynod.core.log_text import FullText, LogText, TerminalText
 from dynod.logs.stdout_writer import StdoutWriter
+from dynod.logs.write_mark import WriteMark
 
 
 def local_text(*, colour: bool, name_width: int = 0, full: bool = False) -> TerminalText:
@@ -35,6 +36,7 @@ class StdoutSink:
         on_closed: Callable[[OSError], None],
         stall_s: float = STALL_S,
         limit: int = BUFFER_BYTES,
+        mark: WriteMark | None = None,
         ends_broken_line: bool = False,
     ) -> None:
         """`text` None: the full form. The rest as StdoutWriter's."""
@@ -47,6 +49,7 @@ class StdoutSink:
             on_closed=on_closed,
             stall_s=stall_s,
             limit=limit,
+            mark=mark,
             ends_broken_line=ends_broken_line,
         )
 

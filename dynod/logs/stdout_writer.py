@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from dynod.core.log_buffer import BUFFER_BYTES, STALL_S, Entry, LogBuffer, Receipt
+from dynod.logs.write_mark import WriteMark
 
 PORTION_BYTES: Final = 128 * 1024
 PORTIONS_OUT: Final = 2  # one being written, one at hand so that the thread need not wait for the loop
@@ -61,11 +62,13 @@ class StdoutWriter:
         stall_s: float = STALL_S,
         limit: int = BUFFER_BYTES,
         full_disk_retry_s: float = FULL_DISK_RETRY_S,
+        mark: WriteMark | None = None,
         ends_broken_line: bool = False,
     ) -> None:
         """`on_room` is called when writing may go on after `write` returned False; `on_closed` once, when nobody
         can read any more (EPIPE, or EIO of a terminal that has gone). `ends_broken_line`: an earlier core was killed,
-        perhaps in the middle of a line. `target` is written to instead of `fd`, and tried again whatever it says.
+        perhaps in the middle of a line; `mark` tells the next one whether this one was. `target` is written to instead
+        of `fd`, and tried again whatever it says.
         """
         self._loop = loop
         self._fd = fd
@@ -86,6 +89,7 @@ class StdoutWriter:
         self._idle = asyncio.Event()
         self._idle.set()
         self._thread = threading.Thread(target=self._work, name="stdout", daemon=True)
+        self._mark = mark
         self._prefix = b"\n" if ends_broken_line else b""
         self._placed = 0
         self._is_in_trouble = False
@@ -244,7 +248,11 @@ class StdoutWriter:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             try:
+                if self._mark is not None:
+                    self._mark.set()
                 self._write_all(job)
+                if self._mark is not None:
+                    self._mark.clear()
             except OSError as error:
                 self._tell(self._failed, error)
             else:

@@ -1,5 +1,6 @@
 """`kill -9` of the core under `dynod up`: same dynos, statuses and lines, and nobody is refused (contracts 1)."""
 
+import contextlib
 import http.client
 import os
 import re
@@ -12,6 +13,7 @@ from typing import Self
 
 import pytest
 
+from dynod.platform_api.client import UnixConnection
 from support.app_folder import app_folder, toy
 from support.counts import rounds
 from support.open_request import OpenRequest
@@ -139,6 +141,30 @@ def assert_counted(said: list[str]) -> None:
     assert highest > 100
 
 
+def test_cores_that_are_killed_while_nothing_is_written_leave_no_empty_line(tmp_path: Path) -> None:
+    folder = app_folder(tmp_path, procfile={"web": toy("web_server")})
+    with Up(folder) as up:
+        up.wait_until_up("web.1")
+        for number in range(4):
+            assert up.get(f"/{number}").status == 200
+            up.wait_for_line(rf'heroku\[router\]: .* path="/{number}"')
+            idle(up)
+            kill_core(up)
+        assert up.stop() == 0
+    texts = [line.text for line in up.output.lines("stdout")]
+    assert "" not in texts
+    assert all(text.count("heroku[") + text.count("app[") == 1 for text in texts), "none is glued to another"
+
+
+def idle(up: Up) -> None:
+    """The loop has waited between two questions, so the thread that writes has had its turn."""
+    (control,) = up.runtime.rglob("*.sock")
+    for _ in range(3):
+        with contextlib.closing(UnixConnection(str(control), 30.0)) as connection:
+            connection.request("GET", "/apps")
+            assert connection.getresponse().read()
+
+
 def test_a_line_that_was_half_written_is_shown_whole(tmp_path: Path) -> None:
     worker = "printf 'half of'; cat gate; echo; sleep 1000"
     folder = app_folder(tmp_path, procfile={"worker": worker, "other": toy("waits")})
@@ -211,7 +237,10 @@ def test_a_dyno_that_boots_meanwhile_is_found(tmp_path: Path) -> None:
 
 def listens(pid: int) -> bool:
     """Whether the process has a TCP socket that listens."""
-    inodes = {str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+    inodes = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since
+            inodes.add(str(entry.readlink()))
     listening = [line.split()[9] for line in Path("/proc/net/tcp").read_text().splitlines() if " 0A " in line]
     return any(f"socket:[{inode}]" in inodes for inode in listening)
 

@@ -129,13 +129,13 @@ def test_a_compressed_segment_is_unpacked_once_however_many_pieces_it_is_read_in
     """A piece ends with a whole line, before what was read for it: to go back there must not begin anew."""
     folder = open_folder(tmp_path / "app", Clock(), segment_bytes=1 << 20)
     for _ in range(60):
-        append(folder, b"".join(b"%032x\n" % random.getrandbits(128) for _ in range(1000)))
+        append(folder, b"".join(b"%0300x\n" % random.getrandbits(1200) for _ in range(110)))
     folder.keep_house()
     packed = sum(path.stat().st_size for path in (tmp_path / "app").glob("*.gz"))
     assert packed > 0
     before = bytes_read()
-    assert len(read_all(folder, max_bytes=80 * 1024)[0]) == folder.end.offset
-    assert bytes_read() - before < 2 * (packed + folder.end.offset - folder.extents()[-1].start.offset)
+    assert len(read_all(folder, max_bytes=256 * 1024)[0]) == folder.end.offset
+    assert bytes_read() - before < 1.1 * (packed + folder.end.offset - folder.extents()[-1].start.offset)
     folder.close()
 
 

@@ -13,6 +13,7 @@ import pytest
 import uvloop
 
 from dynod.logs.stdout_writer import StdoutWriter
+from dynod.logs.write_mark import WriteMark
 
 LINE = b"x" * 99 + b"\n"
 
@@ -20,7 +21,15 @@ LINE = b"x" * 99 + b"\n"
 class Written:
     """A writer and what it reported."""
 
-    def __init__(self, fd: int, *, stall_s: float = 10.0, limit: int = 1 << 20, ends_broken_line: bool = False) -> None:
+    def __init__(
+        self,
+        fd: int,
+        *,
+        stall_s: float = 10.0,
+        limit: int = 1 << 20,
+        ends_broken_line: bool = False,
+        mark: WriteMark | None = None,
+    ) -> None:
         self.rooms = 0
         self.closed: list[OSError] = []
         self.receipts: list[int] = []
@@ -35,6 +44,7 @@ class Written:
             limit=limit,
             full_disk_retry_s=0.001,
             ends_broken_line=ends_broken_line,
+            mark=mark,
         )
 
     def _room(self) -> None:
@@ -60,9 +70,14 @@ class Written:
 
 @asynccontextmanager
 async def writing(
-    fd: int, *, stall_s: float = 10.0, limit: int = 1 << 20, ends_broken_line: bool = False
+    fd: int,
+    *,
+    stall_s: float = 10.0,
+    limit: int = 1 << 20,
+    ends_broken_line: bool = False,
+    mark: WriteMark | None = None,
 ) -> AsyncIterator[Written]:
-    written = Written(fd, stall_s=stall_s, limit=limit, ends_broken_line=ends_broken_line)
+    written = Written(fd, stall_s=stall_s, limit=limit, ends_broken_line=ends_broken_line, mark=mark)
     written.writer.start()
     async with asyncio.timeout(20):
         yield written
@@ -245,6 +260,34 @@ def test_closing_waits_no_longer_than_it_may_and_gives_no_false_receipt() -> Non
             assert written.receipts == []
             os.close(read_end)  # lets the thread go
         os.close(write_end)
+
+    play(scenario())
+
+
+def test_whoever_comes_after_a_kill_knows_whether_a_write_was_under_way() -> None:
+    async def scenario() -> None:
+        read_end, write_end = os.pipe()
+        mark = WriteMark()
+        later = WriteMark(os.dup(mark.fd))  # as the next core has it
+        try:
+            async with writing(write_end, mark=mark) as written:
+                written.write(b"one\n", 1)
+                await written.until(lambda: written.receipts)
+                states = [later.is_set]
+                written.write(b"x" * 200_000 + b"\n", 2)  # more than the pipe holds
+                assert os.read(read_end, 4) == b"one\n"
+                left = 200_001
+                while left > 0:  # what is read after the pipe was full was written in the middle of a write
+                    left -= len(await asyncio.to_thread(os.read, read_end, 1 << 16))
+                    states.append(later.is_set or left < 1 << 16)
+                await written.until(lambda: written.receipts[1:])
+                assert states == [False, *[True] * (len(states) - 1)]
+                assert not later.is_set
+        finally:
+            for each in (mark, later):
+                each.close()
+            os.close(read_end)
+            os.close(write_end)
 
     play(scenario())
 
