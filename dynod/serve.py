@@ -26,7 +26,7 @@ from dynod.errors import DynodError, SettingsError
 from dynod.folder_claim import runtime_folder
 from dynod.keeper.client import KeeperClient, Snapshot
 from dynod.keeper.features import Features
-from dynod.kept_notes import from_note, to_note
+from dynod.kept_notes import from_note, kept_secret, to_note
 from dynod.listeners import listen, url
 from dynod.local_ca import LocalAuthority
 from dynod.operations import InvalidError, Operations, RunningApp
@@ -161,6 +161,7 @@ class Serve:
             api = PlatformApi(
                 self._operations,
                 stored=self._stored_resources(),
+                secret=kept_secret(self._snapshot.stored, self._keeper.put),
                 over_tcp=OverTcp(
                     access=Access(self._store.tokens),
                     authority=LocalAuthority(self._state / AUTHORITY),

@@ -28,7 +28,7 @@ from dynod.errors import DynodError
 from dynod.folder_claim import FolderClaim, runtime_folder
 from dynod.keeper.client import KeeperClient, Snapshot
 from dynod.keeper.features import Features
-from dynod.kept_notes import from_note, to_note
+from dynod.kept_notes import from_note, kept_secret, to_note
 from dynod.listeners import listen, listen_near, url
 from dynod.local_ca import LocalAuthority
 from dynod.logs.stdout_sink import StdoutSink, local_text
@@ -190,7 +190,11 @@ class Up:
             traffic.lines, traffic.says = self._app.stream.router_lines, self._app.stream.platform
             if self._listeners:
                 await self._routing.start(self._listeners)
-            api = PlatformApi(Operations([self._running_app()]), over_tcp=self._over_tcp())
+            api = PlatformApi(
+                Operations([self._running_app()]),
+                over_tcp=self._over_tcp(),
+                secret=kept_secret(self._snapshot.stored, self._keeper.put),
+            )
             await api.start([self._claim.control])
             await self._api_listener.start(api)
             adopted = self._apps.adopt(self._app)

@@ -1,18 +1,23 @@
 """`/apps/:app/log-sessions`: an app's log, its newest lines and, with `tail`, every line from now on.
 
-As on Heroku in two steps: a POST answers with a URL, which is opened once, within six minutes, and needs nothing but
-itself. It answers in Heroku's text form, as Server-Sent Events to those who ask for them (Heroku's command line does)
-and as plain text to everyone else. What dynod knows and Heroku does not is asked for under `dynod`.
+As on Heroku in two steps: a POST answers with a URL, which can be opened for six minutes, and needs nothing but itself.
+It answers in Heroku's text form, as Server-Sent Events to those who ask for them (Heroku's command line does) and as
+plain text to everyone else. What dynod knows and Heroku does not is asked for under `dynod`.
+
+The URL is what was asked for, signed: no core has to remember it, so it outlives them. A client of Server-Sent Events
+that was cut off asks again by itself and says where it was (Last-Event-ID); it goes on there.
 """
 
 import asyncio
+import base64
+import hmac
+import re
 import time
-import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from aiohttp import web
@@ -28,10 +33,11 @@ from dynod.platform_api.gate import ON_BUG, STREAMS
 from dynod.platform_api.serializers import fixed_id, time_text
 
 SESSION_S: Final = 360.0  # logplex, session_expiry_s
-MOST_SESSIONS: Final = 1000  # not opened yet
+LONGEST_KEY: Final = 6000  # a request line has 8190 bytes
 MOST_STREAMS: Final = 128  # open at once
 SILENCE_S: Final = 15.0  # after it, look whether the client is still there
 EVENT_STREAM: Final = "text/event-stream"
+PLACE: Final = re.compile(r"(\d{1,18})-(\d{1,9})", re.ASCII)
 
 routes = web.RouteTableDef()
 
@@ -56,42 +62,75 @@ class NewSession(msgspec.Struct, frozen=True, kw_only=True):
     dynod: DynodExtras = DynodExtras()
 
 
+class Ticket(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands in a session's URL."""
+
+    app: str
+    wanted: NewSession
+    expires_at: float  # monotonic seconds, which are the same for all cores of a machine's life
+
+
+class Place(NamedTuple):
+    """Where a stream of events is: behind so many lines of a moment."""
+
+    micros: int  # since the epoch
+    lines: int
+
+    def __str__(self) -> str:
+        return f"{self.micros}-{self.lines}"
+
+    @classmethod
+    def read(cls, text: str) -> "Place | None":
+        """The place in a Last-Event-ID; None for one that is not ours."""
+        found = PLACE.fullmatch(text)
+        return cls(int(found[1]), int(found[2])) if found else None
+
+    def behind(self, batch: LogBatch) -> "Place":
+        """Where that is, when the batch came next."""
+        micros = _micros(batch)
+        return Place(micros, batch.line_count + (self.lines if micros == self.micros else 0))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """What was asked for."""
+    """What was asked for. `place`: go on behind it."""
 
     logs: AppLogs
     wanted: LogFilter
     lines: int | None
     tail: bool
-    expires_at: float  # monotonic seconds
+    place: Place | None = None
 
 
 class LogSessions:
-    """The sessions of one server: not opened yet, and open."""
+    """The sessions of one server: signed, and open."""
 
-    def __init__(self) -> None:
-        self._waiting: dict[str, Session] = {}
+    def __init__(self, secret: bytes) -> None:
+        """`secret` is the same for every core."""
+        self._secret = secret
         self._open: set[asyncio.Task[None]] = set()
 
-    def add(self, session: Session) -> str:
-        """The id under which it can be opened, once. Raises RefusedError."""
-        now = time.monotonic()
-        self._waiting = {key: each for key, each in self._waiting.items() if each.expires_at > now}
-        if len(self._waiting) >= MOST_SESSIONS:
-            raise RefusedError(HTTPStatus.TOO_MANY_REQUESTS, "Too many log sessions wait to be opened.")
-        key = str(uuid.uuid4())
-        self._waiting[key] = session
-        return key
+    def key(self, ticket: Ticket) -> str:
+        """What the session can be opened with. Raises RefusedError."""
+        body = base64.urlsafe_b64encode(msgspec.json.encode(ticket)).rstrip(b"=")
+        if len(body) > LONGEST_KEY:
+            raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, "The filters of this log session are too long.")
+        return f"{body.decode()}.{self._signature(body)}"
 
-    def take(self, key: str) -> Session:
-        """Open it. Raises RefusedError."""
-        session = self._waiting.pop(key, None)
-        if session is None or session.expires_at <= time.monotonic():
-            raise RefusedError(HTTPStatus.NOT_FOUND, "This log session is over: ask for another one.")
-        if len(self._open) >= MOST_STREAMS:
-            raise RefusedError(HTTPStatus.TOO_MANY_REQUESTS, "Too many logs are being followed.")
-        return session
+    def ticket(self, key: str) -> Ticket:
+        """What was asked for. Raises RefusedError."""
+        body, _, signature = key.partition(".")
+        given = signature.encode("utf-8", "surrogateescape")
+        if hmac.compare_digest(given, self._signature(body.encode("utf-8", "surrogateescape")).encode()):
+            ticket = msgspec.json.decode(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)), type=Ticket)
+            if ticket.expires_at > time.monotonic():
+                if len(self._open) >= MOST_STREAMS:
+                    raise RefusedError(HTTPStatus.TOO_MANY_REQUESTS, "Too many logs are being followed.")
+                return ticket
+        raise RefusedError(HTTPStatus.NOT_FOUND, "This log session is over: ask for another one.")
+
+    def _signature(self, body: bytes) -> str:
+        return hmac.new(self._secret, body, "sha256").hexdigest()
 
     async def stream(self, request: web.Request, response: web.StreamResponse, session: Session) -> None:
         """Send it, until it ends, the client leaves, or the server closes."""
@@ -115,16 +154,10 @@ SESSIONS: Final = web.AppKey("log_sessions", LogSessions)
 @routes.post("/apps/{app}/log-sessions")
 async def create(request: web.Request) -> web.Response:
     """A session, to be opened at its `logplex_url`."""
-    logs = operations(request).logs(request.match_info["app"])
+    app = operations(request).app(request.match_info["app"])
     body = await read_body(request, NewSession)
-    session = Session(
-        logs=logs,
-        wanted=_filter(body),
-        lines=_lines(body),
-        tail=body.tail,
-        expires_at=time.monotonic() + SESSION_S,
-    )
-    key = request.app[SESSIONS].add(session)
+    _session(request, app.id, body)  # which refuses what makes no sense
+    key = request.app[SESSIONS].key(Ticket(app=app.id, wanted=body, expires_at=time.monotonic() + SESSION_S))
     now = time_text(datetime.now(UTC))
     return answer(
         {
@@ -141,8 +174,10 @@ async def create(request: web.Request) -> web.Response:
 async def open_session(request: web.Request) -> web.StreamResponse:
     """The lines."""
     sessions = request.app[SESSIONS]
-    session = sessions.take(request.match_info["key"])
+    ticket = sessions.ticket(request.match_info["key"])
     as_events = EVENT_STREAM in request.headers.get("Accept", "")
+    place = Place.read(request.headers.get("Last-Event-ID", "")) if as_events else None
+    session = _session(request, ticket.app, ticket.wanted, place)
     response = web.StreamResponse()
     response.content_type = EVENT_STREAM if as_events else "text/plain"
     response.charset = "utf-8"
@@ -175,8 +210,9 @@ def _cut(request: web.Request) -> None:
 async def _send(request: web.Request, response: web.StreamResponse, session: Session) -> None:
     as_events = response.content_type == EVENT_STREAM
     text = FullText()
+    place = Place(0, 0)
     source = session.logs.lines(session.wanted, count=session.lines, follow=session.tail)
-    async for batches in _with_silences(source):
+    async for batches in _with_silences(source if session.place is None else _behind(session.place, source)):
         if not batches:
             if request.transport is None or request.transport.is_closing():
                 return
@@ -184,7 +220,29 @@ async def _send(request: web.Request, response: web.StreamResponse, session: Ses
                 await response.write(b":\n\n")  # a comment: keeps proxies from closing the connection
             continue
         data = b"".join([text.format(batch) for batch in batches])
-        await response.write(as_event(data) if as_events else data)
+        for batch in batches:
+            place = place.behind(batch)
+        await response.write(as_event(data, str(place)) if as_events else data)
+
+
+async def _behind(place: Place, source: AsyncIterator[tuple[LogBatch, ...]]) -> AsyncIterator[tuple[LogBatch, ...]]:
+    """The same without the lines of that moment that were sent before."""
+    left = place.lines
+    try:
+        async for batches in source:
+            found = []
+            for batch in batches:
+                lines = batch.line_count
+                if left and _micros(batch) == place.micros:
+                    left, skipped = max(left - lines, 0), min(left, lines)
+                    if skipped < lines:
+                        found.append(batch.last_lines(lines - skipped))
+                elif _micros(batch) != place.micros - 1:  # which was asked for lest rounding hides the moment itself
+                    found.append(batch)
+            yield tuple(found)
+    finally:
+        if hasattr(source, "aclose"):
+            await source.aclose()
 
 
 async def _with_silences(source: AsyncIterator[tuple[LogBatch, ...]]) -> AsyncIterator[tuple[LogBatch, ...]]:
@@ -214,10 +272,23 @@ async def _with_silences(source: AsyncIterator[tuple[LogBatch, ...]]) -> AsyncIt
             await source.aclose()
 
 
-def as_event(data: bytes) -> bytes:
+def _micros(batch: LogBatch) -> int:
+    return round(batch.time * 1_000_000)
+
+
+def as_event(data: bytes, id_: str) -> bytes:
     """One event whose data is these lines. UTF-8, and without the carriage returns that would end its lines."""
     shown = data.decode("utf-8", "backslashreplace").replace("\r", " ")
-    return "".join([*(f"data: {line}\n" for line in shown.removesuffix("\n").split("\n")), "\n"]).encode()
+    lines = (f"data: {line}\n" for line in shown.removesuffix("\n").split("\n"))
+    return "".join([*lines, f"id: {id_}\n\n"]).encode()
+
+
+def _session(request: web.Request, app: str, body: NewSession, place: Place | None = None) -> Session:
+    """Raises NotFoundError, RefusedError, UsageError."""
+    wanted, lines = _filter(body), _lines(body)
+    if place is not None:
+        wanted, lines = replace(wanted, since=(place.micros - 1) / 1_000_000), None
+    return Session(logs=operations(request).logs(app), wanted=wanted, lines=lines, tail=body.tail, place=place)
 
 
 def _filter(body: NewSession) -> LogFilter:

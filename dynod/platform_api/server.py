@@ -60,11 +60,13 @@ class PlatformApi:
         *,
         stored: StoredResources | None = None,
         over_tcp: OverTcp | None = None,
+        secret: bytes,
         on_bug: OnBug = report_bug,
     ) -> None:
         """`stored`: what lasts, None in `up`. `over_tcp`: for whoever has a token; None: not at all.
 
-        `on_bug` is told of what nobody expected: the request's id, method and path, and the exception.
+        `secret` signs what the next core must know again. `on_bug` is told of what nobody expected: the request's id,
+        method and path, and the exception.
         """
         application = web.Application(middlewares=[gate], client_max_size=LARGEST_BODY)
         application[OPERATIONS] = operations
@@ -73,7 +75,7 @@ class PlatformApi:
         application[ADMISSION] = Admission(over_tcp)
         application[OVER_TCP] = self._over_tcp = over_tcp
         application.router.add_get(HEALTH, _health)
-        application[log_sessions.SESSIONS] = sessions = log_sessions.LogSessions()
+        application[log_sessions.SESSIONS] = sessions = log_sessions.LogSessions(secret)
         application.on_shutdown.append(sessions.close)
         for resource in (
             absent,

@@ -1,12 +1,14 @@
 """`dynod logs` and drains of the real `dynod serve` and `dynod up`: kills of the core, restarts, unkind receivers."""
 
 import contextlib
+import http.client
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -211,6 +213,26 @@ def test_a_file_drain_writes_json_with_journalds_names(serve: Serve, tmp_path: P
     assert first["__REALTIME_TIMESTAMP"].isdigit()
 
 
+def test_a_drain_to_stdout_writes_json_with_journalds_names(serve: Serve, tmp_path: Path) -> None:
+    """For journald and for containers; serve's stdout has nothing else."""
+    shop = counting(serve, tmp_path, 300)
+    serve.done("drains:add", "stdout:")
+    shop.scale("worker=1")
+    serve.wait_for_line(r'"MESSAGE": "number 299"', stream="stdout")
+    entries = [json.loads(line.text) for line in serve.output.lines("stdout")]
+    counted = [entry for entry in entries if entry["MESSAGE"].startswith("number ")]
+    assert [entry["MESSAGE"] for entry in counted] == [f"number {number}" for number in range(300)]
+    for entry in counted:
+        assert set(entry) == {
+            *("__REALTIME_TIMESTAMP", "PRIORITY", "SYSLOG_IDENTIFIER", "DYNOD_APP", "DYNOD_SOURCE", "DYNOD_PS"),
+            *("DYNOD_TIME", "MESSAGE"),
+        }
+        assert (entry["PRIORITY"], entry["SYSLOG_IDENTIFIER"], entry["DYNOD_APP"]) == ("6", "app[worker.1]", "shop")
+    assert {entry["DYNOD_SOURCE"] for entry in entries} == {"app", "heroku"}
+    (health,) = drain_health(serve)
+    assert (health["dropped"], health["failures"]) == (0, 0)
+
+
 def _json_numbers(path: Path) -> list[int]:
     if not path.exists():
         return []
@@ -351,16 +373,54 @@ def test_a_session_is_text_or_server_sent_events_and_is_opened_once(serve: Serve
     path = session_path(serve, dyno="worker.1", source="app", lines=1500)
     code, kind, plain = ask(serve, "GET", path)
     assert (code, kind) == (200, "text/plain; charset=utf-8")
-    assert ask(serve, "GET", path)[0] == 404
+    assert ask(serve, "GET", path)[2] == plain, "it can be opened again"
+    assert ask(serve, "GET", path[:-1] + ("0" if path[-1] != "0" else "1"))[0] == 404
+    assert ask(serve, "GET", path.rpartition(".")[0])[0] == 404
     assert b"\xff" in plain or b"\x80" in plain, "bytes are as the dyno wrote them"
     path = session_path(serve, dyno="worker", source="app", lines=1500)
     code, kind, events = ask(serve, "GET", path, accept="text/event-stream")
     assert (code, kind) == (200, "text/event-stream; charset=utf-8")
     shown = events.decode()  # UTF-8, whatever the dyno wrote
-    data = [line.removeprefix("data: ") for line in shown.split("\n") if line]
-    assert all(line.startswith("data: ") for line in shown.split("\n") if line)
+    data = [line.removeprefix("data: ") for line in shown.split("\n") if line.startswith("data: ")]
+    assert all(re.match(r"data: |id: \d+-\d+$", line) for line in shown.split("\n") if line)
     assert len(data) >= plain.count(b"\n") > 0
     assert all(" app[worker.1]: " in line for line in data)
+
+
+def events_until(serve: Serve, path: str, last: str, *, after: str | None, kill: bool) -> tuple[str, str]:
+    """What a client of Server-Sent Events gets until that line, or the end, and the last id of an event."""
+    headers = {"Accept": "text/event-stream", **({"Last-Event-ID": after} if after else {})}
+    connection = UnixConnection(str(serve.socket), 30.0)
+    read = b""
+    with contextlib.closing(connection):
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        assert answer.status == 200
+        core = serve.core_pid()
+        with contextlib.suppress(http.client.HTTPException, OSError):
+            while last.encode() not in read and (data := answer.read1(1 << 16)):
+                read += data
+                if kill and b"number 300\n" in read:
+                    os.kill(core, signal.SIGKILL)
+    if kill:
+        serve.core_pid(other_than=core)
+    whole = read[: read.rfind(b"\n\n") + 2].decode()  # an event that was cut is none
+    return whole, re.findall(r"^id: (.*)$", whole, re.MULTILINE)[-1]
+
+
+def test_a_client_of_events_goes_on_over_a_kill_of_the_core_by_itself(serve: Serve, tmp_path: Path) -> None:
+    """As EventSource does, on which Heroku's command line stands: the same URL again, and where it was."""
+    shop = counting(serve, tmp_path, 2000, pause_s=0.02)
+    path = session_path(serve, tail=True, dyno="worker.1", source="app")
+    shop.scale("worker=1")
+    first, at = events_until(serve, path, "number 1999\n", after=None, kill=True)
+    second, _ = events_until(serve, path, "number 1999\n", after=at, kill=False)
+    found = [numbers(text.replace("data: ", "")) for text in (first, second)]
+    assert found[0]
+    assert found[1]
+    assert sorted({*found[0], *found[1]}) == list(range(2000)), "none is missing"
+    repeated = {*found[0]} & {*found[1]}
+    assert repeated <= {number for number, times in Counter(numbers("\n".join(shop.log()))).items() if times > 1}
 
 
 @pytest.mark.parametrize(

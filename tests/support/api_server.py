@@ -262,6 +262,7 @@ class ApiServer:
         api = PlatformApi(
             self.operations,
             stored=self._stored,
+            secret=b"of a test",
             over_tcp=OverTcp(
                 access=self.access,
                 authority=LocalAuthority(self._folder / "ca"),

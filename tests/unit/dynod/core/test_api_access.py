@@ -69,7 +69,7 @@ def test_what_a_token_of_one_app_may_ask_for(method: str, route: str, is_open: b
 
 def test_every_route_of_an_app_calls_it_app() -> None:
     """By that name `admission` finds whose it is."""
-    application = PlatformApi(MadeUpOperations())._runner.app
+    application = PlatformApi(MadeUpOperations(), secret=b"of a test")._runner.app
     assert application is not None
     routes = [route.resource.canonical for route in application.router.routes() if route.resource is not None]
     assert len(routes) > 20
