@@ -281,7 +281,8 @@ class ServedApp:
 
     def _feature(self, features: frozenset[str]) -> None:
         self.running.features = features
-        self.run.set_runtime_metrics(on=RUNTIME_METRICS in features)
+        wanted = self._premises.settings.logs_runtime_metrics(self._knobs)
+        self.run.set_runtime_metrics(on=wanted or RUNTIME_METRICS in features)
 
     async def _keep_formation(self, quantities: Mapping[str, int], sizes: Mapping[str, DynoSize], by: str) -> None:
         formation = self._premises.store.formation

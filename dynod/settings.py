@@ -29,6 +29,7 @@ from dynod.core.settings_table import (
     Layer,
     as_written,
     dyno_rules,
+    logs_runtime_metrics,
     masks_config_vars,
     printable,
     read_rows,
@@ -101,6 +102,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def masks_config_vars(self, rows: Mapping[str, str] | None = None) -> bool:
         """Whether an app with these rows in the store wants the values of its config vars hidden in its log."""
         return masks_config_vars((read_rows(rows or {})[0], self.app))
+
+    def logs_runtime_metrics(self, rows: Mapping[str, str] | None = None) -> bool:
+        """Whether an app's dynos say every 20 s what they take; `rows` are the app's own, of the store."""
+        return logs_runtime_metrics((read_rows(rows or {})[0], self.app))
 
 
 def stop_rule(rules: DynoRules) -> StopRule:

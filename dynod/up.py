@@ -182,6 +182,7 @@ class Up:
                     names_open_binds=True,
                 )
             )
+            self._app.set_runtime_metrics(on=self._plan.settings.logs_runtime_metrics())
             hides = self._plan.settings.masks_config_vars()
             self._not_hidden = self._app.logs.set_mask(self._plan.config_vars if hides else None)
             self._app.logs.start(tuple(drains.records))

@@ -155,6 +155,11 @@ LOG_KNOBS: Final = (
         kind=Flag(),
         says="hide the values of config vars, from 6 bytes on, in everything that the log says",
     ),
+    Knob(
+        name="log_runtime_metrics",
+        kind=Flag(),
+        says="write each dyno's load and memory to the log every 20 seconds, as the feature log-runtime-metrics does",
+    ),
 )
 
 KNOBS: Final[Mapping[str, Knob]] = {knob.name: knob for knob in (*DYNO_KNOBS, *ROUTER_KNOBS, *LOG_KNOBS)}
@@ -267,7 +272,16 @@ def router_changes(layers: Sequence[Layer]) -> dict[str, Value]:
 
 def masks_config_vars(layers: Sequence[Layer]) -> bool:
     """Whether the layers, nearest first, want the values of config vars to be hidden in the log: unsaid, no."""
-    return bool(next((layer["mask_config_vars"] for layer in layers if "mask_config_vars" in layer), False))
+    return _is_on("mask_config_vars", layers)
+
+
+def logs_runtime_metrics(layers: Sequence[Layer]) -> bool:
+    """Whether the layers, nearest first, want Heroku's log-runtime-metrics: unsaid, no."""
+    return _is_on("log_runtime_metrics", layers)
+
+
+def _is_on(name: str, layers: Sequence[Layer]) -> bool:
+    return bool(next((layer[name] for layer in layers if name in layer), False))
 
 
 def _places(process_type: str, layers: Sequence[Layer]) -> list[dict[str, Value]]:

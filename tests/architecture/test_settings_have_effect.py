@@ -54,9 +54,10 @@ def test_a_setting_of_dynos_is_read(knob: object) -> None:
 
 
 def test_a_setting_of_the_log_is_read() -> None:
-    assert [knob.name for knob in LOG_KNOBS] == ["mask_config_vars"]
+    assert [knob.name for knob in LOG_KNOBS] == ["mask_config_vars", "log_runtime_metrics"]
     for daemon in ("dynod.up", "dynod.served_app"):
-        assert "masks_config_vars" in read_from("", [module for module in modules() if module.name == daemon])
+        read = read_from("", [module for module in modules() if module.name == daemon])
+        assert {"masks_config_vars", "logs_runtime_metrics"} <= set(read)
 
 
 @pytest.mark.parametrize("name", RouterSettings.__dataclass_fields__)

@@ -251,3 +251,18 @@ def test_a_second_signal_does_not_wait_for_a_reader_who_does_not_read(tmp_path: 
         up.wait_for_line(r"^dynod: SIGINT: stopping", stream="stderr")
         assert up.stop(signal.SIGINT) == 130
     os.close(reading)
+
+
+def test_runtime_metrics_are_written_where_the_folder_says_so(tmp_path: Path) -> None:
+    """Heroku's two lines a dyno, every 20 seconds; without the setting none (test_sampler)."""
+    folder = app_folder(
+        tmp_path, procfile={"worker": toy("waits")}, files={"dynod.toml": "[app]\nlog_runtime_metrics = true\n"}
+    )
+    with Up(folder) as up:
+        dyno = r"source=worker\.1 dyno=heroku\.\d+\.[0-9a-f-]{36}"
+        up.wait_for_line(rf"heroku\[worker\.1\]: {dyno} sample#load_avg_1m=\d+\.\d\d$")
+        up.wait_for_line(
+            rf"heroku\[worker\.1\]: {dyno} sample#memory_total=[\d.]+MB sample#memory_rss=[\d.]+MB "
+            r"sample#memory_cache=[\d.]+MB sample#memory_swap=[\d.]+MB sample#memory_pgpgin=\d+pages "
+            r"sample#memory_pgpgout=\d+pages$"
+        )

@@ -320,6 +320,7 @@ def test_the_sample_shows_every_setting_of_an_app_as_it_would_be_written() -> No
     assert set(table) == set(KNOBS)
     whole = sample()
     assert table.pop("mask_config_vars") is Settings().masks_config_vars() is False
+    assert table.pop("log_runtime_metrics") is Settings().logs_runtime_metrics() is False
     assert table == {name: {**whole["router"], **whole["dynos"]}[name] for name in table}
 
 
