@@ -28,7 +28,7 @@ from dynod.process.one_off import OneOff, OneOffs
 from dynod.process.slot import Happening, Slot
 from dynod.process.supervisor import Supervisor
 
-ONE_OFF = ("run", RELEASE, "scheduler")
+ONE_OFF = ("run", RELEASE, "scheduler")  # kinds that may be named though no dyno of the kind is there
 MOST_ONE_OFFS = 500  # of an app, at the same time: as many as dynos of a type
 
 
@@ -281,7 +281,7 @@ class Operations:
         for name, value in asked.environment.items():
             if not name or "=" in name or "\0" in name + value:
                 raise InvalidError(f"{name[:100]!r} cannot be the name of a variable, or its value holds a NUL.")
-        if sum(_type_of(slot) in ONE_OFF for slot in app.supervisor.slots) >= MOST_ONE_OFFS:
+        if sum(slot.is_one_off for slot in app.supervisor.slots) >= MOST_ONE_OFFS:
             raise InvalidError(f"{MOST_ONE_OFFS} one-off dynos run already: stop some with `dynod ps:stop`.")
         app.journal.api(f"Starting process with command `{command}` by user {by}")
         now = asyncio.get_running_loop().time()
@@ -321,7 +321,7 @@ class Operations:
         slot = self._slot(app, dyno)
         if self._host is not None:
             raise InvalidError("Dynos have terminals in dynod up alone: use `dynod run` here.")
-        if _type_of(slot) in ONE_OFF:
+        if slot.is_one_off:
             raise InvalidError(f"{slot.name} is a one-off dyno, whose client is whoever has run it.")
         attachment = app.supervisor.put_on_terminal(slot, Window(*window), f"put on a terminal by {by}")
         return replace(_dyno_view(app, slot), secret=attachment.secret)
@@ -340,7 +340,7 @@ class Operations:
         app = self.find(ref)
         for name in self._selected(app, selector):
             slot = self._slot(app, name)
-            if _type_of(slot) in ONE_OFF:
+            if slot.is_one_off:
                 slot.stop(f"stopped by {by}")
             else:
                 app.supervisor.restart_in_background([name], f"stopped by {by}")
@@ -348,7 +348,7 @@ class Operations:
     def _selected(self, app: RunningApp, selector: str | None) -> list[str]:
         slots = app.supervisor.slots
         if selector is None:
-            return [slot.name for slot in slots if _type_of(slot) not in ONE_OFF]
+            return [slot.name for slot in slots if not slot.is_one_off]
         if "." in selector or selector not in {*app.commands, *ONE_OFF}:
             return [self._slot(app, selector).name]
         return [slot.name for slot in slots if _type_of(slot) == selector]

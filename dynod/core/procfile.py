@@ -5,7 +5,7 @@ Procfile buildpack's SPEC.md); what they skip in silence is a fault here. Pure: 
 command means is `command`'s, how often a type runs is `formation`'s.
 
     line    = blanks [ "#" anything | name ":" blanks command blanks ]
-    name    = 1 to 63 of A-Z a-z 0-9 _ -
+    name    = 1 to 63 of A-Z a-z 0-9 _ -, and not run: one-off dynos are called so
     command = anything visible; a "#" in it is the shell's affair
 """
 
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from dynod.core.fault import Fault, quoted
 
 LONGEST_NAME = 63  # SPEC.md of heroku/buildpacks-procfile; also what fits in one DNS label
+ONE_OFF = "run"  # allowed by Heroku, to its maintainers' regret: heroku/buildpacks-procfile issue 281
 BLANKS = " \t\v\f"
 LINE_END = re.compile(r"\r\n|\n|\r")  # not str.splitlines: it also splits at U+2028 and others, which editors do not
 DECLARATION = re.compile(r"([A-Za-z0-9_-]+):(.*)", re.DOTALL)
@@ -70,6 +71,8 @@ def _declaration(line: str, number: int) -> ProcessType | str:
             message += ' (a name is made of letters, digits, "-" and "_")'
         return message
     name, command = match[1], match[2].strip(BLANKS)
+    if name == ONE_OFF:
+        return f'process type "{name}" is what one-off dynos are called ({name}.N): choose another name'
     if len(name) > LONGEST_NAME:
         return f"process type {quoted(name)} has a name of {len(name)} characters; {LONGEST_NAME} are allowed"
     if not command or command.startswith("#"):

@@ -10,14 +10,11 @@ import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
 
 from dynod.core.dyno import SlotState
 from dynod.process.slot import Slot
 from dynod.process.supervisor import Supervisor
 from dynod.process.surroundings import Command, Trial
-
-ONE_OFF_TYPES: Final = frozenset({"run", "release", "scheduler"})
 
 
 class Order(StrEnum):
@@ -104,7 +101,7 @@ class ReleaseChange:
         return [
             slot
             for slot in self._supervisor.slots
-            if slot.wanted and _type_of(slot) in self._commands and _type_of(slot) not in ONE_OFF_TYPES
+            if slot.wanted and _type_of(slot) in self._commands and not slot.is_one_off
         ]
 
     def _is_over(self, slot: Slot) -> bool:

@@ -44,9 +44,20 @@ def release_noted(note: str) -> int:
 class Slot:
     """`web.1`. `run` is its task."""
 
-    def __init__(self, name: str, command: Command, shared: Surroundings, attendant: Attendant, *, web: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Command,
+        shared: Surroundings,
+        attendant: Attendant,
+        *,
+        web: bool = False,
+        one_off: bool = False,
+    ) -> None:
+        """`one_off`: it is run once, by `run_once`, and is none of the formation, whatever its type is called."""
         self.name = name
         self.web = web
+        self.is_one_off = one_off
         self.command = command
         self.state = SlotState.DOWN
         self.since = shared.clock()  # of the state, seconds since the epoch
@@ -65,7 +76,6 @@ class Slot:
         self._restart_word = ""
         self._trial: Trial | None = None  # of the successor that has been asked for, or runs already
         self._abandoned = False  # the successor is not to take over any more
-        self._one_off = False
         self._refused_with = COMMAND_NOT_EXECUTABLE  # the status of its last start, where that failed
         self._changed = asyncio.Event()
         self._checks = FollowedChecks(lambda: self.command, shared, attendant, say=self._say, news=self.changed)
@@ -246,7 +256,6 @@ class Slot:
         `done` hears the code first: what it keeps is kept before the keeper forgets the instance. With an `attachment`
         it is started once somebody is there.
         """
-        self._one_off = True
         self.attachment = attachment
         if (instance := self.instance) is None and (attachment is None or await self._await_client(attachment)):
             instance = await self._start()
@@ -293,11 +302,11 @@ class Slot:
         if replaces is None and self.state is not SlotState.STARTING:
             self._advance(SlotEvent.START, silently=self.state is SlotState.DOWN)
         self._leave_gate = await self._shared.gate.enter()
-        if not self.wanted and not self._one_off:
+        if not self.wanted and not self.is_one_off:
             self._leave_gate()  # of hundreds that start, those that still wait for their turn need not
             return None
         attachment = self.attachment
-        if not self._one_off:
+        if not self.is_one_off:
             self.attachment = None  # for one run: the next is as any other
 
         def begun(instance: Instance) -> None:
@@ -324,7 +333,7 @@ class Slot:
             self._replacement = None
             return None
         self.instance = None
-        if self._one_off:
+        if self.is_one_off:
             self._advance(SlotEvent.COMPLETED)
         elif failure is not None:
             self._crash(0.0)
@@ -622,7 +631,7 @@ class Slot:
     def _silence_deadline(self, instance: Instance) -> float | None:
         if instance.silence_said or instance.has_written or instance.up_since is None:
             return None
-        if self._one_off or instance.attachment is not None:
+        if self.is_one_off or instance.attachment is not None:
             return None
         return instance.up_since + SILENT_AFTER_S
 

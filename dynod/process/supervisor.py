@@ -196,7 +196,7 @@ class Supervisor:
         self, name: str, command: Command, note: str | None = None, instances: Sequence[Instance] = ()
     ) -> Slot:
         """A slot that whoever asks runs once, and removes."""
-        slot = self._slots[name] = Slot(name, command, self._shared, self, web=False)
+        slot = self._slots[name] = Slot(name, command, self._shared, self, one_off=True)
         if note is not None:
             slot.restore(note, instances)
         return slot

@@ -156,3 +156,17 @@ def test_who_stops_while_many_start_does_not_wait_for_them_all(serve: Serve, tmp
     shop.scale("web=0")
     shop.wait_until({}, timeout_s=60)
     assert sum("Starting process" in line for line in shop.log()) < 50
+
+
+def test_a_type_that_is_called_as_one_off_dynos_may_be_is_restarted_as_any_other(serve: Serve, tmp_path: Path) -> None:
+    """`scheduler` is a common name, and Heroku's own for one-off dynos of its add-on."""
+    procfile = {"scheduler": toy("waits"), "worker": toy("waits")}
+    shop = serve.app(tmp_path, "shop", procfile=procfile, quantities={"scheduler": 1, "worker": 1})
+    shop.wait_until_up("scheduler.1", "worker.1")
+    before = shop.pids()
+    shop.restart()
+    shop.wait()
+    shop.wait_until_up("scheduler.1", "worker.1")
+    after = shop.pids()
+    assert after["scheduler.1"] != before["scheduler.1"]
+    assert after["worker.1"] != before["worker.1"]

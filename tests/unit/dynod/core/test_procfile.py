@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dynod.core.procfile import BLANKS, LINE_END, parse_procfile
 
-NAMES = st.text(string.ascii_letters + string.digits + "_-", min_size=1, max_size=63)
+NAMES = st.text(string.ascii_letters + string.digits + "_-", min_size=1, max_size=63).filter(lambda name: name != "run")
 COMMANDS = (
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0"), min_size=1)
     .map(lambda text: text.strip(BLANKS))
@@ -52,6 +52,7 @@ def test_a_line_is_a_name_a_colon_and_a_command(line: str, name: str, command: s
         ("wéb: x", 'expected "name: command", found "wéb: x" (a name is'),
         ("two words: x", 'expected "name: command", found "two words: x"'),
         ("\u00a0web: x", r'expected "name: command", found "\xa0web: x"'),
+        ("run: x", 'process type "run" is what one-off dynos are called (run.N): choose another name'),
         ("web: ", 'process type "web" has no command'),
         ("web:", 'process type "web" has no command'),
         ("web: # later", 'process type "web" has no command'),
