@@ -72,17 +72,22 @@ def read_app_folder(
 
 
 def inspect_app_folder(
-    folder: Path, *, procfile: Path | None = None, env_files: Sequence[Path] | None = None
+    folder: Path,
+    *,
+    procfile: Path | None = None,
+    env_files: Sequence[Path] | None = None,
+    declared: Sequence[ProcessType] | None = None,
 ) -> tuple[AppFolder, tuple[Fault, ...]]:
     """Read the folder as far as it can be read, and say what is wrong with it.
 
     `procfile` and `env_files` are the user's `-f` and `-e`, relative to the folder (`-C`) as git has it. A file that is
     named must be there; without names `Procfile` must be, `.env` and `app.json` may be. An element of `env_files` may
     hold several names with commas between, as `heroku local -e a,b` takes them; a file so named is found first.
+    `declared`: process types that are known from elsewhere; no Procfile is read then.
     Raises AppFolderError if the folder itself cannot be read.
     """
     folder = _existing(folder)
-    types, faults = _read_procfile(folder, procfile)
+    types, faults = _read_procfile(folder, procfile) if declared is None else (tuple(declared), [])
     manifest = AppManifest(file=APP_MANIFEST)
     text = _read(folder, APP_MANIFEST, faults, required=False)
     if text is not None:
@@ -108,6 +113,14 @@ def inspect_app_folder(
         dotenv=tuple(dotenv),
     )
     return app, tuple(faults)
+
+
+def read_process_types(folder: Path) -> dict[str, str]:
+    """What its Procfile declares: type → command. Raises AppFolderError with every fault."""
+    types, faults = _read_procfile(folder, None)
+    if faults:
+        raise AppFolderError("\n".join(str(fault) for fault in faults))
+    return {declared.name: declared.command for declared in types}
 
 
 def parse_dotenv(text: str, *, file: str = DOTENV) -> Dotenv:

@@ -16,12 +16,16 @@ from typing import Final
 from dynod.access import Access
 from dynod.api_listener import ApiListener, refuse_other_machines
 from dynod.app_buildpacks import AppBuildpacks
+from dynod.app_builds import AppBuilds
 from dynod.app_domains import AppDomains
 from dynod.app_features import AppFeatures
 from dynod.app_run import RunningApps
 from dynod.app_settings import AppSettings
+from dynod.app_slugs import AppSlugs
+from dynod.builds.archives import Archives, blob_key
 from dynod.cli.serve import ServeOptions
 from dynod.core.app_features import SESSION_AFFINITY
+from dynod.core.slug import Slug
 from dynod.errors import DynodError, SettingsError
 from dynod.folder_claim import runtime_folder
 from dynod.keeper.client import KeeperClient, Snapshot
@@ -155,6 +159,19 @@ class Serve:
                 served = await self._serve(app)
                 await served.resume(group, fresh=not self._resumes)
                 self._operations.add(served.running)
+            archives = Archives(self._state)
+            self._slugs = AppSlugs(self._operations, self._store, archives)
+            self._builds = AppBuilds(
+                self._operations,
+                self._store,
+                slugs=self._slugs,
+                archives=archives,
+                outputs=self._state / "builds",
+                deploy=self._deploy,
+                group=group,
+            )
+            await self._builds.resume()
+            await self._slugs.sweep()
             await asyncio.to_thread(remove_left_logs, self._state, list(self._served))
             self._choose_default_app()
             await self._routing.start(self._listeners)  # only now: a known host must not be answered 404
@@ -221,6 +238,10 @@ class Serve:
     def _check_knobs(self, rows: Mapping[str, str]) -> None:
         Routing.check({**self._settings.router, **self._settings.app_router(rows)})
 
+    async def _deploy(self, slug: Slug, folder: Path, description: str, by: str) -> int:
+        release = await self._served[slug.app_id].deploy(slug, folder, description, by=actor(by))
+        return release.version
+
     def _stored_resources(self) -> StoredResources:
         operations, store = self._operations, self._store
         return StoredResources(
@@ -228,6 +249,9 @@ class Serve:
             features=AppFeatures(operations, store, refit=self.refit),
             settings=AppSettings(operations, store, check=self._check_knobs, refit=self.refit),
             buildpacks=AppBuildpacks(operations, store),
+            slugs=self._slugs,
+            builds=self._builds,
+            blob_key=blob_key(self._state),
         )
 
     def _web_url(self, app: str) -> str:
@@ -272,7 +296,10 @@ class Serve:
 
     async def destroy(self, app: RunningApp, by: str) -> None:
         """Stop every dyno, then forget the app. Its folder is left alone."""
+        builds = await self._store.builds.of(app.id)
         await self._served.pop(app.id).destroy(self._hurry, by)
+        await self._builds.forget([build.id for build in builds])
+        await self._slugs.sweep()
         self._choose_default_app()
 
     # --- ending -----------------------------------------------------------------------------------------------------
@@ -290,6 +317,7 @@ class Serve:
             self._apps.hasten()
 
     async def _shut_down(self) -> None:
+        await self._builds.close()
         for served in self._served.values():
             await served.releases.close()
         self._api_listener.close()

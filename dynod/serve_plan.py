@@ -18,6 +18,7 @@ from dynod.core.command import analyse
 from dynod.core.dyno import StopRule
 from dynod.core.environment import manifest_values, missing_variables, serve_environment
 from dynod.core.formation import RELEASE
+from dynod.core.procfile import ProcessType
 from dynod.core.settings_table import DynoRules
 from dynod.errors import AppFolderError
 from dynod.process.surroundings import Command, Rules
@@ -122,13 +123,26 @@ def empty_plan(app: str, folder: str) -> ServePlan:
     return ServePlan(app=app, folder=folder, commands={}, first_quantities={}, manifest_env={}, healthchecks={})
 
 
-def make_serve_plan(app: str, folder: Path, *, config: Mapping[str, str] | None = None) -> ServePlan:
+def make_serve_plan(
+    app: str,
+    folder: Path,
+    *,
+    config: Mapping[str, str] | None = None,
+    process_types: Mapping[str, str] | None = None,
+) -> ServePlan:
     """Read the folder; `.env` is a laptop's and not read. Raises AppFolderError with every fault there is.
 
-    `config`: the config vars that are set already, for which app.json generates nothing.
+    `config`: the config vars that are set already, for which app.json generates nothing. `process_types`: those of a
+    slug, which count instead of a Procfile's.
     """
     config = config or {}
-    read, faults = inspect_app_folder(folder)
+    declared = None
+    if process_types is not None:
+        declared = [
+            ProcessType(name=name, command=command, line=line)
+            for line, (name, command) in enumerate(process_types.items(), start=1)
+        ]
+    read, faults = inspect_app_folder(folder, declared=declared)
     manifest = read.manifest
     plan = ServePlan(
         app=app,

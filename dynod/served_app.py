@@ -22,6 +22,7 @@ from dynod.core.dyno_metadata import dyno_metadata
 from dynod.core.dyno_sizes import SIZES, UNSIZED, DynoSize
 from dynod.core.formation import RELEASE
 from dynod.core.release import Draft, Release, draft_code
+from dynod.core.slug import Slug
 from dynod.core.surge import affordable_surge
 from dynod.errors import DynodError
 from dynod.keeper.client import KeeperClient
@@ -267,6 +268,33 @@ class ServedApp:
         self.traffic.blank(on=release.plan is None)
         masks = self._premises.settings.masks_config_vars(self._knobs)
         self.run.logs.set_mask(release.config if masks else None)
+
+    async def deploy(self, slug: Slug, folder: Path, description: str, *, by: Actor) -> Release:
+        """A release of a slug whose code is in this folder, recorded; it goes live in its turn.
+
+        Raises AppFolderError, StoreError.
+        """
+        current = self.releases.current
+        plan = await asyncio.to_thread(
+            make_serve_plan,
+            self.run.name,
+            folder,
+            config=current.config if current is not None else {},
+            process_types=slug.process_types,
+        )
+        release = await self.releases.make(
+            lambda base, _all: draft_code(
+                base,
+                plan=to_note(plan.without_values()),
+                slug_id=slug.id,
+                description=description,
+                runs_command=RELEASE in plan.commands,
+                first_config=plan.manifest_env,
+            ),
+            by=by,
+        )
+        assert release is not None  # noqa: S101 (a draft is made whatever there is)
+        return release
 
     # --- what is kept of it -----------------------------------------------------------------------------------------
 

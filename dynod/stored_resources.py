@@ -6,9 +6,11 @@ Put together by `dynod serve`, handed to the Platform API; `dynod up` has no sto
 from dataclasses import dataclass
 
 from dynod.app_buildpacks import AppBuildpacks
+from dynod.app_builds import AppBuilds
 from dynod.app_domains import AppDomains
 from dynod.app_features import AppFeatures
 from dynod.app_settings import AppSettings
+from dynod.app_slugs import AppSlugs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,3 +21,6 @@ class StoredResources:
     features: AppFeatures
     settings: AppSettings
     buildpacks: AppBuildpacks
+    slugs: AppSlugs
+    builds: AppBuilds
+    blob_key: bytes  # signs the addresses of archives

@@ -9,7 +9,7 @@ import http.client
 import json
 import socket
 from collections.abc import Iterator, Mapping
-from typing import Final, NoReturn, cast
+from typing import BinaryIO, Final, NoReturn, cast
 from urllib.parse import quote, urlsplit
 
 from dynod.core.attach_frame import UPGRADE
@@ -19,6 +19,7 @@ from dynod.platform_api.schema import (
     Account,
     App,
     Authorization,
+    Build,
     BuildpackInstallation,
     Domain,
     DrainTest,
@@ -29,11 +30,13 @@ from dynod.platform_api.schema import (
     HerokuEnvironment,
     LogDrain,
     LogSession,
+    Source,
 )
 
 ACCEPT: Final = "application/vnd.heroku+json; version=3"
 TIMEOUT_S: Final = 30.0  # everything that takes longer is answered as begun
 STOP_TIMEOUT_S: Final = 900.0  # an app's last dyno may take its whole grace, which is the app's to choose
+UPLOAD_TIMEOUT_S: Final = 120.0  # between two steps of an upload; at its end the daemon writes all of it to disk
 WHOLE_PAGE: Final = 1000
 LONGEST_REFUSAL: Final = 65_536  # bytes to read at once
 FIRST_REFUSAL: Final = 400  # status
@@ -264,8 +267,12 @@ class ApiClient:
         """
         body = {name: value for name, value in wanted.items() if value is not None}
         session = cast("LogSession", self._send("POST", _path("apps", app, "log-sessions"), body))
-        path = urlsplit(session["logplex_url"]).path
-        connection = UnixConnection(self.daemon.socket, TIMEOUT_S)  # its own: it stays open for as long as the log
+        yield from self.stream(session["logplex_url"])
+
+    def stream(self, url: str) -> Iterator[bytes]:
+        """What is at an address that the API has told, in pieces as they come. Raises ApiError."""
+        path = urlsplit(url).path
+        connection = UnixConnection(self.daemon.socket, TIMEOUT_S)  # its own: it stays open as long as what it reads
         with contextlib.closing(connection):
             try:
                 connection.request("GET", path, headers={"User-Agent": "dynod"})
@@ -276,7 +283,39 @@ class ApiClient:
                 while piece := response.read1(STREAM_BYTES):
                     yield piece
             except (http.client.HTTPException, OSError) as error:
-                raise ApiError("the log was cut short", code=CUT_SHORT, status=0) from error
+                raise ApiError("what was read was cut short", code=CUT_SHORT, status=0) from error
+
+    def create_source(self, app: str) -> Source:
+        """Where to upload a source, and what to name it by."""
+        return cast("Source", self._send("POST", _path("apps", app, "sources")))
+
+    def upload(self, url: str, file: BinaryIO) -> None:
+        """Put a file's content at an address that the API has told. Raises ApiError, NoDaemonError."""
+        size = file.seek(0, 2)
+        file.seek(0)
+        connection = UnixConnection(self.daemon.socket, UPLOAD_TIMEOUT_S)
+        with contextlib.closing(connection):
+            try:
+                connection.request("PUT", urlsplit(url).path, body=file, headers={"Content-Length": str(size)})
+                response = connection.getresponse()
+                content = response.read()
+            except (http.client.HTTPException, OSError) as error:
+                raise ApiError("the upload was cut short", code=CUT_SHORT, status=0) from error
+            if response.status >= FIRST_REFUSAL:
+                _understood(response.status, content)
+
+    def builds(self, app: str) -> list[Build]:
+        """Every build."""
+        return cast("list[Build]", self._list(_path("apps", app, "builds")))
+
+    def build(self, app: str, build: str) -> Build:
+        """One build."""
+        return cast("Build", self._send("GET", _path("apps", app, "builds", build)))
+
+    def create_build(self, app: str, url: str, version: str | None) -> Build:
+        """Build the source at this address; returns once that has begun."""
+        body = {"source_blob": {"url": url, "version": version}}
+        return cast("Build", self._send("POST", _path("apps", app, "builds"), body))
 
     def account(self) -> Account:
         """Who asks."""

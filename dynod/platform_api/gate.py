@@ -13,6 +13,7 @@ from typing import Final
 
 from aiohttp import web
 
+from dynod.core import blob_path
 from dynod.platform_api.admission import CALLS_LEFT, WAIT_S, Admission
 from dynod.platform_api.errors import UNEXPECTED, RefusedError, answer_to, error_response
 
@@ -25,8 +26,9 @@ ON_BUG: Final[web.AppKey[OnBug]] = web.AppKey("on_bug")
 ADMISSION: Final = web.AppKey("admission", Admission)
 HEALTH: Final = "/healthz"  # for balancers, which ask for any version or type, by any name
 STREAMS: Final = "/log-sessions/"  # what is opened here was asked for elsewhere, and is no JSON
-# Whose path ends in a secret that was told to whoever had asked for it, and opens once: no token is needed besides.
-SECRET_PATHS: Final = (STREAMS,)
+# Whose path ends in a secret that was told to whoever had asked for it, and opens once, or for an hour: no token is
+# needed besides.
+SECRET_PATHS: Final = (STREAMS, blob_path.PREFIX)
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9+/=_.-]{1,200}")
 MOST_REQUEST_IDS: Final = 20  # of those that a client sends; Heroku's command line sends all that it has seen
 

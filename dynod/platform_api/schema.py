@@ -132,6 +132,50 @@ class Feature(TypedDict):
     state: str
 
 
+class SourceAddresses(TypedDict):
+    """Where a source is uploaded, and what it is named by then."""
+
+    put_url: str
+    get_url: str
+
+
+class Source(TypedDict):
+    """A source that is to be uploaded."""
+
+    source_blob: SourceAddresses
+
+
+class SourceBlob(TypedDict):
+    """What was built."""
+
+    version: str | None
+
+
+class User(TypedDict):
+    """Who did it."""
+
+    id: str
+    email: str
+
+
+class BuildExtras(TypedDict):
+    """What dynod knows of a build beyond Heroku's object."""
+
+    release_version: int | None
+
+
+class Build(TypedDict):
+    """A build."""
+
+    id: str
+    status: str
+    created_at: str
+    output_stream_url: str
+    source_blob: SourceBlob
+    user: User
+    dynod: BuildExtras
+
+
 class Buildpack(TypedDict):
     """A buildpack."""
 

@@ -12,7 +12,9 @@ from dynod.app_domains import DomainView
 from dynod.app_features import FeatureView
 from dynod.app_logs import DrainState
 from dynod.core.app_features import FEATURES
+from dynod.core.build import Build
 from dynod.core.dyno_sizes import GB, DynoSize
+from dynod.core.slug import Slug
 from dynod.operations import AppView, DynoView, FormationView
 
 Json = dict[str, object]
@@ -210,6 +212,49 @@ def feature(view: FeatureView) -> Json:
 def buildpack(ordinal: int, url: str) -> Json:
     """A buildpack of an app, in its place."""
     return {"ordinal": ordinal, "buildpack": {"name": url, "url": url}}
+
+
+def slug(kept: Slug, blob: Json) -> Json:
+    """A slug. `blob`: where its archive is to be put, or is."""
+    return {
+        "blob": blob,
+        "buildpack_provided_description": kept.buildpack_description,
+        "checksum": f"SHA256:{kept.checksum}" if kept.checksum is not None else None,
+        "commit": kept.commit,
+        "commit_description": kept.commit_description,
+        "created_at": time_text(kept.created_at),
+        "deleted_at": None,
+        "id": kept.id,
+        "process_types": dict(kept.process_types),
+        "size": kept.size,
+        "stack": {"id": fixed_id("stack", kept.stack), "name": kept.stack},
+        "updated_at": time_text(kept.updated_at),
+    }
+
+
+def build(kept: Build, *, output: str) -> Json:
+    """A build. `output`: where what it says can be read, and followed."""
+    release = f"{kept.app_id}:{kept.release_version}"
+    return {
+        "app": {"id": kept.app_id},
+        "buildpacks": [],
+        "created_at": time_text(kept.created_at),
+        "id": kept.id,
+        "output_stream_url": output,
+        "release": {"id": fixed_id("release", release)} if kept.release_version is not None else None,
+        "slug": {"id": kept.slug_id} if kept.slug_id is not None else None,
+        "source_blob": {
+            "checksum": None,
+            "url": "",
+            "version": kept.source_version,
+            "version_description": None,
+        },
+        "stack": STACK,
+        "status": kept.status,
+        "updated_at": time_text(kept.updated_at),
+        "user": {"email": f"{kept.user}@localhost", "id": fixed_id("account", kept.user)},
+        "dynod": {"release_version": kept.release_version},
+    }
 
 
 def _drain_health(state: DrainState) -> Json | None:

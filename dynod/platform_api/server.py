@@ -23,7 +23,9 @@ from dynod.platform_api import (
     apps,
     attach,
     authorizations,
+    blobs,
     buildpacks,
+    builds,
     domains,
     dynos,
     features,
@@ -32,6 +34,7 @@ from dynod.platform_api import (
     log_drains,
     log_sessions,
     sizes,
+    slugs,
 )
 from dynod.platform_api.admission import Admission
 from dynod.platform_api.connection import open_connection
@@ -77,13 +80,16 @@ class PlatformApi:
         application.router.add_get(HEALTH, _health)
         application[log_sessions.SESSIONS] = sessions = log_sessions.LogSessions(secret)
         application.on_shutdown.append(sessions.close)
+        application[blobs.UPLOADS] = asyncio.Semaphore(blobs.MOST_UPLOADS)
         for resource in (
             absent,
             app_settings,
             apps,
             attach,
             authorizations,
+            blobs,
             buildpacks,
+            builds,
             domains,
             heroku_environment,
             dynos,
@@ -92,6 +98,7 @@ class PlatformApi:
             log_drains,
             log_sessions,
             sizes,
+            slugs,
         ):
             application.add_routes(resource.routes)
         self._runner = web.AppRunner(application, shutdown_timeout=CLOSE_S, access_log=None)

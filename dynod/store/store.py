@@ -9,6 +9,7 @@ from dynod.store.app_settings import AppSettings
 from dynod.store.apps import Apps
 from dynod.store.audit import Audit
 from dynod.store.buildpacks import Buildpacks
+from dynod.store.builds import Builds
 from dynod.store.database import Database, rehearse_migration
 from dynod.store.domains import Domains
 from dynod.store.drains import Drains
@@ -16,6 +17,7 @@ from dynod.store.features import Features
 from dynod.store.formation import Formation
 from dynod.store.releases import Releases
 from dynod.store.schema import MIGRATIONS, Migration
+from dynod.store.slugs import Slugs
 from dynod.store.tokens import Tokens
 
 
@@ -31,6 +33,8 @@ class Store:
         self.domains = Domains(database)
         self.features = Features(database)
         self.buildpacks = Buildpacks(database)
+        self.slugs = Slugs(database)
+        self.builds = Builds(database)
         self.releases = Releases(database)
         self.tokens = Tokens(database)
         self.audit = Audit(database)
@@ -55,6 +59,10 @@ class Store:
     def refused(self) -> int:
         """How many calls were refused because too many waited for the disk."""
         return self._database.refused
+
+    def now(self) -> datetime:
+        """As what is written now is dated."""
+        return self._database.clock()
 
     def close(self) -> None:
         """Finish what was asked for and let go of the file. Blocks; a second call does nothing."""

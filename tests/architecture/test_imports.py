@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "dynod.process": ("dynod.core", "dynod.errors"),
     "dynod.logs": ("dynod.core", "dynod.errors"),
     "dynod.store": ("dynod.core", "dynod.errors"),
+    "dynod.builds": ("dynod.core", "dynod.errors"),
     "dynod.platform_api": (
         "dynod.access",
         "dynod.operations",

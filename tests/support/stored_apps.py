@@ -19,6 +19,9 @@ from dynod.app_buildpacks import AppBuildpacks
 from dynod.app_domains import AppDomains
 from dynod.app_features import AppFeatures
 from dynod.app_settings import AppSettings
+from dynod.app_slugs import AppSlugs
+from dynod.builds.archives import Archives, blob_key
+from dynod.core.archive_rules import Limits
 from dynod.operations import Operations, RunningApp
 from dynod.routing import Routing
 from dynod.settings import Settings
@@ -29,6 +32,7 @@ from dynod.stored_resources import StoredResources
 from support.api_server import ApiServer
 
 if TYPE_CHECKING:
+    from dynod.app_builds import AppBuilds
     from dynod.app_logs import AppLogs
     from dynod.process.one_off import OneOffs
     from dynod.process.supervisor import Supervisor
@@ -50,17 +54,22 @@ class Said:
 class StoredApps:
     """`names`: the apps that there are. A second one over the same folder finds what the first has left."""
 
-    def __init__(self, folder: Path, names: Sequence[str] = ("shop", "blog")) -> None:
+    def __init__(self, folder: Path, names: Sequence[str] = ("shop", "blog"), limits: Limits | None = None) -> None:
         self.store = Store.open(folder)
         self.said = {name: Said() for name in names}
         self.rerouted: list[str] = []
         self._apps = {name: asyncio.run(self._app(name)) for name in names}
         self.operations = Operations([self._running(app) for app in self._apps.values()])
+        self.archives = Archives(folder, limits)
+        self.slugs = AppSlugs(self.operations, self.store, self.archives)
         self.resources = StoredResources(
             domains=AppDomains(self.operations, self.store, apps_domain=APPS_DOMAIN, reroute=self._reroute),
             features=AppFeatures(self.operations, self.store, refit=self._reroute),
             settings=AppSettings(self.operations, self.store, check=self._check, refit=self._reroute),
             buildpacks=AppBuildpacks(self.operations, self.store),
+            slugs=self.slugs,
+            builds=cast("AppBuilds", None),  # they make releases
+            blob_key=blob_key(folder),
         )
         self._stack = ExitStack()
 

@@ -1,0 +1,69 @@
+"""`/apps/:app/builds`: an uploaded source becomes a slug and a release."""
+
+import time
+from http import HTTPStatus
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+import msgspec
+from aiohttp import web
+
+from dynod.core import blob_path
+from dynod.core.blob_path import Purpose
+from dynod.core.build import Build
+from dynod.platform_api import serializers
+from dynod.platform_api.blobs import address
+from dynod.platform_api.errors import RefusedError
+from dynod.platform_api.exchange import answer, answer_list, member, read_body, stored
+from dynod.platform_api.peer import asker
+from dynod.platform_api.serializers import Json
+
+ATTRIBUTES: Final = (member("id"), member("created_at"))
+
+routes = web.RouteTableDef()
+
+
+class SourceBlob(msgspec.Struct, frozen=True):
+    """Where the source is, and what it is called."""
+
+    url: Annotated[str, msgspec.Meta(max_length=2000)]
+    version: Annotated[str, msgspec.Meta(max_length=200)] | None = None
+
+
+class NewBuild(msgspec.Struct, frozen=True):
+    """The body of POST."""
+
+    source_blob: SourceBlob
+
+
+@routes.get("/apps/{app}/builds")
+async def list_builds(request: web.Request) -> web.Response:
+    """Every build."""
+    builds = await stored(request).builds.of(request.match_info["app"])
+    return answer_list(request, [_document(request, build) for build in builds], ATTRIBUTES)
+
+
+@routes.post("/apps/{app}/builds")
+async def create(request: web.Request) -> web.Response:
+    """Build a source that was uploaded. Nothing is fetched from elsewhere, which would be from inside a network."""
+    resources = stored(request)
+    body = await read_body(request, NewBuild)
+    path = blob_path.read(urlsplit(body.source_blob.url).path, resources.blob_key, now=time.time())
+    if path is None or path.purpose is not Purpose.SOURCE_GET:
+        raise RefusedError(
+            HTTPStatus.UNPROCESSABLE_ENTITY, "source_blob.url: expected the get_url that POST /sources has answered."
+        )
+    version = body.source_blob.version
+    build = await resources.builds.create(request.match_info["app"], path.id, version, by=asker(request))
+    return answer(_document(request, build), HTTPStatus.CREATED)
+
+
+@routes.get("/apps/{app}/builds/{build}")
+async def info(request: web.Request) -> web.Response:
+    """One build."""
+    match = request.match_info
+    return answer(_document(request, await stored(request).builds.info(match["app"], match["build"])))
+
+
+def _document(request: web.Request, build: Build) -> Json:
+    return serializers.build(build, output=address(request, Purpose.BUILD_OUTPUT, build.id))
