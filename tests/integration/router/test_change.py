@@ -1,17 +1,19 @@
 """Change and shutdown lose nothing: drain, hand-over, rolling restarts, the idle boundary, descriptors, leaks."""
 
 import asyncio
+import contextlib
 import gc
 import os
 import random
 import resource
 import socket
+import time
 from pathlib import Path
 
 import pytest
 from integration.router.bench import APP, FAST, GET, OK, ScriptedBackend, Wire, answering, bench, on_loop, soon
 
-from router import AppCondition, Router
+from router import AppCondition, Router, format_line
 
 
 def descriptors() -> list[str]:
@@ -277,10 +279,41 @@ async def test_out_of_descriptors_is_the_routers_fault_and_passes() -> None:
             for fd in (*spare, *filler):
                 os.close(fd)
         assert answer.status == 503
-        assert (await run.record()).code == "H99"
+        assert b"<title>Application Error</title>" in answer.body
+        record = await run.record()
+        assert format_line(record).startswith('at=error code=H99 desc="Platform error" method=GET path="/" ')
         answer_now.set()
         await client.send(GET)
         assert (await client.answer()).status == 200  # and the dyno was not blamed
+
+
+@on_loop
+async def test_accept_without_descriptors_neither_spins_nor_stays_broken() -> None:
+    """Others of the process may use up what the router has reckoned with: accept(2) itself then fails."""
+    async with ScriptedBackend(answering(OK)) as backend, bench(backend) as run:
+        assert (await run.ask()).status == 200  # what the loop opens once is open
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        clients = [socket.socket() for _ in range(3)]  # made while there are descriptors
+        fillers = []
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(int(name) for name in descriptors()) + 1, hard))
+            with contextlib.suppress(OSError):
+                while True:
+                    fillers.append(os.dup(0))
+            for client in clients:
+                client.setblocking(False)
+                client.connect_ex(("127.0.0.1", run.port))
+            used = time.process_time()
+            await asyncio.sleep(0.3)  # what is tried: nothing happens, for a while
+            assert time.process_time() - used < 0.2, "the loop spins"
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for fd in fillers:
+                os.close(fd)
+            for client in clients:
+                client.close()
+        assert (await run.ask()).status == 200
+        await soon(lambda: not run.router._connections())
 
 
 @pytest.mark.parametrize("moment", ["head", "held", "connecting", "body", "waiting", "answer", "tunnel", "linger"])

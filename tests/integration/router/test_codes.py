@@ -2,10 +2,12 @@
 
 import asyncio
 import socket
+from dataclasses import replace
 
 import pytest
 from integration.router.bench import (
     APP,
+    FAST,
     GET,
     OK,
     Answer,
@@ -80,6 +82,22 @@ async def test_the_operators_own_pages_are_framed_with_the_same_status() -> None
         assert b'<iframe src="https://e.test/?a=1&amp;b=2">' in answer.body
         run.router.set_app(APP, condition=AppCondition.MAINTENANCE)
         assert b'<iframe src="https://m.test/">' in (await run.ask()).body
+
+
+@on_loop
+async def test_each_app_has_its_own_pages() -> None:
+    async with bench() as run:
+        for name in ("one", "two"):
+            settings = replace(
+                FAST, error_page_url=f"https://{name}.test/error", maintenance_page_url=f"https://{name}.test/down"
+            )
+            run.router.set_app(name, condition=AppCondition.CRASHED, hosts=[f"{name}.test"], settings=settings)
+        for condition, page in ((AppCondition.CRASHED, "error"), (AppCondition.MAINTENANCE, "down")):
+            for name in ("one", "two"):
+                run.router.set_app(name, condition=condition)
+                answer = await run.ask(b"GET / HTTP/1.1\r\nHost: %b.test\r\n\r\n" % name.encode())
+                assert answer.status == 503
+                assert f'<iframe src="https://{name}.test/{page}">'.encode() in answer.body
 
 
 @on_loop

@@ -203,6 +203,28 @@ async def test_a_slow_head_is_cut_off() -> None:
 
 
 @on_loop
+async def test_a_head_that_drips_is_cut_off_however_steadily() -> None:
+    """Slowloris: every byte is in time, the head never is; the limit is not moved by bytes."""
+
+    async def drip(client: Wire) -> None:
+        while True:
+            await client.send(b"x")
+            await asyncio.sleep(0.01)  # what is tried: a client that sends a byte now and then
+
+    async with ScriptedBackend(answering(OK)) as backend, bench(backend, head_timeout_s=0.2) as run:
+        client = await run.client()
+        await client.send(b"GET / HTTP/1.1\r\nHost: a\r\nX: ")
+        dripping = asyncio.ensure_future(drip(client))
+        answer = await client.answer()
+        dripping.cancel()
+        await asyncio.gather(dripping, return_exceptions=True)
+        assert (answer.status, answer.get("connection")) == (408, "close")
+        record = await run.record()
+        assert (record.code, record.cause) == (Code.REQUEST_ERROR, "slow head")
+        assert not backend.wires
+
+
+@on_loop
 async def test_an_idle_connection_is_closed_without_a_word() -> None:
     async with bench(keepalive_timeout_s=0.1) as run:
         client = await run.client()
