@@ -6,18 +6,20 @@ The dyno closes a connection that has been idle for `--idle-ms`; 64 clients on k
 -5 … +3 ms around that. A POST is never sent twice, so every connection that the dyno closes under one is a failed
 request unless the router avoids it (contracts.md section 8: age, what the dyno was seen doing, a look at the socket).
 
-Dyno, router and clients share one loop, so a machine that is busy with other things stops all three at once: when it
-goes on, the dyno's timer is due before it has read what waits for it, however young the router knew the connection to
-be. Stops of more than half the limit are therefore counted, and each failure is told with the stop before it.
+The dyno is a process of its own: in one loop with the router it would decide to close long before the close is seen.
+One that was stopped, on a machine that is busy with other things, finds its timer due before it has read what waits for
+it, however young the router knew the connection to be. So stops of either loop of more than half the limit are counted,
+and each failure is told with its time since the start and the router's longest stop in the second before it.
 """
 
 import argparse
 import asyncio
 import random
+import signal
 import socket
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 
 import uvloop
@@ -62,7 +64,7 @@ class Stalls:
         self.limit_s = limit_s
         self.count = 0
         self.longest = 0.0
-        self.lately = 0.0
+        self.last_second: deque[float] = deque([0.0], maxlen=int(1 / LOOK_S))
 
     async def watch(self) -> None:
         while True:
@@ -71,11 +73,11 @@ class Stalls:
             stall = time.perf_counter() - before - LOOK_S
             self.count += stall > self.limit_s
             self.longest = max(self.longest, stall)
-            self.lately = max(stall, self.lately * 0.8)
+            self.last_second.append(stall)
 
 
 async def client(
-    port: int, count: int, idle_s: float, *, rng: random.Random, seen: Counter[bytes], stalls: Stalls
+    port: int, count: int, idle_s: float, *, rng: random.Random, seen: Counter[bytes], stalls: Stalls, started: float
 ) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for _ in range(count):
@@ -84,7 +86,10 @@ async def client(
         status = head.split(b" ")[1]
         seen[status] += 1
         if status != b"200":
-            print(f"{status.decode()} after a stop of {stalls.lately * 1000:.0f} ms")
+            print(
+                f"{status.decode()} {time.monotonic() - started:.2f} s after the start, "
+                f"after a stop of {max(stalls.last_second) * 1000:.0f} ms"
+            )
         if b"Content-Length: 2\r\n" not in head:
             length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
             await reader.readexactly(length)
@@ -94,9 +99,23 @@ async def client(
     writer.close()
 
 
-async def run(count: int, idle_s: float) -> int:
+async def serve(idle_s: float) -> int:
+    """The dyno: says its port, and at SIGTERM how many idle connections it has closed."""
     loop = asyncio.get_running_loop()
     closed = [0]
+    server = await loop.create_server(lambda: Dyno(idle_s, closed), "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    stop = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    stalls = Stalls(idle_s / 2)
+    watch = asyncio.ensure_future(stalls.watch())
+    await stop.wait()
+    watch.cancel()
+    print(f"{closed[0]} idle connections, stopped {stalls.count} times, at most {stalls.longest * 1000:.0f} ms")
+    return 0
+
+
+async def run(count: int, idle_s: float) -> int:
     records: Counter[str] = Counter()
 
     def on_records(batch: Sequence[RequestRecord]) -> None:
@@ -104,12 +123,17 @@ async def run(count: int, idle_s: float) -> int:
             records[f"{record.status} {record.code or ''}"] += 1
             records["attempts"] += record.attempts
 
-    dyno = await loop.create_server(lambda: Dyno(idle_s, closed), "127.0.0.1", 0)
+    dyno = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "loadtests.router_idle_boundary", "--dyno", "--idle-ms", str(idle_s * 1000)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    if dyno.stdout is None:
+        raise RuntimeError("no pipe from the dyno")
+    dyno_port = int(await dyno.stdout.readline())
     router = Router(RouterSettings(), on_records=on_records)
     router.set_app("demo", condition=AppCondition.SERVING)
     router.set_default_app("demo")
-    port = dyno.sockets[0].getsockname()[1]
-    router.add_backend("demo", Backend(id="b", label="web.1", host="127.0.0.1", port=port))
+    router.add_backend("demo", Backend(id="b", label="web.1", host="127.0.0.1", port=dyno_port))
     started = time.monotonic()
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as sock:
         await router.start([sock])
@@ -119,15 +143,20 @@ async def run(count: int, idle_s: float) -> int:
         stalls = Stalls(idle_s / 2)
         watch = asyncio.ensure_future(stalls.watch())
         port = sock.getsockname()[1]
-        await asyncio.gather(*(client(port, each, idle_s, rng=rng, seen=seen, stalls=stalls) for _ in range(CLIENTS)))
+        asking = [
+            client(port, each, idle_s, rng=rng, seen=seen, stalls=stalls, started=started) for _ in range(CLIENTS)
+        ]
+        await asyncio.gather(*asking)
         watch.cancel()
         await router.shutdown(drain_timeout_s=5)
-    dyno.close()
+    dyno.terminate()
+    said = (await dyno.stdout.read()).decode().strip()
+    await dyno.wait()
     failed = sum(seen.values()) - seen[b"200"]
     print(
         f"{sum(seen.values())} POSTs at an idle limit of {idle_s * 1000:.0f} ms in {time.monotonic() - started:.0f} s: "
-        f"{failed} failed; the dyno closed {closed[0]} idle connections; {dict(records)}; "
-        f"{stalls.count} stops of the loop above {idle_s * 500:.0f} ms, the longest {stalls.longest * 1000:.0f} ms"
+        f"{failed} failed; {dict(records)}; the dyno closed {said}; the router was stopped for more than "
+        f"{idle_s * 500:.0f} ms {stalls.count} times, at most {stalls.longest * 1000:.0f} ms"
     )
     return 1 if failed else 0
 
@@ -136,9 +165,10 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=100_032, help="a multiple of 64")
     parser.add_argument("--idle-ms", type=float, default=30)
+    parser.add_argument("--dyno", action="store_true", help="be the dyno")
     given = parser.parse_args()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(run(given.count, given.idle_ms / 1000))
+        return runner.run(serve(given.idle_ms / 1000) if given.dyno else run(given.count, given.idle_ms / 1000))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ limit of ten seconds on every wait exists only to fail.
 
 import asyncio
 import contextlib
+import itertools
+import os
 import socket
 import struct
 from collections import Counter
@@ -330,10 +332,19 @@ async def bench(
             one.every_record_is_counted()
 
 
-def closed_port() -> int:
+def closed_port(address: str = "127.0.0.1") -> int:
     """A port on which nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
+    with socket.create_server((address, 0)) as sock:
         return int(sock.getsockname()[1])
+
+
+_addresses = itertools.count(1)
+
+
+def own_address() -> str:
+    """A loopback address that no other test uses: a program that must be told its port finds it free there."""
+    number = next(_addresses)
+    return f"127.{100 + os.getpid() % 100}.{os.getpid() // 100 % 250}.{number % 250 + 1}"
 
 
 async def soon(true: Callable[[], object]) -> None:

@@ -7,7 +7,6 @@ test's own in their place and nothing else, and fails where the sample has chang
 import asyncio
 import contextlib
 import errno
-import itertools
 import os
 import socket
 import ssl
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from integration.router.bench import closed_port
+from integration.router.bench import closed_port, own_address
 
 from support import installed
 from support.log_receivers import Certificates, certificates
@@ -26,7 +25,6 @@ SAMPLES: Final = REPOSITORY / "config" / "proxies"
 CLIENT: Final = "127.0.0.9"  # where clients ask from: not where the proxy does, so that the two can be told apart
 HOST: Final = "localhost"
 _HTTPS: Final = 443
-_hosts = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,9 +54,11 @@ async def front(kind: str, folder: Path, router: int) -> AsyncIterator[Front]:
     path = installed.program(program)
     made = _prepare(folder)
     by_proxy_protocol = "proxy-protocol" in kind
-    address = _address_for_443() if by_proxy_protocol else "127.0.0.1"
-    port = _HTTPS if by_proxy_protocol else closed_port()
-    plain_port = closed_port()
+    address = own_address()
+    if by_proxy_protocol:
+        _may_listen_on_443(address)  # the PROXY protocol tells HTTPS by that port alone
+    port = _HTTPS if by_proxy_protocol else closed_port(address)
+    plain_port = closed_port(address)
     arguments = make(folder, f"127.0.0.1:{router}", f"{address}:{port}", f"{address}:{plain_port}")
     environment = {**os.environ, "HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
     with (folder / "said").open("wb") as said:
@@ -95,9 +95,7 @@ async def _listening(process: asyncio.subprocess.Process, address: str, port: in
     raise AssertionError((folder / "said").read_text())
 
 
-def _address_for_443() -> str:
-    """An address of this machine's own on which port 443 is free: the PROXY protocol tells HTTPS by that port alone."""
-    address = f"127.{100 + os.getpid() % 100}.{os.getpid() // 100 % 250}.{next(_hosts)}"
+def _may_listen_on_443(address: str) -> None:
     with socket.socket() as sock:
         try:
             sock.bind((address, _HTTPS))
@@ -105,7 +103,6 @@ def _address_for_443() -> str:
             if error.errno != errno.EACCES:
                 raise
             installed.missing("the right to listen on port 443 (root)")
-    return address
 
 
 def _nginx(folder: Path, router: str, https: str, http: str) -> list[str]:

@@ -144,7 +144,7 @@ async def test_the_plain_port_sends_clients_to_https(tmp_path: Path, kind: str) 
         front(kind, tmp_path / "front", run.port) as proxy,
         aiohttp.ClientSession() as session,
         session.post(
-            f"http://127.0.0.1:{proxy.plain_port}/a?b", headers={"Host": HOST}, allow_redirects=False
+            f"http://{proxy.address}:{proxy.plain_port}/a?b", headers={"Host": HOST}, allow_redirects=False
         ) as answer,
     ):
         assert (answer.status, answer.headers["Location"]) == (308, f"https://{HOST}/a?b")

@@ -16,9 +16,10 @@ from typing import Final
 import aiohttp
 import pytest
 import websockets
-from integration.router.bench import Bench, bench, closed_port, on_loop
-from integration.router.test_peers import child, local
+from integration.router.bench import Bench, bench, closed_port, on_loop, own_address
+from integration.router.test_peers import child
 
+from router import Backend
 from support import installed
 from support.source_tree import REPOSITORY
 
@@ -28,26 +29,27 @@ EVENTS: Final = b"data: 0\n\ndata: 1\n\ndata: 2\n\n"
 NO_CHUNKED_REQUESTS: Final = {"php"}  # its built-in server leaves a chunked body unread
 
 
-def _gunicorn() -> tuple[list[str], str]:
-    command = [*(sys.executable, "-m", "gunicorn", "-b", f"127.0.0.1:{closed_port()}", "-k", "gthread")]
-    return [*command, "--threads", "8", "--keep-alive", "2", "wsgi_app:app"], r"Listening at: http://127\.0\.0\.1:(\d+)"
+def _gunicorn(address: str) -> tuple[list[str], str]:
+    command = [*(sys.executable, "-m", "gunicorn", "-b", f"{address}:{closed_port(address)}", "-k", "gthread")]
+    return [*command, "--threads", "8", "--keep-alive", "2", "wsgi_app:app"], r"Listening at: http://[\d.]+:(\d+)"
 
 
-def _uvicorn() -> tuple[list[str], str]:
-    command = [sys.executable, "-m", "uvicorn", "--port", "0", "--ws-max-size", str(1 << 24), "asgi_app:app"]
-    return command, r"running on http://127\.0\.0\.1:(\d+)"
+def _uvicorn(address: str) -> tuple[list[str], str]:
+    command = [*(sys.executable, "-m", "uvicorn", "--host", address, "--port", "0")]
+    return [*command, "--ws-max-size", str(1 << 24), "asgi_app:app"], r"running on http://[\d.]+:(\d+)"
 
 
-def _php() -> tuple[list[str], str]:
-    command = [installed.program("php"), "-S", f"127.0.0.1:{closed_port()}", "app.php"]
-    return command, r"\(http://127\.0\.0\.1:(\d+)\) started"
+def _php(address: str) -> tuple[list[str], str]:
+    command = [installed.program("php"), "-S", f"{address}:{closed_port(address)}", "app.php"]
+    return command, r"\(http://[\d.]+:(\d+)\) started"
 
 
-SERVERS: Final[Mapping[str, Callable[[], tuple[list[str], str]]]] = {
+# What is run to listen on an address of its own, and the line that then says the port.
+SERVERS: Final[Mapping[str, Callable[[str], tuple[list[str], str]]]] = {
     "gunicorn": _gunicorn,
     "uvicorn": _uvicorn,
-    "aiohttp": lambda: ([sys.executable, "aiohttp_app.py"], r"http://127\.0\.0\.1:(\d+)"),
-    "node": lambda: ([installed.program("node"), "app.js"], r"listening on (\d+)"),
+    "aiohttp": lambda address: ([sys.executable, "aiohttp_app.py", address], r"http://[\d.]+:(\d+)"),
+    "node": lambda address: ([installed.program("node"), "app.js", address], r"listening on (\d+)"),
     "php": _php,
 }
 
@@ -55,8 +57,12 @@ SERVERS: Final[Mapping[str, Callable[[], tuple[list[str], str]]]] = {
 @contextlib.asynccontextmanager
 async def behind_router(name: str) -> AsyncIterator[Bench]:
     """The server as a child, the router in front of it; every request of the test must have gone well."""
-    command, ready = SERVERS[name]()
-    async with child(*command, cwd=APPS, ready=ready) as (_, port), bench(local(port)) as run:
+    address = own_address()
+    command, ready = SERVERS[name](address)
+    async with (
+        child(*command, cwd=APPS, ready=ready) as (_, port),
+        bench(Backend(id="one", label="web.1", host=address, port=port)) as run,
+    ):
         yield run
         await run.router.drain(5.0)
         assert [(record.path, record.code) for record in run.records if record.code is not None] == []

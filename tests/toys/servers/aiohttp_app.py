@@ -1,5 +1,7 @@
 """The app of README.md for aiohttp, which is a server of its own."""
 
+import sys
+
 from aiohttp import web
 
 EVENTS = [b"data: 0\n\n", b"data: 1\n\n", b"data: 2\n\n"]
@@ -57,4 +59,4 @@ if __name__ == "__main__":
     def listening(text: str) -> None:
         print(text, flush=True)
 
-    web.run_app(app, host="127.0.0.1", port=0, print=listening)
+    web.run_app(app, host=sys.argv[1], port=0, print=listening)

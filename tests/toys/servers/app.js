@@ -44,4 +44,4 @@ server.on('upgrade', (request, socket, head) => {
   socket.pipe(socket);
 });
 
-server.listen(0, '127.0.0.1', () => console.log('listening on ' + server.address().port));
+server.listen(0, process.argv[2], () => console.log('listening on ' + server.address().port));
