@@ -18,6 +18,7 @@ import pytest
 
 from dynod.platform_api.client import UnixConnection
 from support.app_folder import app_folder, toy
+from support.counts import rounds
 from support.log_receivers import Certificates, HttpReceiver, Post, TcpReceiver, certificates, status, unframe
 from support.serve import Serve, ServedApp
 from support.up import Up, clean_environment, eventually
@@ -474,3 +475,52 @@ def test_a_slow_tail_is_told_how_many_lines_it_has_lost(serve: Serve, tmp_path: 
     assert found == sorted(found)
     platform_lines = 2  # what the platform said meanwhile may be among the lost
     assert abs(len(found) + sum(map(int, told)) - 60_000) <= platform_lines + 2
+
+
+def test_a_noisy_dyno_delays_no_other_and_not_the_router_and_memory_stays_bounded(serve: Serve, tmp_path: Path) -> None:
+    """While one writes without end, what another says arrives, requests are answered, and their lines arrive."""
+    noise = rounds(40, full=1000) * 1_000_000  # bytes
+    procfile = {
+        "web": toy("web_server"),
+        "noisy": "yes a line of noise",
+        "quiet": "while read x <gate; do echo q$x; done",
+    }
+    formation = {"formation": {name: {"quantity": int(name == "web")} for name in procfile}}
+    folder = serve.folder_of(tmp_path, "shop", procfile=procfile, app_json=formation)
+    os.mkfifo(folder / "gate")
+    serve.done("apps:create", "shop", "--dir", str(folder))
+    shop = serve.known_app("shop")
+    shop.wait_until_up("web.1")
+    paths = [session_path(serve, tail=True, lines=0, dyno=dyno) for dyno in ("quiet.1", "router")]
+    with contextlib.ExitStack() as stack:
+        tails = []
+        for path in paths:
+            connection = stack.enter_context(contextlib.closing(UnixConnection(str(serve.socket), 30.0)))
+            connection.request("GET", path)
+            tails.append(connection.getresponse())
+        shop.scale("noisy=1", "quiet=1")
+        (noisy,) = eventually(lambda: serve.dyno_pids().get("noisy.1"), what="the noise begins")
+        core = serve.core_pid()
+        before = resident_bytes(core)
+        number = written = 0
+        while written < noise:
+            number += 1
+            (folder / "gate").write_text(f"{number}\n")
+            assert shop.get(f"/{number}").status == 200
+            for tail, wanted in zip(tails, (f"app[quiet.1]: q{number}\n", f' path="/{number}" '), strict=True):
+                read = b""
+                while wanted.encode() not in read:
+                    read += tail.read1(1 << 16)
+            now = bytes_written(noisy)
+            assert now > written, "the noise went on meanwhile"
+            written = now
+        assert serve.core_pid() == core
+        assert resident_bytes(core) - before < 64 << 20
+
+
+def resident_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def bytes_written(pid: int) -> int:
+    return int(re.findall(r"^wchar: (\d+)$", Path(f"/proc/{pid}/io").read_text(), re.MULTILINE)[0])

@@ -2,57 +2,25 @@
 
 import os
 import re
-import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.app_folder import toy
+from support.log_receivers import TcpReceiver
 from support.serve import Serve, ServedApp
+from support.small_disk import OnSmallDisk, may_mount
+from support.up import eventually
 
 FULL = "the disk is full, and nothing was changed: free some space; dynod goes on by itself then"
-SIZE_MB = 4
 pytestmark = pytest.mark.timeout(120)
-
-
-class OnSmallDisk(Serve):
-    """Its state is on a file system of its own, which only its processes see."""
-
-    def __init__(self, state: Path) -> None:
-        super().__init__(state)
-        self._mounted = state
-        mount = f'mount -t tmpfs -o size={SIZE_MB}m,mode=700 none "$1" && shift && exec "$@"'
-        self._command = ["unshare", "--mount", "sh", "-c", mount, "sh", str(state), *self._command]
-
-    def wait_until_ready(self) -> None:
-        super().wait_until_ready()
-        self.state = Path(f"/proc/{self.pid}/root{self._mounted}")
-
-    def fill(self) -> Path:
-        """Until not one more page fits; returns what to remove."""
-        filler = self.state / "filler"
-        file = os.open(filler, os.O_CREAT | os.O_WRONLY, 0o600)
-        try:
-            while True:
-                os.write(file, bytes(4096))
-        except OSError:
-            return filler
-        finally:
-            os.close(file)
 
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[OnSmallDisk]:
-    script = "mount -t tmpfs none /mnt"
-    if (
-        shutil.which("unshare") is None
-        or subprocess.run(["unshare", "--mount", "sh", "-c", script], capture_output=True, check=False).returncode
-    ):
-        pytest.skip("NOT TESTED: this user may mount no small file system (unshare --mount)")
-    (tmp_path / "state").mkdir(mode=0o700)
+    may_mount()
     with OnSmallDisk(tmp_path / "state") as running:
         running.wait_until_ready()
         yield running
@@ -110,3 +78,67 @@ def test_a_stop_while_the_disk_is_full_is_clean(serve: OnSmallDisk, tmp_path: Pa
     shop_of(serve, tmp_path)
     serve.fill()
     assert serve.stop() == 0
+
+
+def test_the_log_loses_counted_lines_and_no_dyno_waits_for_the_disk(tmp_path: Path) -> None:
+    """What was dropped is in the history (L12) once it can be written again, and drains get all of that."""
+    may_mount()
+    count = 100_000  # more than pipe and buffer hold
+    with (
+        OnSmallDisk(tmp_path / "state", toml="[logs]\nbuffer_bytes = 65536\n") as serve,
+        TcpReceiver() as receiver,
+    ):
+        shop, folder = flooder(serve, tmp_path, count)
+        serve.done("drains:add", f"syslog://localhost:{receiver.port}")
+        filler = serve.fill()
+        (folder / "gate").write_text("go")
+        serve.wait_for_line(r"the log history in \S+ cannot be written \(No space left on device\)", stream="stderr")
+        eventually((folder / "flooded").exists, what="the dyno has written it all, to a disk that takes nothing")
+        filler.unlink()
+        serve.wait_for_line(r"the log history in \S+ is written again; \d+ lines were dropped", stream="stderr")
+        last = f"number {count - 1}"
+        shop.wait_for_log(rf"app\[worker\.1\]: {last}$")
+        log = "\n".join(shop.log())
+        kept = [int(found) for found in re.findall(r"^app\[worker\.1\]: number (\d+)$", log, re.MULTILINE)]
+        dropped = sum(map(int, re.findall(r"app\[log-shuttle\]: Error L12: (\d+) messages dropped since ", log)))
+        assert kept == sorted(set(kept))
+        assert 0 < dropped == count - len(kept)
+        receiver.wait_for(lambda: last.encode() in receiver.data)
+        assert [int(found) for found in re.findall(rb" number (\d+)\n", receiver.data)] == kept
+        assert b"Error L10" not in receiver.data
+
+
+def test_dynos_wait_for_a_full_disk_where_that_is_wanted(tmp_path: Path) -> None:
+    """`stall_s = 0`: the dyno is slowed by its pipe, and nothing is cut."""
+    may_mount()
+    count = 2000  # of a thousand bytes, more than pipe and buffer hold and less than the history
+    with (
+        OnSmallDisk(tmp_path / "state", toml="[logs]\nbuffer_bytes = 65536\nstall_s = 0\n", size_mb=40) as serve,
+        TcpReceiver() as receiver,
+    ):
+        shop, folder = flooder(serve, tmp_path, count, behind="." * 1000)
+        serve.done("drains:add", f"syslog://localhost:{receiver.port}")
+        filler = serve.fill()
+        (folder / "gate").write_text("go")
+        serve.wait_for_line(r"the log history in \S+ cannot be written", stream="stderr")
+        assert not (folder / "flooded").exists()
+        filler.unlink()
+        eventually((folder / "flooded").exists, what="the dyno goes on")
+        serve.wait_for_line(r"is written again; 0 lines were dropped", stream="stderr")
+        last = b" number %d." % (count - 1)
+        receiver.wait_for(lambda: last in receiver.data)
+        assert [int(found) for found in re.findall(rb" number (\d+)\.+\n", receiver.data)] == list(range(count))
+        assert not any("Error L1" in line for line in shop.log())
+
+
+def flooder(serve: OnSmallDisk, parent: Path, count: int, *, behind: str = "") -> tuple[ServedApp, Path]:
+    """An app whose worker waits for its gate, then writes so many lines, then says so with a file."""
+    serve.wait_until_ready()
+    command = f"cat gate >opened; seq -f 'number %.0f{behind}' 0 {count - 1}; touch flooded; sleep 1000"
+    formation = {"formation": {"worker": {"quantity": 1}}}
+    folder = serve.folder_of(parent, "shop", procfile={"worker": command}, app_json=formation)
+    os.mkfifo(folder / "gate")
+    serve.done("apps:create", "shop", "--dir", str(folder))
+    shop = serve.known_app("shop")
+    shop.wait_until_up("worker.1")
+    return shop, folder
