@@ -193,6 +193,7 @@ class AppRun:
             by_us = instance.stop_asked or instance.hastened or instance.over_memory
             cause = self._sampler.exited(self._sampled(instance, running), exit_code, killed_by_us=by_us)
             if cause is not None:
+                self.supervisor.happened(instance.name, cause)
                 self.stream.platform(instance.name, cause)
         self.supervisor.exited(instance_id, exit_code)
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from dynod.core.dyno_sizes import MB, DynoSize
 
+R15: Final = "Error R15 (Memory quota vastly exceeded)"
 SIGKILL: Final = 9  # POSIX; core knows no signals
 SAMPLE_S: Final = 20.0  # Heroku's period of samples, and so of R14 lines
 _EARLY_S: Final = 1.0  # a sample may come a little before its time
@@ -80,12 +81,10 @@ def judge(size: DynoSize, memory: Memory, was: Excess, *, now: float, enforce: b
     confirmed = excess.vast_readings >= VAST_READINGS
     running = f"Process running mem={memory.total // MB}M({100 * memory.total / size.memory:.1f}%)"
     if confirmed and enforce:
-        return Finding(
-            excess=replace(excess, said_at=now), lines=(running, "Error R15 (Memory quota vastly exceeded)"), kill=True
-        )
+        return Finding(excess=replace(excess, said_at=now), lines=(running, R15), kill=True)
     if not over or (was.said_at is not None and now - was.said_at < SAMPLE_S - _EARLY_S):
         return Finding(excess=excess)
-    error = "Error R15 (Memory quota vastly exceeded)" if confirmed else "Error R14 (Memory quota exceeded)"
+    error = R15 if confirmed else "Error R14 (Memory quota exceeded)"
     return Finding(excess=replace(excess, said_at=now), lines=(running, error))
 
 

@@ -10,6 +10,7 @@ import json
 import signal
 from collections import deque
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from dynod.core.dyno import InstanceEvent, InstanceState, SlotEvent, SlotState, advance_slot, exit_status
@@ -25,6 +26,7 @@ HISTORY_LENGTH = 30  # entries of a slot's history
 CYCLE_SPREAD = 0.15  # Heroku: every 24 h plus up to 216 minutes, so that dynos do not go all at once
 SILENT_AFTER_S = 10.0  # up this long without a word: most often a program that buffers its output
 STOPPED_EARLY = (COMMAND_NOT_EXECUTABLE, "stopped before it had started")
+ERROR = "Error R"  # how Heroku's codes begin: what explains a state belongs to its history
 READ_OUT_S = 1.0  # how long the line about an exit waits for the dyno's own last lines
 
 
@@ -572,7 +574,9 @@ class Slot:
         self._crashes = policy.crashes_after(self._crashes, up_s)
         delay_s = policy.delay_s(self._crashes, self._shared.random)
         self._retry_at = asyncio.get_running_loop().time() + delay_s
-        self.happened(f"crash {self._crashes} in a row, next start after {delay_s:.0f} s")
+        again = datetime.fromtimestamp(self._shared.clock() + delay_s, UTC)
+        when = f"back-off until {again:%H:%M:%S} UTC" if delay_s else "next start at once"
+        self.happened(f"crash {self._crashes} in a row, {when}")
         self._advance(SlotEvent.EXITED)
         if not self._restart_asked:
             self._trial = None
@@ -652,6 +656,8 @@ class Slot:
             self._say(f"Process exited with status {status}")
 
     def _say(self, message: str) -> None:
+        if message.startswith(ERROR):
+            self.happened(message)
         self._shared.journal.platform(self.name, message)
 
     async def _until(self, deadline: float | None) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, 
 from typing import Final
 
 from dynod.core.dyno import InstanceEvent, InstanceState, SlotState, StopRule, exit_status
+from dynod.core.memory_quota import R15
 from dynod.core.serving import web_condition
 from dynod.process.attachment import SECRET_BYTES, Attachment, Window
 from dynod.process.instance import Instance
@@ -321,11 +322,12 @@ class Supervisor:
         if not instance.hastened:
             slot = self._slots.get(instance.name)
             number = slot.command.stop.signal if slot is not None else signal.SIGTERM
-            self._shared.journal.platform(
-                instance.name,
+            error = (
                 "Error R12 (Exit timeout) -> At least one process failed to exit within "
-                f"{instance.grace_s:g} seconds of {signal.Signals(number).name}",
+                f"{instance.grace_s:g} seconds of {signal.Signals(number).name}"
             )
+            self.happened(instance.name, error)
+            self._shared.journal.platform(instance.name, error)
         self._shared.journal.platform(instance.name, "Stopping remaining processes with SIGKILL")
 
     def wrote(self, instance_id: str) -> None:
@@ -334,10 +336,16 @@ class Supervisor:
             instance.has_written = True
             self._shared.placement.set_state(instance.id, instance.note())
 
+    def happened(self, name: str, what: str) -> None:
+        """Something that explains the state of a dyno, for its history."""
+        if (slot := self._slots.get(name)) is not None:
+            slot.happened(what)
+
     def over_memory(self, instance_id: str) -> None:
         """R15: it must go."""
         if (instance := self._instances.get(instance_id)) is not None:
             instance.over_memory = True
+            self.happened(instance.name, R15)
             self._wake(instance)
 
     def gone(self, instance_id: str) -> None:

@@ -8,6 +8,8 @@ test_platform_faults, who talks binary or half lines in test_up_streams.
 import os
 import re
 import signal
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -174,3 +176,15 @@ def test_a_dyno_that_the_kernel_ends_for_its_memory_is_named(tmp_path: Path, sma
         )
         assert said[3:] == ["heroku: Process exited with status 137", *CRASHED]
         assert not processes.zombies_of(up.pid)
+        why = subprocess.run(
+            [sys.executable, "-m", "dynod", "ps", "--why", "worker.1"],
+            cwd=up.folder,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        told = [line.split("  ", 1)[1] for line in why.splitlines() if "  " in line]
+        assert told[0] == "dynod up"
+        assert told[1] == said[2].removeprefix("heroku: ")
+        assert told[2] == "process exited with status 137"
+        assert re.fullmatch(r"crash 1 in a row, back-off until \d\d:\d\d:\d\d UTC", told[3])

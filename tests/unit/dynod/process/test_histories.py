@@ -566,3 +566,39 @@ def test_whenever_cores_die_the_dynos_come_to_the_same(
     assert len(states) == 3
     assert world.conditions[-1][1] is WebCondition.SERVING
     assert all(process.note == "" for process in world.processes.values() if process.gone), "forgotten"
+
+
+# --- why -------------------------------------------------------------------------------------------------------------
+
+
+def told(world: World, name: str) -> list[str]:
+    """What `ps --why` has of a dyno."""
+    (slot,) = [slot for slot in world.supervisor.slots if slot.name == name]
+    return [entry.what for entry in slot.history]
+
+
+def test_the_causes_of_a_state_are_a_chain() -> None:
+    """Who asked, what went wrong, by which of Heroku's codes, and until when it waits now."""
+    never = Behaviour(listens_after_s=None)
+    world = World({"web": [never, Behaviour(exits_after_s=0.5, exit_code=7), never]}).play({"web": 1}, until=65)
+    assert told(world, "web.1") == [
+        "test",
+        R10,
+        "process exited with status 137",
+        "crash 1 in a row, next start at once",
+        "process exited with status 7",
+        "crash 2 in a row, back-off until 22:14:22 UTC",  # EPOCH is 22:13:20: R10 after a minute, then 0.5 s and 1 s
+    ]
+
+
+def test_a_grace_that_ran_out_and_a_quota_are_among_the_causes() -> None:
+    stubborn = Behaviour(leaves_after_s=None)
+    world = World({"worker": [stubborn]}).play(
+        {"worker": 1},
+        (1.0, lambda world: world.supervisor.over_memory(world.process("worker.1").id)),
+        (5.0, restart),
+        until=40,
+    )
+    causes = told(world, "worker.1")
+    assert causes.index("Error R15 (Memory quota vastly exceeded)") < causes.index("process exited with status 137")
+    assert R12 in causes
