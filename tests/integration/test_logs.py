@@ -309,6 +309,18 @@ def _tail_over_a_kill(running: Up, environment: dict[str, str], folder: Path) ->
     return found
 
 
+def test_colours_are_for_terminals_and_for_whoever_forces_them(serve: Serve, tmp_path: Path) -> None:
+    shop = counting(serve, tmp_path, 3)
+    shop.scale("worker=1")
+    shop.wait_for_log(r"number 2$")
+    plain = serve.done("logs", "-s", "app", "-p", "worker").stdout
+    assert numbers(plain) == [0, 1, 2]
+    assert "\x1b" not in plain
+    forced = serve.done("logs", "-s", "app", "-p", "worker", "--force-colors").stdout
+    assert re.findall(r"\x1b\[\d+m\d\d:\d\d:\d\d app\[worker\.1\]:\x1b\[0m +number (\d)", forced) == ["0", "1", "2"]
+    assert "\x1b" not in serve.done("logs", "--force-colors", "--no-color").stdout
+
+
 def test_a_tail_ends_with_the_daemon_and_has_its_last_line(tmp_path: Path) -> None:
     with Serve(tmp_path / "state") as serve:
         shop = counting(serve, tmp_path, 5)
