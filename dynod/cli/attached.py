@@ -78,6 +78,7 @@ class Attached:
         self._detach_key = detach_key
         self._socket: socket.socket | None = None
         self._reader = FrameReader()
+        self._early = b""  # came with the answer that opened the connection
         self._unconfirmed: deque[bytes] = deque()  # bounded by WINDOW_BYTES
         self._unconfirmed_bytes = 0
         self._confirmed = 0  # of this connection
@@ -86,11 +87,10 @@ class Attached:
         self._exit: Exit | None = None
 
     def open(self) -> None:
-        """Connect. Raises NoDaemonError, ApiError."""
-        self._socket, rest = self._connect(window_size() if self._terminal else None)
+        """Connect; what the dyno has written by then is for `run` to show. Raises NoDaemonError, ApiError."""
+        self._socket, self._early = self._connect(window_size() if self._terminal else None)
         self._reader = FrameReader()
         self._confirmed = 0
-        self._take(rest)
 
     def run(self) -> int:
         """To the end of the dyno; its exit status. Raises LostError, Leave."""
@@ -110,9 +110,11 @@ class Attached:
         wanted = [connection, wakeup]
         if self._input_open and self._unconfirmed_bytes + READ_BYTES <= WINDOW_BYTES:
             wanted.append(0)
-        ready = select.select(wanted, [], [])[0]
+        ready = select.select(wanted, [], [], 0 if self._early else None)[0]
         try:
             try:
+                early, self._early = self._early, b""
+                self._take(early)
                 if wakeup in ready:
                     self._signalled(os.read(wakeup, 64))
                 if connection in ready:
