@@ -79,7 +79,9 @@ def test_a_token_works_over_a_kill_of_the_core_and_a_restart_and_its_user_is_in_
     with Serve(tmp_path / "state", "--api", f"127.0.0.1:{port}", mark=serve.mark) as serve:
         serve.wait_until_ready()
         assert ask(port, token, "GET", "/apps")[0] == 200
-        id_ = json.loads(serve.done("auth:list", "--json").stdout)[0]["id"]
+        (id_,) = [
+            each["id"] for each in json.loads(serve.done("auth:list", "--json").stdout) if each["description"] == "CI"
+        ]
         serve.done("auth:revoke", id_[:8])
         assert ask(port, token, "GET", "/apps")[0] == 401
     with closing(sqlite3.connect(tmp_path / "state" / DATABASE)) as database:
