@@ -361,8 +361,8 @@ class RunningApps:
                     found[id_] = grouped
         owners = {id_: owner for id_, owner in self._owners().items() if id_ in instance_ids and id_ not in found}
         if owners:
-            table = processes.table(self.features)
-            found |= processes.members(owners, table, adopter=os.getppid(), features=self.features)
+            by_table = processes.find(owners, keeper=os.getppid(), features=self.features).members
+            found |= {id_: [abs(pid) for pid in pids] for id_, pids in by_table.items()}  # of a group, its first
         return {id_: found.get(id_, []) for id_ in instance_ids}
 
     def accounting(self, instance_id: str) -> Cgroup | None:
@@ -408,9 +408,8 @@ class RunningApps:
             for id_ in owners:
                 self._groups.kill(id_)
         while True:
-            table = processes.table(self.features)
             # Orphans fall to whoever this core has fallen to.
-            members = processes.members(owners, table, adopter=os.getppid(), features=self.features)
+            members = processes.find(owners, keeper=os.getppid(), features=self.features).members
             if not any(members.values()):
                 if self._groups is not None:
                     self._groups.remove_all()

@@ -5,6 +5,9 @@ import os
 import pytest
 from hypothesis import settings
 
+from dynod.keeper.features import WITHOUT
+from support import abilities
+
 # One deadline for the whole test (pytest-timeout) and none for an example: two cores shared by a suite say nothing
 # about an example's speed. In CI the examples are the same in each run, so that a failure there can be repeated.
 settings.register_profile("dynod", deadline=None, print_blob=True)
@@ -12,9 +15,33 @@ settings.register_profile("ci", settings.get_profile("dynod"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dynod")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--without",
+        default="",
+        metavar="ABILITIES",
+        help="run every dynod without these of Linux's abilities (dynod/keeper/features.py), or without all",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    abilities.switch_off(config.getoption("--without"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    same = abilities.same_tests(items)
+    config.hook.pytest_deselected(items=same)
+    items[:] = [item for item in items if item not in same]
+    for item in items:
+        for reason in abilities.reasons_to_skip(item.iter_markers(abilities.MARK), os.environ):
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No DYNOD_* setting, PORT or colour wish of the caller reaches a test."""
     for name in list(os.environ):
+        if name == WITHOUT:
+            continue  # this run's, see abilities
         if name.startswith("DYNOD_") or name in {"PORT", "DYNO", "NO_COLOR", "FORCE_COLOR"}:
             monkeypatch.delenv(name)

@@ -58,7 +58,8 @@ from dynod.keeper.protocol import (
 )
 from dynod.keeper.spawn import CAUGHT, SpawnRefusedError, fork, outcome
 
-SWEEP_S = 0.05  # between rounds of SIGKILL while processes are still being forked, or where no SIGCHLD tells
+SWEEP_S = 0.05  # between rounds of SIGKILL while processes are still being forked
+SWEEP_UNTOLD_S = 0.25  # between looks for the end of processes where no SIGCHLD tells, and a look may be a run of ps
 LOOKS = 10  # at the process table, one after the other, before the keeper turns to other things
 OVERSLEPT_S = 1.0  # dynod itself was stopped (Ctrl-Z) or the machine slept: the core had no chance to beat
 EX_SOFTWARE = 70  # sysexits(3)
@@ -96,10 +97,16 @@ class _Instance:
         self.started_at = time.time()
         self.exit_code: int | None = None
         self.exited_at: float | None = None
+        self.found_empty = False  # no process of it was found when they were looked for last
         self.gone = False
         self.stopping = False
         self.kill_at: float | None = None  # monotonic; set while a stop runs
         self.killed = False
+
+    @property
+    def deadline(self) -> float:
+        """When SIGKILL is due, monotonic seconds. Whoever seems to be gone already is given the second look."""
+        return math.inf if self.kill_at is None or self.killed or self.found_empty else self.kill_at
 
 
 class _Core:
@@ -146,6 +153,7 @@ class Keeper:
         self._start_at: float | None = time.monotonic()
         self._status: int | None = None
         self._stopping_alone = False
+        self._saw_all = True  # with the last look at the process table
         self._watchdog_at = 0.0
         self._sweep_at: float | None = None
         self._to_signal: list[tuple[_Instance, int]] = []
@@ -162,8 +170,6 @@ class Keeper:
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup(1)
                 signal.signal(number, lambda *_: None)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, CAUGHT)
-        # Where orphans of dynos are found: here, or anywhere.
-        self._adopter = os.getpid() if features.subreaper else None
         if features.subreaper:
             become_subreaper()
         self._groups = cgroups.find(os.getpid()) if features.cgroup else None
@@ -193,8 +199,7 @@ class Keeper:
         if self._start_at is not None and now >= self._start_at and self._status is None:
             self._start_core()
         self._watch_core(now)
-        overdue = [each for each in self._instances.values() if each.kill_at is not None and now >= each.kill_at]
-        for instance, count in self._kill([each for each in overdue if not each.killed]):
+        for instance, count in self._kill([each for each in self._instances.values() if each.deadline <= now]):
             self._tell(Killed(instance.id, count))
         for request in self._launches.give_up(now):
             self._tell(SpawnFailed(request.id, errno.ETIMEDOUT, "launch"))
@@ -204,7 +209,7 @@ class Keeper:
 
     def _due(self) -> float:
         """When there is something to do next even if nothing happens, monotonic seconds."""
-        due = [instance.kill_at for instance in self._instances.values() if instance.kill_at and not instance.killed]
+        due = [instance.deadline for instance in self._instances.values()]
         if self._start_at is not None and self._status is None:
             due.append(self._start_at)
         if self._sweep_at is not None:
@@ -592,9 +597,10 @@ class Keeper:
                 found[instance.id] = grouped
             else:
                 owners[instance.id] = instance.owner
+        self._saw_all = True
         if owners:
-            table = processes.table(self._features)
-            found |= processes.members(owners, table, adopter=self._adopter, features=self._features)
+            by_table, self._saw_all = processes.find(owners, keeper=os.getpid(), features=self._features)
+            found |= by_table
         return found
 
     def _is_surely_empty(self, id_: str) -> bool:
@@ -616,17 +622,29 @@ class Keeper:
         """Every process of the instances that are to be stopped; with one look at the process table for all of them."""
         if self._to_signal:
             todo, self._to_signal = self._to_signal, []
+            began = time.monotonic()
+            self._hold_still(instance for instance, _ in todo)
             members = self._members(instance for instance, _ in todo)
             for instance, number in todo:
                 processes.send(members[instance.id], number, leader=instance.pid)
+                if instance.kill_at is not None:  # the grace begins with the signal, however long the look has taken
+                    instance.kill_at += time.monotonic() - began
             self._settle()
+
+    def _hold_still(self, instances: Iterable[_Instance]) -> None:
+        """Who is about to be signalled must not fork on while ps takes its time: the signal sets it going again."""
+        if not self._features.proc:
+            for instance in instances:
+                if instance.exit_code is None:
+                    processes.freeze(instance.pid)
 
     def _kill(self, instances: list[_Instance]) -> list[tuple[_Instance, int]]:
         """SIGKILL every process of these; returns how many of each there were."""
         if not instances:
             return []
+        self._hold_still(instances)
         members = self._members(instances)
-        self._sweep_at = time.monotonic() + SWEEP_S
+        self._sweep_in(SWEEP_S)
         counts = []
         for instance in instances:
             instance.killed = True
@@ -646,6 +664,7 @@ class Keeper:
         meet none. But then one has ended meanwhile and fallen to us, or is about to. So nothing is gone until a look
         found nothing and nobody has ended during it. What the kernel itself counts needs no such care, and that saves
         the look at every process there is: an end and a new start beside 300 dynos cost 5 ms of CPU, not 20.
+        Where orphans fall to others (no subreaper) nothing tells of their ends: there it takes two looks.
         """
         for _ in range(LOOKS):
             open_ones = [each for each in self._instances.values() if each.exit_code is not None and not each.gone]
@@ -653,21 +672,29 @@ class Keeper:
                 return
             members = self._members(open_ones)
             doubtful = any(not members[each.id] and not self._is_surely_empty(each.id) for each in open_ones)
-            changes = doubtful and processes.someone_changes(self._adopter, self._features)
+            changes = doubtful and processes.someone_changes(os.getpid(), self._features)
             unsettled = doubtful and self._take_statuses()
             if not unsettled and not changes:
                 break
         for instance in open_ones:
             left = members[instance.id]
-            if not left and not unsettled:
+            sure = not unsettled and self._saw_all
+            if not left and sure and (instance.found_empty or self._features.subreaper):
                 instance.gone = True
                 instance.kill_at = None
                 self._tell(Gone(instance.id))
                 continue
+            instance.found_empty = not left and sure
             if instance.killed:
                 self._kill_members(instance, left)
-            if instance.killed or unsettled or not self._features.subreaper:
-                self._sweep_at = time.monotonic() + SWEEP_S
+            if instance.killed or unsettled or instance.found_empty:
+                self._sweep_in(SWEEP_S)
+            elif not self._features.subreaper:
+                self._sweep_in(SWEEP_UNTOLD_S)
+
+    def _sweep_in(self, seconds: float) -> None:
+        at = time.monotonic() + seconds
+        self._sweep_at = at if self._sweep_at is None else min(at, self._sweep_at)
 
     def _end(self, status: int) -> int:
         """Nothing outlives the keeper: kill what is left, its orphans included, and take every status."""

@@ -4,12 +4,16 @@ A dyno's main process leads a session and a process group of its own; most desce
 Those that leave (setsid, double forks) are found by parentage, and once orphaned, by the marks in their environment:
 `DYNO` and `PORT` together name one living instance.
 Used by the keeper, and by a core whose keeper was killed.
+Where there is no /proc, ps(1) is asked, which shows environments too, though no POSIX says how: on macOS those of this
+user's processes, less those of programs that System Integrity Protection guards.
 """
 
 import contextlib
 import os
 import signal
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from dynod.keeper.features import Features
@@ -32,18 +36,53 @@ class Owner(NamedTuple):
     reaped: bool = False  # the status of the main process was taken: from then on its number may be another's
 
 
+class Found(NamedTuple):
+    """Who belongs to whom, by instance id."""
+
+    members: dict[str, list[int]]
+    of_all: bool  # False: the machine has no process to spare for ps, and only main processes and groups are known
+
+
+def find(owners: Mapping[str, Owner], *, keeper: int, features: Features) -> Found:
+    """Look once, as `members` does.
+
+    Where nobody can look, a main process stands for its group: its number is negative then, as for kill(2).
+    """
+    try:
+        return Found(members(owners, table(features), keeper=keeper, features=features), of_all=True)
+    except OSError:
+        return Found({id_: [-owner.pid] if _has_group(owner) else [] for id_, owner in owners.items()}, of_all=False)
+
+
+def _has_group(owner: Owner) -> bool:
+    """Whether there is a group that can only be this owner's."""
+    if not owner.reaped:
+        return owner.pid > 1
+    return _group(owner.pid) is None and _is_there(-owner.pid)
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 def table(features: Features) -> dict[int, Process]:
     """Every living process that this user may see; zombies are left out."""
     return _from_proc() if features.proc else _from_ps()
 
 
 def members(
-    owners: Mapping[str, Owner], processes: Mapping[int, Process], *, adopter: int | None, features: Features
+    owners: Mapping[str, Owner], processes: Mapping[int, Process], *, keeper: int, features: Features
 ) -> dict[str, list[int]]:
     """The living processes of each instance, by instance id.
 
-    `adopter` is the process that orphans fall to (the keeper's pid); None when it is dead and they may be anywhere.
-    A process that nothing ties to an instance but its marks is looked for only among those orphans.
+    `keeper` is their keeper's pid or, where that was killed, of whoever its children have fallen to. A process that
+    nothing ties to an instance but its marks is looked for only among what may be an orphan of the keeper's.
     """
     children: dict[int, list[int]] = {}
     for process in processes.values():
@@ -58,28 +97,36 @@ def members(
         own: set[int] = set()
         # A number is given to a new process only when no session or group has it any more: if somebody has the number
         # of a process that was reaped, then session and group of that number are somebody's too.
-        if not (owner.reaped and owner.pid in processes):
+        # Groups 0 and 1 are the system's own: whoever had one of them for its dyno would end everything.
+        if owner.pid > 1 and not (owner.reaped and owner.pid in processes):
             own.update(by_session.get(owner.pid, ()))
             if owner.pid in processes:
                 own.add(owner.pid)
         found[instance] = _with_descendants(own, children)
-    taken = set().union(*found.values()) if found else set()
-    suspects = children.get(adopter, []) if adopter is not None else list(processes)
-    for pid in suspects:
-        if pid in taken or pid in mains or not features.proc:
-            continue
-        if environment := _environment(pid):
+    if marks := {mark for owner in owners.values() for mark in owner.marks}:
+        known = mains.union(*found.values())
+        suspects = [pid for pid in _orphans(processes, children, keeper, features) if pid not in known]
+        for pid, environment in _environments(suspects, marks, features):
             for instance, owner in owners.items():
                 if owner.marks and environment.issuperset(owner.marks):
                     found[instance].update(_with_descendants({pid}, children))
     return {instance: sorted(pids) for instance, pids in found.items()}
 
 
-def someone_changes(adopter: int | None, features: Features) -> bool:
-    """Whether an orphan cannot be told whose it is just now: while it execs or ends, a process has no environment."""
-    if adopter is None or not features.proc:
+def someone_changes(keeper: int, features: Features) -> bool:
+    """Whether an orphan cannot be told whose it is just now: while it execs or ends, a process has no environment.
+
+    Only a subreaper can say so; elsewhere too many have none that may be read.
+    """
+    if not (features.subreaper and features.proc):
         return False
-    return any(process.parent == adopter and not _environment(process.pid) for process in table(features).values())
+    return any(process.parent == keeper and not _environment(process.pid) for process in table(features).values())
+
+
+def freeze(leader: int) -> None:
+    """Stop the group of a main process that has not been waited for; `send` has it go on."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGSTOP)
 
 
 def send(pids: Iterable[int], number: int, *, leader: int) -> int:
@@ -107,6 +154,24 @@ def _group(pid: int) -> int | None:
         return os.getpgid(pid)
     except (ProcessLookupError, PermissionError):
         return None
+
+
+def _orphans(
+    processes: Mapping[int, Process], children: Mapping[int, Sequence[int]], keeper: int, features: Features
+) -> list[int]:
+    """Everything that may have lost its parents below the keeper.
+
+    It has fallen to the keeper, if that is the subreaper, else to one that it descends from, at last to the first
+    process; never to the keeper of other dynos beside it, whose own have these very marks where they run the same app.
+    """
+    if features.subreaper:
+        return list(children.get(keeper, ()))
+    adopters = [1]
+    pid = keeper
+    while pid in processes and pid not in adopters:
+        adopters.append(pid)
+        pid = processes[pid].parent
+    return [pid for adopter in adopters for pid in children.get(adopter, ()) if pid not in {*adopters, os.getpid()}]
 
 
 def _with_descendants(pids: set[int], children: Mapping[int, list[int]]) -> set[int]:
@@ -138,21 +203,49 @@ def _from_proc() -> dict[int, Process]:
 
 
 def _from_ps() -> dict[int, Process]:
-    """POSIX: `ps` knows parents and groups. Sessions are not portable; a group stands for them."""
-    import subprocess  # noqa: PLC0415 (0.6 MB of the keeper's 14, and Linux never needs it)
+    """POSIX: `ps` knows parents and groups. Sessions are not portable; a group stands for them.
 
-    with subprocess.Popen(
-        ["ps", "-A", "-o", "pid=,ppid=,pgid=,stat="],  # noqa: S607 (PATH is the administrator's)
-        stdout=subprocess.PIPE,
-    ) as ps:
-        assert ps.stdout is not None  # noqa: S101 (PIPE was asked for)
-        output = ps.stdout.read()
+    On Linux, where tests switch /proc off, ps reads it all the same: it stands for the ps of other systems.
+    """
+    own, lines = _ps("-A", "-o", "pid=,ppid=,pgid=,stat=")
     processes = {}
-    for line in output.splitlines():
+    for line in lines:
         pid, parent, group, state = line.split(None, 3)
-        if not state.startswith(b"Z") and int(pid) != ps.pid:
+        if not state.startswith(b"Z") and int(pid) != own:
             processes[int(pid)] = Process(int(pid), int(parent), int(group), int(group))
     return processes
+
+
+def _environments(
+    pids: Sequence[int], marks: AbstractSet[bytes], features: Features
+) -> Iterable[tuple[int, frozenset[bytes]]]:
+    """Of those of the processes that may have some of these marks."""
+    if features.proc:
+        return [(pid, _environment(pid)) for pid in pids]
+    # The environment follows the arguments, all in one line: a mark has no blanks. "e" is BSD's, and procps's; macOS
+    # took that letter for POSIX's "everyone".
+    shown = _words("-E" if sys.platform == "darwin" else "e", pids)
+    marked = {pid: words for pid, words in shown.items() if not marks.isdisjoint(words)}
+    arguments = _words("-ww", list(marked))  # a mark among these is none
+    return [(pid, words - arguments[pid]) for pid, words in marked.items() if pid in arguments]
+
+
+def _words(option: str, pids: Sequence[int]) -> dict[int, frozenset[bytes]]:
+    if not pids:
+        return {}
+    _, lines = _ps(option, "-ww", "-o", "pid=,args=", "-p", ",".join(map(str, pids)))
+    split = (line.split() for line in lines)
+    return {int(first): frozenset(rest) for first, *rest in filter(None, split) if first.isdigit()}
+
+
+def _ps(*arguments: str) -> tuple[int, list[bytes]]:
+    """Its own pid, and the lines that it has written."""
+    import subprocess  # noqa: PLC0415 (0.6 MB of the keeper's 14, and Linux never needs it)
+
+    command = ["ps", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as ps:  # noqa: S603 (PATH is the administrator's)
+        assert ps.stdout is not None  # noqa: S101 (PIPE was asked for)
+        return ps.pid, ps.stdout.read().splitlines()
 
 
 def _environment(pid: int) -> frozenset[bytes]:

@@ -2,12 +2,16 @@
 
 One task for all of them, looking at the kernel's listening sockets a few times a second while any dyno boots and not at
 all otherwise: nothing announces a listen(2) to others, so this is a stated exception to "nothing polls".
+Where the kernel does not list its listening sockets (macOS) an attempt to connect is the first hint, and whose socket
+it is gets looked up when one succeeds, in a thread: that takes a run of ps.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from dynod.core.boot import Address, Listening, PortTaken, Verdict, Waiting, judge
 from dynod.process import sockets
@@ -15,8 +19,10 @@ from dynod.process.placement import Sighting
 
 LOOK_EVERY_S = 0.05
 LOOK_CLOSER_EVERY_S = 1.0  # who listens elsewhere needs a walk over the processes: not at every look
+REST_SHARE = 4  # a look that took long is followed by a rest of so many times as long
 TAKEN_LOOKS = 2  # a socket handed from one process to another between two readings is nobody's for a moment
 
+Result = TypeVar("Result")
 Members = Callable[[Collection[str]], Mapping[str, Collection[int]]]  # instance ids → the processes of each
 
 
@@ -28,23 +34,33 @@ class Seen(NamedTuple):
 
 
 class SocketTable:
-    """Whose the listening sockets are: by netlink and /proc, or by asking psutil for each process."""
+    """Whose the listening sockets are: by netlink and /proc, or by connecting and asking psutil for each process."""
 
     def __init__(self, members: Members, *, by_netlink: bool) -> None:
         self._members = members
         self._by_netlink = by_netlink
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sockets")
+        if not by_netlink:
+            self._thread.submit(time.monotonic)  # started now: a machine at its limits has no thread to give
 
-    def anyone_on(self, ports: Collection[int]) -> bool:
+    async def anyone_on(self, ports: Collection[int]) -> bool:
         """Cheap first look: whether anything at all listens on one of the ports."""
-        if not self._by_netlink:
-            return True
-        return any(listener.address.port in ports for listener in sockets.listeners())
+        if self._by_netlink:
+            return any(listener.address.port in ports for listener in sockets.listeners())
+        return await self._aside(lambda: any(sockets.answering(port) for port in ports))
+
+    async def sight(self, instances: Mapping[str, int]) -> Mapping[str, Sighting]:
+        """As `look`, while the loop goes on where a look is slow."""
+        return self.look(instances) if self._by_netlink else await self._aside(lambda: self.look(instances))
+
+    async def _aside(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def look(self, instances: Mapping[str, int]) -> Mapping[str, Sighting]:
         """For each instance id, with the PORT it was given: where its processes and, on that port, strangers listen."""
         if not self._by_netlink:
             members = self._members(instances)
-            return {id_: Seen(sockets.listening_by_psutil(members[id_]), ()) for id_ in instances}
+            return {id_: self._ask(members[id_], port) for id_, port in instances.items()}
         # Sockets first: whoever holds one that is in the list already lived when the processes are listed.
         listeners = sockets.listeners()
         members = self._members(instances)
@@ -60,6 +76,12 @@ class SocketTable:
                 ],
             )
         return seen
+
+    def _ask(self, pids: Collection[int], port: int) -> Seen:
+        """A socket that answers and is no process's of the dyno is a stranger's, if all of them could be asked."""
+        asked = sockets.listening_by_psutil(pids)
+        is_surely_not_own = asked.of_all and all(address.port != port for address in asked.addresses)
+        return Seen(asked.addresses, sockets.answering(port) if is_surely_not_own else ())
 
 
 @dataclass(slots=True)
@@ -102,16 +124,21 @@ class BootWatch:
             if not self._booting:
                 self._some.clear()
                 await self._some.wait()
-            closer = loop.time() >= closer_at
-            if closer or self._table.anyone_on({booting.port for booting in self._booting.values()}):
-                self._look(loop.time())
+            began = loop.time()
+            closer = began >= closer_at
+            if closer or await self._table.anyone_on({booting.port for booting in self._booting.values()}):
+                await self._look(loop.time)
             if closer:
                 closer_at = loop.time() + LOOK_CLOSER_EVERY_S
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(max(LOOK_EVERY_S, (loop.time() - began) * REST_SHARE))
 
-    def _look(self, now: float) -> None:
-        seen = self._table.look({id_: booting.port for id_, booting in self._booting.items()})
-        for id_, booting in list(self._booting.items()):
+    async def _look(self, clock: Callable[[], float]) -> None:
+        looked_at = dict(self._booting)
+        seen = await self._table.sight({id_: booting.port for id_, booting in looked_at.items()})
+        now = clock()
+        for id_, booting in looked_at.items():
+            if self._booting.get(id_) is not booting:
+                continue  # forgotten meanwhile
             verdict = judge(
                 port=booting.port,
                 own=seen[id_].own,

@@ -86,7 +86,7 @@ class Traffic(Protocol):
 class Listening(Protocol):
     """Who listens where."""
 
-    def look(self, instances: Mapping[str, int]) -> "Mapping[str, Sighting]":
+    async def sight(self, instances: Mapping[str, int]) -> "Mapping[str, Sighting]":
         """For each instance id (with the PORT it was given): what its processes and strangers listen on."""
         ...
 

@@ -95,7 +95,7 @@ class Prober:
                 case Strategy.COMMAND:
                     return await self._command(check, target)
                 case Strategy.LISTENING:
-                    return self._listens(check, target)
+                    return await self._listens(check, target)
                 case Strategy.UPTIME:
                     return self._is_up(check, target)
 
@@ -104,9 +104,9 @@ class Prober:
         wanted_s = check.uptime_s or 0
         return Passed() if up_s >= wanted_s else Failed(f"is up for {up_s:.0f} s only")
 
-    def _listens(self, check: Healthcheck, target: Target) -> Outcome:
+    async def _listens(self, check: Healthcheck, target: Target) -> Outcome:
         port = port_of(check, target.port)
-        own = self._listening.look({target.instance_id: port})[target.instance_id].own
+        own = (await self._listening.sight({target.instance_id: port}))[target.instance_id].own
         if any(address.port == port for address in own):
             return Passed()
         places = ", ".join(str(address) for address in sorted(own))

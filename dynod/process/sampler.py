@@ -27,7 +27,7 @@ from dynod.core.memory_quota import (
     oom_line,
     worth_watching,
 )
-from dynod.process.usage import Cgroup, Usage, UsageReader, machine_oom_kills, oom_kills
+from dynod.process.usage import Cgroup, Usage, UsageReader, oom_kills
 
 TICK_S: Final = 5.0  # between two readings of a dyno near its quota
 TICKS_A_SAMPLE: Final = round(SAMPLE_S / TICK_S)  # all dynos are read in the same tick: finding processes costs once
@@ -67,6 +67,7 @@ class Reader(Protocol):
     def read(
         self, instance_id: str, pids: Collection[int], *, cgroup: Cgroup | None, runnable: bool
     ) -> Usage | None: ...
+    def machine_oom_kills(self) -> int: ...
 
 
 @dataclass(slots=True)
@@ -133,7 +134,7 @@ class Sampler:
         return oom_line(
             exit_code,
             own_kills=own if own is not None else known.oom_kills if known is not None else 0,
-            machine_kills=machine_oom_kills() - self._machine_kills if exit_code else 0,
+            machine_kills=self._reader.machine_oom_kills() - self._machine_kills if exit_code else 0,
             killed_by_us=killed_by_us,
             memory=known.memory if known is not None else None,
         )
@@ -142,7 +143,7 @@ class Sampler:
 
     async def run(self) -> None:
         """Until cancelled."""
-        self._machine_kills = machine_oom_kills()
+        self._machine_kills = self._reader.machine_oom_kills()
         thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sampler")
         try:
             at = self._clock()
@@ -175,7 +176,7 @@ class Sampler:
             for dyno, usage in zip(some, usages, strict=True):
                 if usage is not None:  # else no process is left: its slot hears of that from the keeper
                     self._take(dyno, usage, at, regular=regular)
-        self._machine_kills = machine_oom_kills()
+        self._machine_kills = self._reader.machine_oom_kills()
         if leisurely:
             self._leisurely_at = at + max(SAMPLE_S, cost_s / BUDGET_SHARE) - TICK_S / 2
 

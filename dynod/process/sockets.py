@@ -2,8 +2,10 @@
 
 Linux answers over netlink (sock_diag(7)) with the listening sockets alone, in microseconds, where /proc/net/tcp would
 list every connection of a busy router; owners are found through /proc/PID/fd. Elsewhere psutil is asked per process.
+On Linux psutil reads /proc itself: where tests switch that off it stands for what it asks of macOS (libproc).
 """
 
+import contextlib
 import errno
 import ipaddress
 import os
@@ -27,6 +29,8 @@ _REQUEST: Final = struct.Struct("=BBBxI48x")  # inet_diag_req_v2, any address
 _ANSWER: Final = struct.Struct("=4B H 2x 16s 16s I 8x I I I I I")  # inet_diag_msg; ports are big endian
 _RECEIVE_BYTES: Final = 65_536
 
+ANSWERS_WITHIN_S: Final = 0.05  # the kernel answers for the program; one whose backlog is full is seen the next time
+
 _NO_IPV6: Final = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
 
@@ -35,6 +39,13 @@ class Listener(NamedTuple):
 
     address: Address
     inode: int
+
+
+class Asked(NamedTuple):
+    """What processes said of themselves."""
+
+    addresses: list[Address]
+    of_all: bool  # none of them may not be asked
 
 
 def listeners() -> list[Listener]:
@@ -86,19 +97,35 @@ def socket_inodes(pids: Iterable[int]) -> set[int]:
     return inodes
 
 
-def listening_by_psutil(pids: Collection[int]) -> list[Address]:
+def listening_by_psutil(pids: Collection[int]) -> Asked:
     """Where these processes listen, wherever psutil works."""
-    found = []
+    found: list[Address] = []
+    of_all = True
     for pid in pids:
         try:
             connections = psutil.Process(pid).net_connections("tcp")
-        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+        except psutil.NoSuchProcess:  # a zombie counts as one
+            continue
+        except psutil.AccessDenied:
+            of_all = False
             continue
         found += [
             Address(str(connection.laddr.ip), connection.laddr.port)
             for connection in connections
             if connection.status == psutil.CONN_LISTEN
         ]
+    return Asked(found, of_all)
+
+
+def answering(port: int) -> list[Address]:
+    """Where on loopback a connection to the port is taken; it is closed at once. Blocks, for moments.
+
+    For ports below those that the system gives to clients: a client that was given `port` would connect to itself.
+    """
+    found = []
+    for host in ("127.0.0.1", "::1"):
+        with contextlib.suppress(OSError), socket.create_connection((host, port), ANSWERS_WITHIN_S):
+            found.append(Address(host, port))
     return found
 
 

@@ -10,6 +10,10 @@ from dynod.keeper import cgroups
 from support.app_folder import app_folder, toy
 from support.up import Up, eventually
 
+pytestmark = pytest.mark.needs_ability(
+    "cgroup", reason="only a group holds a daemon that has left session, parents and marks"
+)
+
 
 @pytest.fixture(autouse=True)
 def groups() -> None:

@@ -7,20 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from dynod.keeper.features import NAMES, WITHOUT
+from support import abilities
 from support.app_folder import app_folder, toy
 from support.installed import program
 from support.up import Up, eventually
 
-POSIX = "cgroup,subreaper,pdeathsig,proc,waitid,tee,epoll,netlink"
 MOST_IN_HAND = 100  # lines of a dyno that writes one every few milliseconds, in the moment in which its core is killed
 TAKEN_OVER = r"dynod: the core ended \(SIGKILL\); dynos are untouched"
 
 
-@pytest.fixture(params=["", POSIX], ids=["linux", "posix"])
+@pytest.fixture(params=["", ",".join(NAMES)], ids=["linux", "posix"])
 def without(request: pytest.FixtureRequest) -> dict[str, str]:
     if request.param:
         program("ps")
-    return {"DYNOD_WITHOUT": str(request.param)}
+    return {WITHOUT: str(request.param)}
 
 
 def kill_core(up: Up) -> int:
@@ -60,7 +61,7 @@ def test_the_core_is_killed_again_and_again_and_no_dyno_notices(tmp_path: Path, 
         assert after == before
         assert up.stop() == 0
         seen = counts(up)
-        if "tee" in without["DYNOD_WITHOUT"]:
+        if "tee" in abilities.joined(without[WITHOUT]):
             # A core that cannot look into a pipe takes with it what it had read and not yet written (ARCHITECTURE).
             assert seen == sorted(seen)
             assert max(seen) + 1 - len(set(seen)) <= 3 * MOST_IN_HAND

@@ -20,6 +20,7 @@ from dynod.core.app_manifest import Healthcheck
 from dynod.core.boot import Address
 from dynod.core.healthcheck import Failed, Outcome, Passed, Target, Verdict, line
 from dynod.keeper.client import Events, KeeperClient
+from dynod.keeper.features import detect
 from dynod.process.boot_watch import SocketTable
 from dynod.process.check_commands import MARK, CheckCommands, Place, is_check_note
 from dynod.process.probes import CommandResult, HealthWatch, Prober
@@ -87,7 +88,8 @@ def on_uvloop(work: Callable[[], Awaitable[Result]]) -> Result:
 
 @contextlib.asynccontextmanager
 async def prober(server: Server, *, host: str = "localhost") -> AsyncIterator[Prober]:
-    table = SocketTable(lambda ids: {id_: [server.pid] for id_ in ids}, by_netlink=True)
+    by_netlink = detect(os.environ).netlink
+    table = SocketTable(lambda ids: {id_: [server.pid] for id_ in ids}, by_netlink=by_netlink)
     made = Prober(listening=table, commands=NoCommands(), host=host, clock=asyncio.get_running_loop().time)
     try:
         yield made

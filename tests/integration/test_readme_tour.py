@@ -27,7 +27,7 @@ from typing import Final, Self
 
 import pytest
 
-from support import installed, processes
+from support import abilities, installed, processes
 from support.source_tree import REPOSITORY, written_files
 from support.transcript import Transcript
 from support.up import clean_environment
@@ -80,7 +80,7 @@ class Reader:
         self.mark = uuid.uuid4().hex
         self.runtime = tempfile.mkdtemp(prefix="up-")
         own = {"TMPDIR": str(home), "XDG_RUNTIME_DIR": self.runtime, "TOUR": str(self.notes)}
-        self.environment = {**clean_environment(), **own, processes.MARK: self.mark}
+        self.environment = {**clean_environment(), **abilities.environment(own), processes.MARK: self.mark}
         self.address = README_ADDRESS
         self.running: subprocess.Popen[bytes] | None = None
         self.output = Transcript()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from dynod.keeper.features import NAMES, WITHOUT
 from dynod.platform_api.client import ApiClient, ApiError
 from dynod.platform_api.finding import Daemon
 from dynod.platform_api.schema import Dyno
@@ -25,7 +26,7 @@ from support.up import Up, clean_environment, eventually
 
 pytestmark = pytest.mark.timeout(120)
 SHORT = {"DYNOD_DYNOS_RECONNECT_S": "0.1", "DYNOD_DYNOS_HANGUP_S": "0.2"}
-POSIX = {"DYNOD_WITHOUT": "subreaper,pdeathsig,proc,waitid,tee,epoll,netlink,cgroup"}
+POSIX = {WITHOUT: ",".join(NAMES)}
 HANGUP = "Client connection closed. Sending SIGHUP to all processes"
 R16 = (
     "Error R16 (Detached) -> An attached process is not responding to SIGHUP after its external connection was closed."
@@ -40,8 +41,13 @@ def folder_of(parent: Path) -> Path:
 
 
 @pytest.fixture(params=[{}, POSIX], ids=["linux", "posix"])
-def up(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Up]:
-    with Up(folder_of(tmp_path), "worker", env={**SHORT, **request.param}, port=0) as running:
+def without(request: pytest.FixtureRequest) -> dict[str, str]:
+    return dict(request.param)
+
+
+@pytest.fixture
+def up(tmp_path: Path, without: dict[str, str]) -> Iterator[Up]:
+    with Up(folder_of(tmp_path), "worker", env={**SHORT, **without}, port=0) as running:
         running.wait_until_up("worker.1")
         yield running
 
@@ -211,7 +217,6 @@ def test_ps_stop_ends_it(up: Up) -> None:
 
 
 @pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "pipes"])
-@pytest.mark.parametrize("without", [{}, POSIX], ids=["linux", "posix"])
 def test_a_client_that_goes_away_hangs_up(tmp_path: Path, without: dict[str, str], *, terminal: bool) -> None:
     """Between SIGHUPs there is Heroku's time: one is enough."""
     with Up(folder_of(tmp_path), "worker", env={"DYNOD_DYNOS_RECONNECT_S": "0.1", **without}, port=0) as up:
@@ -329,8 +334,9 @@ def test_a_dyno_that_awaits_its_client_still_does(patient: Up) -> None:
     core = patient.core_pid()
     os.kill(core, signal.SIGKILL)
     patient.core_pid(other_than=core)
-    with attach(patient, dyno) as connection:  # waits in the backlog until the next core accepts
-        seen = b""
+    with client(patient) as api:  # waits in the backlog until the next core accepts
+        connection, seen = api.attach(dyno["attach_url"] or "", None)
+    with connection:
         while data := connection.recv(1000):
             seen += data
     assert b"here\n" in seen

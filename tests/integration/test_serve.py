@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from support import processes
+from support import abilities, processes
 from support.app_folder import app_folder, toy
 from support.serve import Serve
 from support.up import clean_environment, eventually, free_port
@@ -36,7 +36,7 @@ def serve_once(tmp_path: Path, *arguments: str, toml: str = "") -> subprocess.Co
     config.write_text(toml)
     return subprocess.run(
         [sys.executable, "-m", "dynod", "serve", "--config", str(config), *arguments],
-        env=clean_environment(),
+        env={**clean_environment(), **abilities.environment()},
         capture_output=True,
         text=True,
         timeout=60,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from support import abilities
 from support.app_folder import app_folder, toy
 from support.up import Up, clean_environment, free_port
 
@@ -293,7 +294,7 @@ def refused_beside(folder: Path, runtime: Path) -> list[str]:
     """As `refused`, while another `dynod up` of the folder has its mark there."""
     done = subprocess.run(
         [sys.executable, "-m", "dynod", "up", "-C", str(folder)],
-        env={**clean_environment(), "XDG_RUNTIME_DIR": str(runtime)},
+        env={**clean_environment(), **abilities.environment({"XDG_RUNTIME_DIR": str(runtime)})},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

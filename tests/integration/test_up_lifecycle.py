@@ -331,6 +331,7 @@ def test_no_process_outlives_a_killed_keeper(tmp_path: Path) -> None:
         up.wait_for_line(r"^dynod: the keeper was killed: ending every dyno$", stream="stderr")
 
 
+@pytest.mark.needs_ability("pdeathsig", reason="with keeper and core nobody is left who could end them")
 def test_main_processes_do_not_outlive_keeper_and_core_killed_at_once(tmp_path: Path) -> None:
     """The kernel sees to it (PR_SET_PDEATHSIG). Nobody is left to clear up the files: the next `up` does."""
     folder = app_folder(tmp_path, procfile={"web": toy("web_server"), "stubborn": toy("ignores_sigterm")})

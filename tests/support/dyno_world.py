@@ -408,7 +408,7 @@ class _Table(SocketTable):
         super().__init__(lambda ids: {id_: [] for id_ in ids}, by_netlink=True)
         self._world = world
 
-    def anyone_on(self, ports: Collection[int]) -> bool:
+    async def anyone_on(self, ports: Collection[int]) -> bool:
         return any(seen.own or seen.strangers for seen in self._see(ports))
 
     def look(self, instances: Mapping[str, int]) -> Mapping[str, Seen]:

@@ -45,7 +45,7 @@ from dynod.keeper.protocol import (
     Stored,
     Welcome,
 )
-from support import processes
+from support import abilities, processes
 from support.source_tree import REPOSITORY
 from support.transcript import TIMEOUT_S, Transcript
 
@@ -242,7 +242,7 @@ class KeeperRun:
         ]
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("DYNOD_", "PYTHON"))},
-            **(env or {}),
+            **abilities.environment(env),
             processes.MARK: self.mark,
         }
         self._child: subprocess.Popen[bytes] | None = None

@@ -32,7 +32,7 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 from urllib.parse import urlsplit
 
-from support import processes
+from support import abilities, processes
 from support.processes import Process
 from support.transcript import TIMEOUT_S, Line, Transcript
 
@@ -95,7 +95,7 @@ class Up:
         where = [] if chdir else ["-C", str(folder)]
         listen = ["-p", f"127.0.0.1:{self.port}"] if self.port else []
         self._command = [sys.executable, "-m", "dynod", "up", *where, *listen, *arguments]
-        self._environment = {**clean_environment(), **(env or {})}
+        self._environment = {**clean_environment(), **abilities.environment(env)}
         self._environment |= {processes.MARK: self.mark, "XDG_RUNTIME_DIR": str(self.runtime)}
         self._cwd = folder if chdir else None
         self._wants_terminal = terminal

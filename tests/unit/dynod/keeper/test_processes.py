@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynod.keeper import processes
-from dynod.keeper.features import detect
+from dynod.keeper.features import NAMES, detect
 from dynod.keeper.processes import Owner, Process
 
 BARE = detect({"DYNOD_WITHOUT": "proc,cgroup"})  # no look at real environments
@@ -23,7 +24,7 @@ def table(*found: tuple[int, int, int, int]) -> dict[int, Process]:
 
 
 def members(owner: Owner, found: Mapping[int, Process]) -> list[int]:
-    return processes.members({"i": owner}, found, adopter=KEEPER, features=BARE)["i"]
+    return processes.members({"i": owner}, found, keeper=KEEPER, features=BARE)["i"]
 
 
 @pytest.mark.parametrize(
@@ -63,10 +64,16 @@ def test_a_number_that_was_given_again_is_a_strangers(
     assert members(Owner(MAIN, (), reaped=True), table(*found)) == wanted
 
 
+@pytest.mark.parametrize("pid", [0, 1])
+def test_nobody_owns_the_systems_own_processes(pid: int) -> None:
+    found = table((1, 0, 0, 0), (2, 0, 0, 0), (MAIN, 1, MAIN, MAIN), (101, 1, 1, 1))
+    assert members(Owner(pid, ()), found) == []
+
+
 def test_instances_do_not_get_each_others_processes() -> None:
     found = table((100, KEEPER, 100, 100), (101, 100, 101, 101), (200, KEEPER, 200, 200), (201, 200, 200, 200))
     owners = {"a": Owner(100, ()), "b": Owner(200, ())}
-    assert processes.members(owners, found, adopter=KEEPER, features=BARE) == {"a": [100, 101], "b": [200, 201]}
+    assert processes.members(owners, found, keeper=KEEPER, features=BARE) == {"a": [100, 101], "b": [200, 201]}
 
 
 @given(st.lists(st.tuples(*[st.integers(1, 30)] * 4), max_size=30))
@@ -104,3 +111,43 @@ def test_signalling_what_has_ended_is_no_error() -> None:
     child = subprocess.Popen(["true"])
     child.wait()
     assert processes.send([child.pid], signal.SIGTERM, leader=child.pid) == 1
+
+
+# A daemon that has left its session and lost its parent, and a child that has only left its session. Both have the
+# marks in their environment; their elder has not, but among its arguments.
+FAMILY = """
+import os, sys
+os.environ.update(pair.split("=", 1) for pair in sys.argv[1:])
+reading, writing = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    os.write(writing, str(os.getpid()).encode())
+    os.closerange(0, 100)
+    os.execvp("sleep", ["sleep", "1000"])
+os.wait()
+daemon = os.read(reading, 20).decode()
+print(daemon, os.spawnvp(os.P_NOWAIT, "setsid", ["setsid", "sleep", "1000"]), flush=True)
+sys.stdin.read()
+"""
+NOBODY = 2**30  # no process has this number
+
+
+@pytest.mark.parametrize("without", [",".join(NAMES), "subreaper,cgroup", "subreaper,pdeathsig,proc"])
+def test_without_a_subreaper_a_daemon_is_known_by_its_marks_and_another_keepers_dyno_is_not(without: str) -> None:
+    """The keeper is this process. The elder stands for another one, whose dyno has the same marks by chance."""
+    features = detect({"DYNOD_WITHOUT": without})
+    marks = (f"DYNO=web.{os.getpid()}", "PORT=20007")
+    command = [sys.executable, "-c", FAMILY, *marks]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as elder:
+        assert elder.stdout is not None
+        daemon, child = map(int, elder.stdout.readline().split())
+        try:
+            owners = {"i": Owner(NOBODY, tuple(map(os.fsencode, marks)))}
+            found = processes.members(owners, processes.table(features), keeper=os.getpid(), features=features)
+            assert found == {"i": [daemon]}
+        finally:
+            os.kill(daemon, signal.SIGKILL)
+            os.kill(child, signal.SIGKILL)
+            elder.communicate(b"")

@@ -39,6 +39,9 @@ class FakeMachine:
     def keep(self, instance_ids: Collection[str]) -> None:
         self.kept = set(instance_ids)
 
+    def machine_oom_kills(self) -> int:
+        return 0
+
     def read(self, instance_id: str, pids: Collection[int], *, cgroup: Cgroup | None, runnable: bool) -> Usage | None:
         assert list(pids) == [4711]
         assert cgroup is None

@@ -1,0 +1,118 @@
+"""What only Linux has is used only where a feature check stands before it, and what is given up without it is written.
+
+mypy knows from typeshed which names macOS lacks, and passes over what stands behind `sys.platform`. What is left is the
+list below: each such module asks `keeper/features.py`, or is only made by one that does.
+"""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+from dynod.keeper.features import NAMES, WITHOUT
+from support import abilities
+from support.source_tree import REPOSITORY, Module, modules
+
+NOT_ON_MACOS: Final = {
+    ("dynod/keeper/main.py", "waitid"),  # behind Features.waitid
+    ("dynod/process/sockets.py", "AF_NETLINK"),  # SocketTable asks by netlink only where Features has it
+    ("dynod/process/sockets.py", "SOCK_CLOEXEC"),
+    *(  # PeekedPipes, made only where tee(2) was found and Features has it
+        ("dynod/logs/dyno_pipe.py", name)
+        for name in ("F_GETPIPE_SZ", "epoll", "EPOLLIN", "EPOLLET", "EPOLLHUP", "splice")
+    ),
+}
+READS_PROC: Final = {
+    "dynod.keeper.cgroups",  # behind Features.cgroup
+    "dynod.keeper.features",
+    "dynod.keeper.processes",  # behind Features.proc
+    "dynod.logs.dyno_pipe",  # in is_full, which answers without it too
+    "dynod.process.sockets",  # behind Features.netlink and Features.proc
+    "dynod.process.usage",  # behind UsageReader.proc, and of control groups
+}
+CALLS_C: Final = {"dynod.keeper.features", "dynod.logs.dyno_pipe"}
+
+
+def test_names_that_macos_lacks_are_used_only_behind_a_feature_check() -> None:
+    checked = subprocess.run(
+        [sys.executable, "-m", "mypy", "--platform", "darwin", "--cache-dir", ".mypy_cache/darwin", "dynod", "router"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = set(re.findall(r'^(.+?):\d+: error: Module has no attribute "(\w+)"', checked.stdout, re.MULTILINE))
+    assert found == NOT_ON_MACOS
+    others = [
+        line
+        for line in checked.stdout.splitlines()
+        if ": error: " in line and "Module has no attribute" not in line and "[unreachable]" not in line
+    ]
+    assert others == []
+
+
+@pytest.mark.parametrize("module", modules(), ids=str)
+def test_proc_sys_and_the_c_library_are_used_in_few_modules(module: Module) -> None:
+    texts = list(_texts(module.tree))
+    if module.name not in READS_PROC:
+        assert [text for text in texts if re.match(r"/(proc|sys)/", text)] == []
+    if module.name not in CALLS_C:
+        assert not any(name.split(".")[0] == "ctypes" for name in module.imports)
+
+
+def _texts(tree: ast.Module) -> Iterator[str]:
+    """Every literal but docstrings, f-strings by their first piece."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, documented) and node.body and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
+
+
+# --- what is given up -------------------------------------------------------------------------------------------------
+
+
+def marks() -> list[tuple[str, list[str], str]]:
+    """Of every `needs_ability` in tests: the file, the abilities, the reason."""
+    found = []
+    for path in sorted((REPOSITORY / "tests" / "integration").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == f"pytest.mark.{abilities.MARK}":
+                (reason,) = [ast.literal_eval(each.value) for each in node.keywords if each.arg == "reason"]
+                found.append((path.name, [ast.literal_eval(each) for each in node.args], str(reason)))
+    return found
+
+
+def test_each_mark_names_abilities_and_a_reason() -> None:
+    assert marks()
+    for file, names, reason in marks():
+        assert names, file
+        assert set(names) <= set(NAMES), (file, names)
+        assert reason, file
+
+
+@pytest.mark.parametrize(
+    ("file", "names", "reason"), marks(), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_a_marked_test_runs_where_its_abilities_are_and_only_there(file: str, names: list[str], reason: str) -> None:
+    del file
+    mark = pytest.mark.needs_ability(*names, reason=reason).mark
+    others = ",".join(set(NAMES).difference(names))
+    assert list(abilities.reasons_to_skip([mark], {WITHOUT: others})) == []
+    for name in names:
+        assert list(abilities.reasons_to_skip([mark], {WITHOUT: name})) == [f"needs {name}: {reason}"]
+
+
+def test_what_is_given_up_is_in_a_table() -> None:
+    document = (REPOSITORY / "ARCHITECTURE.md").read_text()
+    (section,) = re.findall(r"^## Other systems$(.*?)^## ", document, re.MULTILINE | re.DOTALL)
+    rows = set(re.findall(r"^\| `([\w`, ]+)` \|", section, re.MULTILINE))
+    assert {name for row in rows for name in re.findall(r"\w+", row)} == set(NAMES)
