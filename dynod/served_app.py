@@ -133,7 +133,7 @@ class ServedApp:
     async def begin(self, plan: ServePlan | None, group: asyncio.TaskGroup, *, by: Actor) -> None:
         """A new app: its first releases, and its dynos if it has code. Raises StoreError."""
         await self.releases.begin([] if plan is None else [_folder_draft(None, plan)], by=by)
-        await self._go_by(self.releases.current, f"created by {by.name}")
+        await self._go_by(self.releases.current, f"created by {by.name}", by)
         self.releases.start(group, Left(notes={}, instances={}))
 
     async def resume(self, group: asyncio.TaskGroup, *, fresh: bool) -> None:
@@ -238,9 +238,10 @@ class ServedApp:
         )
 
     async def _gone_live(self, release: Release) -> None:
-        await self._go_by(release, f"release v{release.version} by {release.user}")
+        by = Actor(name=release.user, origin=f"release v{release.version}")
+        await self._go_by(release, f"release v{release.version} by {release.user}", by)
 
-    async def _go_by(self, release: Release | None, why: str) -> None:
+    async def _go_by(self, release: Release | None, why: str, by: Actor) -> None:
         """From now on this release is the one: its process types, and for the first code its first dynos.
 
         Raises StoreError, and nothing is done.
@@ -255,7 +256,7 @@ class ServedApp:
             name: (plan.first_quantity(name) if first else 0, UNSIZED.name) for name in plan.types if name not in rows
         }
         if missing:
-            rows = await store.formation.set(self.id, missing, by=Actor(name=release.user, origin="release"))
+            rows = await store.formation.set(self.id, missing, by=by)
         self._adopt_plan(release)
         quantities = {name: rows[name].quantity for name in plan.types if first or name not in before}
         self.run.supervisor.scale({**dict.fromkeys(before.difference(plan.types), 0), **quantities}, why)

@@ -90,6 +90,8 @@ def test_a_token_works_over_a_kill_of_the_core_and_a_restart_and_its_user_is_in_
     here = f"unix uid {os.getuid()}"
     assert trail == [
         ("app.create", me, here),
+        *[("release.create", me, here)] * 3,
+        ("formation.set", me, here),
         ("token.create", me, here),
         ("token.create", me, here),
         ("formation.set", me, "tcp 127.0.0.1"),
