@@ -16,6 +16,7 @@ import pytest
 
 from dynod.platform_api.client import UnixConnection
 from support.app_folder import app_folder, toy
+from support.serve import Serve
 from support.up import Up, clean_environment, eventually
 
 pytestmark = pytest.mark.timeout(120)
@@ -159,3 +160,31 @@ def test_nothing_is_hidden_unless_that_is_asked_for(tmp_path: Path) -> None:
         listed = json.loads(dynod(up, "ps", "--json"))
         assert listed
         assert up.stop() == 0
+
+
+def test_serve_hides_them_from_the_moment_on_that_it_is_asked_to_and_over_a_killed_core(tmp_path: Path) -> None:
+    says = 'while read x <gate; do echo "$x $SECRET_KEY_BASE"; done'
+    with Serve(tmp_path / "state") as serve:
+        serve.wait_until_ready()
+        manifest = {"env": {"SECRET_KEY_BASE": {"value": THIRD}}, "formation": {"worker": {"quantity": 1}}}
+        folder = serve.folder_of(tmp_path, "shop", procfile={"worker": says}, app_json=manifest)
+        os.mkfifo(folder / "gate")
+        serve.done("apps:create", "shop", "--dir", str(folder))
+        shop = serve.known_app("shop")
+        shop.wait_until_up("worker.1")
+
+        def said(word: str) -> str:
+            (folder / "gate").write_text(f"{word}\n")
+            return shop.wait_for_log(rf"app\[worker\.1\]: {word} ").rpartition(" ")[2]
+
+        assert said("one") == THIRD
+        serve.done("settings:set", "mask_config_vars=true")
+        assert said("two") == "[FILTERED]"
+        core = serve.core_pid()
+        os.kill(core, 9)
+        core = serve.core_pid(other_than=core)
+        assert said("three") == "[FILTERED]"
+        assert_no_canary(seen_of(serve.pid) + seen_of(core))
+        serve.done("settings:set", "mask_config_vars=false")
+        assert said("four") == THIRD
+    assert_no_canary(str(serve.output))
