@@ -97,7 +97,7 @@ def test_the_next_build_takes_over_and_a_broken_one_changes_nothing(serve: Serve
     eventually(lambda: app.pids() != first and app.states() == {"web.1": "up"}, what="the new release runs")
     assert app.get("/").status == 200
     statuses = [build["status"] for build in json.loads(serve.done("builds", "--json").stdout)]
-    assert statuses == ["succeeded", "failed", "succeeded"]
+    assert sorted(statuses) == ["failed", "succeeded", "succeeded"]  # their times are whole seconds
 
 
 @pytest.mark.parametrize(
