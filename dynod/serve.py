@@ -40,6 +40,7 @@ from dynod.routing import Routing
 from dynod.serve_plan import make_serve_plan
 from dynod.served_app import Premises, ServedApp, remove_left_logs
 from dynod.settings import Settings, load_settings, settings_file, state_folder
+from dynod.status_report import DaemonFacts, lacks
 from dynod.stderr import say
 from dynod.store.apps import App
 from dynod.store.audit import actor
@@ -177,6 +178,15 @@ class Serve:
             await self._routing.start(self._listeners)  # only now: a known host must not be answered 404
             api = PlatformApi(
                 self._operations,
+                facts=DaemonFacts(
+                    verb="serve",
+                    listeners=[url([each]) for each in self._listeners],
+                    api=self._api_listener.url,
+                    control=os.fspath(self._control_path()),
+                    state=os.fspath(self._state),
+                    lacks=lacks(self._features, groups=bool(self._snapshot.groups)),
+                    refused=lambda: self._store.refused,
+                ),
                 stored=self._stored_resources(),
                 secret=kept_secret(self._snapshot.stored, self._keeper.put),
                 over_tcp=OverTcp(

@@ -40,6 +40,7 @@ from dynod.process.instance import Instance
 from dynod.process.surroundings import Command
 from dynod.routing import Routing
 from dynod.settings import user_state_folder
+from dynod.status_report import DaemonFacts, lacks
 from dynod.stderr import say
 from dynod.up_drains import NOTE as KEPT_DRAINS
 from dynod.up_drains import KeptDrains
@@ -193,6 +194,15 @@ class Up:
                 await self._routing.start(self._listeners)
             api = PlatformApi(
                 Operations([self._running_app()]),
+                facts=DaemonFacts(
+                    verb="up",
+                    listeners=[url([each]) for each in self._listeners],
+                    api=self._api_listener.url,
+                    control=str(self._claim.control.getsockname()),
+                    state="",
+                    lacks=lacks(self._features, groups=bool(self._snapshot.groups)),
+                    refused=lambda: 0,
+                ),
                 over_tcp=self._over_tcp(),
                 secret=kept_secret(self._snapshot.stored, self._keeper.put),
             )

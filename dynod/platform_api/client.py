@@ -31,6 +31,7 @@ from dynod.platform_api.schema import (
     LogDrain,
     LogSession,
     Source,
+    Status,
 )
 
 ACCEPT: Final = "application/vnd.heroku+json; version=3"
@@ -284,6 +285,10 @@ class ApiClient:
                     yield piece
             except (http.client.HTTPException, OSError) as error:
                 raise ApiError("what was read was cut short", code=CUT_SHORT, status=0) from error
+
+    def status(self) -> Status:
+        """How the daemon does."""
+        return cast("Status", self._send("GET", "/dynod/status"))
 
     def create_source(self, app: str) -> Source:
         """Where to upload a source, and what to name it by."""

@@ -46,12 +46,6 @@ async def switch(request: web.Request) -> web.Response:
     return answer(serializers.feature(view))
 
 
-@routes.get("/account/features")
-async def list_own(request: web.Request) -> web.Response:
-    """None, in Heroku's form."""
-    return answer_list(request, [], ATTRIBUTES)
-
-
 @routes.get("/account/features/{feature}")
 async def own(request: web.Request) -> web.Response:
     """Heroku's command line looks here first, and then at the app."""

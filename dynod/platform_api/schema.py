@@ -176,6 +176,24 @@ class Build(TypedDict):
     dynod: BuildExtras
 
 
+class Status(TypedDict):
+    """How a daemon does."""
+
+    version: str
+    verb: str
+    pid: int
+    since: str
+    listeners: list[str]
+    api: str | None
+    control: str
+    state: str
+    apps: int
+    dynos: dict[str, int]
+    lacks: list[str]
+    store_refused: int
+    troubles: list[str]
+
+
 class Buildpack(TypedDict):
     """A buildpack."""
 

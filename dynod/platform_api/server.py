@@ -26,6 +26,7 @@ from dynod.platform_api import (
     blobs,
     buildpacks,
     builds,
+    daemon,
     domains,
     dynos,
     features,
@@ -41,6 +42,7 @@ from dynod.platform_api.connection import open_connection
 from dynod.platform_api.exchange import LARGEST_BODY, OPERATIONS, OVER_TCP, STORED, answer
 from dynod.platform_api.gate import ADMISSION, HEALTH, ON_BUG, OnBug, gate
 from dynod.platform_api.tcp_door import OverTcp, TcpDoor
+from dynod.status_report import DaemonFacts, status_of
 from dynod.stored_resources import StoredResources
 
 CLOSE_S: Final = 5.0  # what is answered at the end is answered at once; a body that trickles in is not waited for
@@ -64,17 +66,19 @@ class PlatformApi:
         stored: StoredResources | None = None,
         over_tcp: OverTcp | None = None,
         secret: bytes,
+        facts: DaemonFacts | None = None,
         on_bug: OnBug = report_bug,
     ) -> None:
         """`stored`: what lasts, None in `up`. `over_tcp`: for whoever has a token; None: not at all.
 
-        `secret` signs what the next core must know again. `on_bug` is told of what nobody expected: the request's id,
-        method and path, and the exception.
+        `secret` signs what the next core must know again. `facts` are the daemon's own, for its status. `on_bug` is
+        told of what nobody expected: the request's id, method and path, and the exception.
         """
         application = web.Application(middlewares=[gate], client_max_size=LARGEST_BODY)
         application[OPERATIONS] = operations
         application[STORED] = stored
         application[ON_BUG] = on_bug
+        application[daemon.STATUS] = lambda: status_of(operations, facts) if facts is not None else None
         application[ADMISSION] = Admission(over_tcp)
         application[OVER_TCP] = self._over_tcp = over_tcp
         application.router.add_get(HEALTH, _health)
@@ -90,6 +94,7 @@ class PlatformApi:
             blobs,
             buildpacks,
             builds,
+            daemon,
             domains,
             heroku_environment,
             dynos,

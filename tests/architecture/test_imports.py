@@ -29,6 +29,7 @@ MAY_IMPORT = {
         "dynod.operations",
         "dynod.app_domains",
         "dynod.app_features",
+        "dynod.status_report",
         "dynod.app_logs",
         "dynod.stored_resources",
         "dynod.core",
