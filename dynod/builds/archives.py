@@ -149,6 +149,8 @@ class Archives:
                 _sync(self._slugs)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.utime(folder)  # it is needed anew: whoever removes what no slug names looks at this
         return code_folder(folder)
 
     def remove_slugs(self, *, but: Collection[str], older_than: float) -> list[str]:
