@@ -15,7 +15,6 @@ from dynod.core.fault import quoted
 from dynod.core.restart import POLICIES, RestartPolicy
 from dynod.core.setting_kinds import (
     DAY_S,
-    MINUTE_S,
     MONTH_S,
     MOST_BYTES,
     Choice,
@@ -94,7 +93,7 @@ DYNO_KNOBS: Final = (
     ),
     Knob(
         name="cycle_s",
-        kind=Seconds(least=MINUTE_S, most=MONTH_S, off="never"),
+        kind=Seconds(least=1.0, most=MONTH_S, off="never"),
         says="how long a dyno runs before it is replaced by a fresh one",
         per_type=True,
     ),

@@ -105,6 +105,24 @@ def test_a_dyno_that_stays_up_begins_the_ladder_anew(tmp_path: Path) -> None:
 # --- booting -----------------------------------------------------------------------------------------------------
 
 
+def test_dynos_are_cycled_web_dynos_without_a_gap(tmp_path: Path) -> None:
+    """Heroku's daily cycling (heroku-semantics 3.3) every few seconds; days of it are in test_cycling_and_stops."""
+    with Serve(tmp_path / "state", toml="[dynos]\ncycle_s = 3\n") as serve:
+        procfile = {"web": toy("web_server"), "worker": toy("waits")}
+        shop = serve.app(tmp_path, "shop", procfile=procfile, quantities={"web": 1, "worker": 1})
+        shop.wait_for_log(r"heroku\[web\.1\]: State changed from starting to up")
+        while not any(line.startswith("app[web.1]: all requests are answered") for line in shop.log()):
+            assert shop.get("/").status == 200
+        shop.wait_for_log(r"heroku\[worker\.1\]: State changed from starting to up", count=2)
+        up, cycling = "State changed from starting to up", ["Cycling", "State changed from up to starting"]
+        start = platform_lines(shop, "worker.1")[0]
+        ended = ["Stopping all processes with SIGTERM", "Process exited with status 0"]
+        assert platform_lines(shop, "worker.1")[:7] == [start, up, *cycling, *ended, start]
+        start = platform_lines(shop, "web.1")[0]
+        assert platform_lines(shop, "web.1")[:7] == [start, up, *cycling, start, up, ended[0]]
+        assert "cycled after 3 s" in serve.done("ps", "--why", "web.1").stdout
+
+
 def test_a_web_dyno_that_does_not_bind_in_time_is_killed(tmp_path: Path) -> None:
     toml = "[dynos]\nboot_timeout_s = 1\nrestart = [3600]\nrestart_jitter = 0\n"
     with Serve(tmp_path / "state", toml=toml) as serve:

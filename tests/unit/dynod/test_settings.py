@@ -165,7 +165,7 @@ def test_a_variable_and_a_flag_are_named_as_they_were_written() -> None:
     with pytest.raises(SettingsError) as caught:
         load(environ={"DYNOD_DYNOS_CYCLE_S": "daily"}, flags={"serve.metrics": "nine"})
     assert str(caught.value).splitlines() == [
-        'DYNOD_DYNOS_CYCLE_S: dynos.cycle_s: expected seconds from 60 to 2678400, or 0: never, found "daily"',
+        'DYNOD_DYNOS_CYCLE_S: dynos.cycle_s: expected seconds from 1 to 2678400, or 0: never, found "daily"',
         '--metrics: serve.metrics: expected [HOST:]PORT, or "": off, found "nine"',
     ]
 

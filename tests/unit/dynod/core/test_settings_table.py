@@ -65,7 +65,7 @@ def test_an_assignment_is_read(argument: str, key: str, value: Value, text: str)
         ("grace_s=inf", SettingsError, 'grace_s: expected seconds from 0 to 86400, found "inf"'),
         ("grace_s=1_0", SettingsError, 'grace_s: expected seconds from 0 to 86400, found "1_0"'),
         ("grace_s=86400.1", SettingsError, 'grace_s: expected seconds from 0 to 86400, found "86400.1"'),
-        ("cycle_s=59", SettingsError, 'cycle_s: expected seconds from 60 to 2678400, or 0: never, found "59"'),
+        ("cycle_s=0.5", SettingsError, 'cycle_s: expected seconds from 1 to 2678400, or 0: never, found "0.5"'),
         ("max_queue=1.5", SettingsError, 'max_queue: expected a whole number from 0 to 1000000, found "1.5"'),
         ("retry_share=1.1", SettingsError, 'retry_share: expected a number from 0 to 1, found "1.1"'),
         ("balance=best", SettingsError, 'balance: expected "p2c" or "random", found "best"'),
