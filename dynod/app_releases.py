@@ -21,6 +21,7 @@ from dynod.process.placement import Placement
 from dynod.process.release_change import ChangeRules, ReleaseChange
 from dynod.process.supervisor import Supervisor
 from dynod.process.surroundings import Command
+from dynod.release_output import ReleaseOutput
 from dynod.store.audit import Actor
 from dynod.store.errors import StoreError
 from dynod.store.releases import Decide, Releases
@@ -65,6 +66,7 @@ class AppReleases:
         placement: Placement,
         journal: Journal,
         live: Live,
+        output: ReleaseOutput,
     ) -> None:
         self._app_id = app_id
         self._store = store
@@ -72,16 +74,32 @@ class AppReleases:
         self._placement = placement
         self._journal = journal
         self._live = live
+        self.output = output  # of release commands
         self._key = f"release-command:{app_id}"  # under which the keeper keeps which dyno runs it
         self._pending: list[Release] = []  # oldest first
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._ids: dict[int, str] = {}  # by version
         self.current: Release | None = None
 
     @property
     def pending(self) -> Sequence[Release]:
         """Recorded and not live yet, oldest first."""
         return self._pending
+
+    @property
+    def latest_version(self) -> int:
+        """Of the newest release that is live or may come to be; 0 where there is none."""
+        newest = self._pending[-1] if self._pending else self.current
+        return newest.version if newest is not None else 0
+
+    def id_of(self, version: int) -> str | None:
+        """Of the release of that version."""
+        return self._ids.get(version)
+
+    def version_of(self, release_id: str) -> int | None:
+        """Of the release with that id."""
+        return next((version for version, id_ in self._ids.items() if id_ == release_id), None)
 
     async def all(self) -> tuple[Release, ...]:
         """Every release, newest first. Raises StoreError."""
@@ -97,8 +115,10 @@ class AppReleases:
     async def load(self) -> None:
         """Read what is live and what is not yet. Raises StoreError."""
         releases = await self.all()
+        self._ids = {each.version: each.id for each in releases}
         self.current = current_of(releases)
         self._pending = [each for each in reversed(releases) if each.status is ReleaseStatus.PENDING]
+        self.output.goes_to(self._pending[0].version if self._pending else None)
 
     def start(self, group: asyncio.TaskGroup, left: Left) -> None:
         """Take what is pending live, and what comes; before the dynos start, so that a change under way goes on."""
@@ -119,6 +139,7 @@ class AppReleases:
         if release is not None:
             self._say(release)
             self._pending.append(release)
+            self._ids[release.version] = release.id
             self._news.set()
         return release
 
@@ -187,6 +208,7 @@ class AppReleases:
         noted = next(iter(left.notes), None)
         name = noted or self._supervisor.one_off_name(RELEASE)
         begun_at = self._live.clock()
+        self.output.goes_to(release.version)
         if noted is None:
             self._journal.api(f"Running release v{release.version} commands by user {release.user}")
         self._placement.put(self._key, json.dumps({"version": release.version, "name": name}))
@@ -197,10 +219,13 @@ class AppReleases:
         code = await self._supervisor.run_once(
             name, command, done=done, note=left.notes.get(name), instances=left.instances.get(name, ())
         )
+        self.output.goes_to(None)
         if code == 0:
             return None
         status = exit_status(code)
-        return explain(name, self._journal.newest(), since=begun_at, what=f"the release command exited with {status}")
+        return explain(
+            name, self._journal.newest(), since=begun_at, what=f"the release command exited with status {status}"
+        )
 
     async def _store_command_done(self, release: Release) -> None:
         try:

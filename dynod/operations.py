@@ -86,6 +86,9 @@ class DynoView:
     state: SlotState
     size: DynoSize
     release_version: int
+    release_id: str | None  # None where there are no releases
+    current_release: int  # the version that is live; 0 where there are none
+    latest_release: int  # the newest that is live, or may come to be
     created_at: datetime
     updated_at: datetime
     restarting: bool  # asked for and not finished, also while it waits its turn
@@ -422,7 +425,8 @@ def _formation_view(app: RunningApp, process_type: str) -> FormationView:
 
 
 def _dyno_view(app: RunningApp, slot: Slot) -> DynoView:
-    instance = slot.instance
+    instance, releases = slot.instance, app.releases
+    version = instance.release if instance is not None else slot.command.release
     return DynoView(
         id=_dyno_id(app, slot),
         app=_app_view(app),
@@ -431,7 +435,10 @@ def _dyno_view(app: RunningApp, slot: Slot) -> DynoView:
         command=slot.command.shown,
         state=slot.state,
         size=app.sizes.get(slot.name) or app.sizes.get(_type_of(slot), UNSIZED),
-        release_version=instance.release if instance is not None else slot.command.release,
+        release_version=version,
+        release_id=releases.id_of(version) if releases is not None else None,
+        current_release=releases.current.version if releases is not None and releases.current is not None else 0,
+        latest_release=releases.latest_version if releases is not None else 0,
         created_at=_time(instance.started_at if instance is not None and instance.started_at else slot.since),
         updated_at=_time(slot.since),
         restarting=slot.awaits_restart,

@@ -17,6 +17,7 @@ from dynod.access import Access
 from dynod.api_listener import ApiListener, refuse_other_machines
 from dynod.app_buildpacks import AppBuildpacks
 from dynod.app_builds import AppBuilds
+from dynod.app_config import AppConfig
 from dynod.app_domains import AppDomains
 from dynod.app_features import AppFeatures
 from dynod.app_run import RunningApps
@@ -256,6 +257,7 @@ class Serve:
         operations, store = self._operations, self._store
         return StoredResources(
             domains=AppDomains(operations, store, apps_domain=self._settings.serve.apps_domain, reroute=self.reroute),
+            config=AppConfig(operations, slugs=self._slugs, deploy=self._deploy),
             features=AppFeatures(operations, store, refit=self.refit),
             settings=AppSettings(operations, store, check=self._check_knobs, refit=self.refit),
             buildpacks=AppBuildpacks(operations, store),

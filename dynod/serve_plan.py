@@ -21,6 +21,7 @@ from dynod.core.formation import RELEASE
 from dynod.core.procfile import ProcessType
 from dynod.core.settings_table import DynoRules
 from dynod.errors import AppFolderError
+from dynod.kept_notes import from_note
 from dynod.process.surroundings import Command, Rules
 from dynod.settings import stop_rule
 
@@ -121,6 +122,11 @@ def held_to(rules: DynoRules) -> tuple[StopRule, Rules]:
 def empty_plan(app: str, folder: str) -> ServePlan:
     """An app of which nothing can run."""
     return ServePlan(app=app, folder=folder, commands={}, first_quantities={}, manifest_env={}, healthchecks={})
+
+
+def declares_release(plan: str | None) -> bool:
+    """Whether the code of a release has a release command. `plan` is its note; None: there is no code."""
+    return plan is not None and RELEASE in from_note(plan, ServePlan).commands
 
 
 def make_serve_plan(

@@ -29,9 +29,11 @@ from dynod.keeper.client import KeeperClient
 from dynod.kept_notes import from_note, to_note
 from dynod.logs.history_folder import HistoryFolder
 from dynod.logs.history_sink import HistorySink
+from dynod.logs.kept_output import KeptOutput
 from dynod.operations import RunningApp
 from dynod.process.release_change import ChangeRules, Order
 from dynod.process.surroundings import Command
+from dynod.release_output import ReleaseOutput
 from dynod.routing import AppTraffic, Routing
 from dynod.serve_plan import WEB, ServePlan, empty_plan, held_to, make_serve_plan
 from dynod.settings import Settings
@@ -43,6 +45,7 @@ from dynod.store.store import Store
 
 PREBOOT_S: Final = 120.0  # Heroku: new web dynos take over after the boot timeout and two minutes
 LOGS: Final = "logs"  # of the state folder: a folder for each app's history
+RELEASE_OUTPUT: Final = "release-output"  # the same for what release commands print
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +103,8 @@ class ServedApp:
         )
         self.traffic.lines, self.traffic.says = run.stream.router_lines, run.stream.platform
         run.logs.start(await store.drains.of(app.id))
+        output = ReleaseOutput(KeptOutput(premises.state / RELEASE_OUTPUT / app.id))
+        run.stream.copy_to(output.copy)
         self.releases = AppReleases(
             app.id,
             store=store.releases,
@@ -107,6 +112,7 @@ class ServedApp:
             placement=premises.keeper,
             journal=run.stream,
             live=Live(commands=self.commands, rules=self._rules, gone_live=self._gone_live, clock=time.time),
+            output=output,
         )
         self.running = RunningApp(
             id=app.id,
@@ -363,7 +369,8 @@ class ServedApp:
         premises.apps.remove(self.id)
         premises.routing.remove_app(self.id)
         await premises.store.apps.destroy(self.id, by=actor(by))
-        await asyncio.to_thread(shutil.rmtree, self.log_folder, ignore_errors=True)
+        for folder in (self.log_folder, premises.state / RELEASE_OUTPUT / self.id):
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
 _DYNOD: Final = Actor(name="dynod", origin="start")
@@ -381,8 +388,8 @@ def _folder_draft(base: Release | None, plan: ServePlan) -> Draft:
 
 
 def remove_left_logs(state: Path, app_ids: Sequence[str]) -> None:
-    """Histories of apps that are no more: a core was killed between forgetting one and removing its lines."""
-    folder = state / LOGS
-    for left in list(folder.iterdir()) if folder.exists() else []:
-        if left.name not in app_ids:
-            shutil.rmtree(left, ignore_errors=True)
+    """Lines of apps that are no more: a core was killed between forgetting one and removing them."""
+    for folder in (state / LOGS, state / RELEASE_OUTPUT):
+        for left in list(folder.iterdir()) if folder.exists() else []:
+            if left.name not in app_ids:
+                shutil.rmtree(left, ignore_errors=True)

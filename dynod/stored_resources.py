@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from dynod.app_buildpacks import AppBuildpacks
 from dynod.app_builds import AppBuilds
+from dynod.app_config import AppConfig
 from dynod.app_domains import AppDomains
 from dynod.app_features import AppFeatures
 from dynod.app_settings import AppSettings
@@ -18,6 +19,7 @@ class StoredResources:
     """Each resource's operations."""
 
     domains: AppDomains
+    config: AppConfig
     features: AppFeatures
     settings: AppSettings
     buildpacks: AppBuildpacks

@@ -41,6 +41,19 @@ VERBS: Final[Mapping[str, Verb]] = {
     "drains:add": Verb(module="dynod.cli.drains", attribute="add", line="Send an app's log somewhere, from now on."),
     "drains:remove": Verb(module="dynod.cli.drains", attribute="remove", line="Send an app's log there no more."),
     "drains:test": Verb(module="dynod.cli.drains", attribute="test", line="Send one message to a drain, and say how."),
+    "config": Verb(module="dynod.cli.config", attribute="config", line="Show an app's config vars."),
+    "config:get": Verb(module="dynod.cli.config", attribute="get", line="Print the values of config vars."),
+    "config:set": Verb(module="dynod.cli.config", attribute="set_vars", line="Set config vars: one release."),
+    "config:unset": Verb(module="dynod.cli.config", attribute="unset", line="Unset config vars: one release."),
+    "config:edit": Verb(module="dynod.cli.config", attribute="edit", line="Edit all config vars in $EDITOR."),
+    "config:purge": Verb(module="dynod.cli.config", attribute="purge", line="Remove a value from old releases too."),
+    "releases": Verb(module="dynod.cli.releases", attribute="releases", line="List an app's releases."),
+    "releases:info": Verb(module="dynod.cli.releases", attribute="info", line="Show a release, and why it failed."),
+    "releases:output": Verb(
+        module="dynod.cli.releases", attribute="output", line="Show what a release command printed, or prints."
+    ),
+    "releases:rollback": Verb(module="dynod.cli.releases", attribute="rollback", line="Go back to a release."),
+    "releases:diff": Verb(module="dynod.cli.releases", attribute="diff", line="Say what differs between two releases."),
     "run": Verb(module="dynod.cli.run", line="Run a command in a one-off dyno, here."),
     "run:detached": Verb(
         module="dynod.cli.run", attribute="detached", line="Run a command in a one-off dyno; output to the log."
@@ -96,6 +109,9 @@ ALIASES: Final[Mapping[str, str]] = {
     "resize": "ps:type",
     "ps:resize": "ps:type",
     "dyno:resize": "ps:type",
+    "config:add": "config:set",
+    "config:remove": "config:unset",
+    "rollback": "releases:rollback",
     "list": "apps",
     "apps:list": "apps",
     "info": "apps:info",

@@ -131,7 +131,7 @@ def stop(session: Session, which: str | None, process_type: str | None, dyno_nam
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), metavar="S", help="Give up after S seconds.")
 @with_session
 def wait(session: Session, timeout_s: float | None) -> None:
-    """Wait until every dyno of the formation is up, and every restart that was asked for is over.
+    """Wait until every dyno of the formation is up and of the latest release, and every restart is over.
 
     One-off dynos do not count. Without --timeout it waits as long as it takes.
     """

@@ -52,7 +52,7 @@ def dyno_lines(dynos: Iterable[Dyno], now: datetime) -> list[str]:
         lines.append("")
     for (process_type, size, command), members in groups.items():
         lines += [header(f"{process_type} ({size}): {command} ({len(members)})"), ""]
-        lines += [f"{each['name']}: {_state(each, now)}" for each in members]
+        lines += [f"{each['name']}: {_state(each, now)}{_other_release(each)}" for each in members]
         lines.append("")
     return lines
 
@@ -106,7 +106,7 @@ def size_lines(formation: Sequence[Formation], sizes: Iterable[DynoSize]) -> lis
 
 
 def not_up(formation: Iterable[Formation], dynos: Iterable[Dyno]) -> dict[str, str]:
-    """The dynos that are wanted and not up, or that wait for a restart that was asked for, with what they are."""
+    """The dynos that are wanted and not up, await a restart, or are not of the latest release, with what they are."""
     found = {dyno["name"]: dyno for dyno in dynos}
     missing: dict[str, str] = {}
     for entry in formation:
@@ -119,6 +119,8 @@ def not_up(formation: Iterable[Formation], dynos: Iterable[Dyno]) -> dict[str, s
                 missing[name] = dyno["state"]
             elif dyno["dynod"]["restarting"]:
                 missing[name] = "to be restarted"
+            elif dyno["release"]["version"] < dyno["dynod"]["latest_release"]:
+                missing[name] = f"of v{dyno['release']['version']}, not v{dyno['dynod']['latest_release']} yet"
     return missing
 
 
@@ -133,6 +135,12 @@ def _table(titles: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str
 
 def _state(dyno: Dyno, now: datetime) -> str:
     return f"{state(dyno['state'])} {ago(parse_time(dyno['updated_at']), now)}"
+
+
+def _other_release(dyno: Dyno) -> str:
+    """That a dyno is not of the release that is live."""
+    version, current = dyno["release"]["version"], dyno["dynod"]["current_release"]
+    return f" (v{version}, current is v{current})" if version != current and current else ""
 
 
 def _number(dyno: Dyno) -> int:

@@ -34,7 +34,6 @@ _OPEN_TO_APP_TOKENS: Final = frozenset(
     {
         "/account",
         "/account/features",
-        "/account/rate-limits",
         "/apps",
         "/dyno-sizes",
         "/dyno-sizes/{}",

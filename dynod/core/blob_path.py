@@ -24,6 +24,7 @@ class Purpose(StrEnum):
     SOURCE_PUT = "source-put"
     SOURCE_GET = "source-get"
     BUILD_OUTPUT = "build-output"
+    RELEASE_OUTPUT = "release-output"
 
 
 class BlobPath(NamedTuple):

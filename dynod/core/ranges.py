@@ -64,6 +64,11 @@ def by_name_and_number(text: str) -> Rank:
     return text, -1
 
 
+def by_number(text: str) -> Rank:
+    """Compare as numbers: the versions of releases. What is none comes first."""
+    return "", int(text) if _is_number(text) else -1
+
+
 def parse_range(header: str | None, attributes: Sequence[str]) -> Span:
     """The span asked for; without a header the first page by the first attribute. Raises RangeRefusedError."""
     if header is None or not header.strip():

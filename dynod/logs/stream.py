@@ -27,6 +27,10 @@ class Sink(Protocol):
         ...
 
 
+# Told of a dyno's lines, and of whom to call once they are handed on; says whom the sink is to call instead.
+Copy = Callable[[str, bytes, Callable[[], None]], Callable[[], None]]
+
+
 class LogStream:
     """One app's stream. Owned by the loop; everything is synchronous."""
 
@@ -37,6 +41,11 @@ class LogStream:
         self._history = history or LogHistory()
         self._tails: dict[Tail, None] = {}  # in the order in which they came
         self._mask: LogMask | None = None
+        self._copy: Copy | None = None
+
+    def copy_to(self, copy: Copy) -> None:
+        """Let somebody keep what dynos print besides the sink, as exactly: it counts as handed on once both have it."""
+        self._copy = copy
 
     def mask(self, mask: LogMask | None) -> None:
         """From now on, hide these values in everything that is said."""
@@ -61,6 +70,8 @@ class LogStream:
         """A dyno's own output, framed. The pump's `publish`."""
         batch = self._masked(LogBatch(time=self._clock(), source="app", ps=ps, text=lines))
         self._keep(batch)
+        if self._copy is not None:
+            on_handed_on = self._copy(ps, batch.text, on_handed_on)
         return self._sink.accept(batch, on_handed_on)
 
     def platform(self, ps: str, *messages: str) -> None:

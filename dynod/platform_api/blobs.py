@@ -1,4 +1,4 @@
-"""Archives and outputs by an address that opens for whoever was told it: uploads, downloads, the output of a build.
+"""Archives and outputs by an address that opens for whoever was told it: uploads, downloads, outputs of commands.
 
 No token is needed besides, as with the object store that Heroku's own addresses lead to. What comes is written as it
 comes, and never held in memory whole. Also where the addresses are made.
@@ -17,6 +17,7 @@ from dynod.core.archive_rules import ArchiveRefusedError
 from dynod.core.blob_path import NOTHING, PREFIX, VALID_S, BlobPath, Purpose
 from dynod.platform_api.errors import RefusedError
 from dynod.platform_api.exchange import stored
+from dynod.platform_api.streams import answer_stream
 
 PIECE_S: Final = 60.0  # between two pieces of an upload
 MOST_UPLOADS: Final = 8  # at the same time
@@ -58,7 +59,7 @@ async def put(request: web.Request) -> web.Response:
 
 @routes.get(PREFIX + "{rest:.*}")
 async def get(request: web.Request) -> web.StreamResponse:
-    """Download an archive, or follow the output of a build to its end."""
+    """Download an archive, or follow the output of a build or of a release command to its end."""
     path = _told(request)
     match path.purpose:
         case Purpose.SLUG_GET:
@@ -68,19 +69,11 @@ async def get(request: web.Request) -> web.StreamResponse:
         case Purpose.SOURCE_GET:
             return web.FileResponse(stored(request).slugs.source(path.id), headers={"Content-Type": "application/gzip"})
         case Purpose.BUILD_OUTPUT:
-            return await _follow(request, path.id)
+            return await answer_stream(request, PREFIX, stored(request).builds.output(path.id))
+        case Purpose.RELEASE_OUTPUT:
+            return await answer_stream(request, PREFIX, stored(request).config.output(path.id))
         case _:
             raise _nothing_here()
-
-
-async def _follow(request: web.Request, build_id: str) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
-    response.headers["X-Accel-Buffering"] = "no"  # a proxy that knows it passes each line on at once
-    await response.prepare(request)
-    async for data in stored(request).builds.output(build_id):
-        await response.write(data)
-    await response.write_eof()
-    return response
 
 
 async def _pieces(request: web.Request) -> AsyncIterator[bytes]:

@@ -66,4 +66,9 @@ async def info(request: web.Request) -> web.Response:
 
 
 def _document(request: web.Request, build: Build) -> Json:
-    return serializers.build(build, output=address(request, Purpose.BUILD_OUTPUT, build.id))
+    version = build.release_version
+    return serializers.build(
+        build,
+        output=address(request, Purpose.BUILD_OUTPUT, build.id),
+        release_id=stored(request).config.id_of(build.app_id, version) if version is not None else None,
+    )

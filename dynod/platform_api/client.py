@@ -9,6 +9,7 @@ import http.client
 import json
 import socket
 from collections.abc import Iterator, Mapping
+from email.message import Message
 from typing import BinaryIO, Final, NoReturn, cast
 from urllib.parse import quote, urlsplit
 
@@ -30,6 +31,7 @@ from dynod.platform_api.schema import (
     HerokuEnvironment,
     LogDrain,
     LogSession,
+    Release,
     Source,
     Status,
 )
@@ -322,6 +324,45 @@ class ApiClient:
         body = {"source_blob": {"url": url, "version": version}}
         return cast("Build", self._send("POST", _path("apps", app, "builds"), body))
 
+    def config_vars(self, app: str, release: str | None = None) -> dict[str, str]:
+        """Names and values, of the newest release or of another one."""
+        of_release = ("releases", release) if release is not None else ()
+        return cast("dict[str, str]", self._send("GET", _path("apps", app, *of_release, "config-vars")))
+
+    def change_config_vars(
+        self, app: str, changes: Mapping[str, str | None], *, replace: bool = False
+    ) -> tuple[dict[str, str], str | None]:
+        """Set these, unset those that are None, and with `replace` all others.
+
+        All that there are then, and the version of the release that was made: None where nothing has changed.
+        """
+        path = _path("apps", app, "config-vars")
+        config, headers = self._exchange("PUT" if replace else "PATCH", path, {}, dict(changes))
+        return cast("dict[str, str]", config), headers.get("Dynod-Release")
+
+    def purge_config_var(self, app: str, name: str) -> int:
+        """Empty the value that old releases have; in how many it was."""
+        done = self._send("POST", f"{_path('apps', app, 'config-vars', name)}/actions/purge")
+        return cast("dict[str, int]", done)["releases"]
+
+    def releases(self, app: str) -> list[Release]:
+        """Every release, oldest first."""
+        return cast("list[Release]", self._list(_path("apps", app, "releases")))
+
+    def newest_releases(self, app: str, count: int) -> list[Release]:
+        """So many, newest first."""
+        headers = {"Range": f"version ..; order=desc,max={count}"}
+        return cast("list[Release]", self._exchange("GET", _path("apps", app, "releases"), headers, None)[0])
+
+    def release(self, app: str, release: str) -> Release:
+        """One, by version or id, or the `current` one."""
+        return cast("Release", self._send("GET", _path("apps", app, "releases", release)))
+
+    def roll_back(self, app: str, release: str, *, code_only: bool) -> Release:
+        """The release that goes back to that one."""
+        body = {"release": release, "dynod": {"code_only": code_only}}
+        return cast("Release", self._send("POST", _path("apps", app, "releases"), body))
+
     def account(self) -> Account:
         """Who asks."""
         return cast("Account", self._send("GET", "/account"))
@@ -350,11 +391,11 @@ class ApiClient:
         found: list[object] = []
         headers: dict[str, str] = {}
         while True:
-            page, next_range = self._exchange("GET", path, headers, None)
+            page, answered = self._exchange("GET", path, headers, None)
             found += cast("list[object]", page)
-            if next_range is None:
+            if "Next-Range" not in answered:
                 return found
-            headers = {"Range": next_range}
+            headers = {"Range": answered["Next-Range"]}
 
     def _send(self, method: str, path: str, body: object = None) -> object:
         return self._exchange(method, path, {}, body)[0]
@@ -366,7 +407,7 @@ class ApiClient:
         headers: Mapping[str, str],
         body: object,
         timeout_s: float | None = None,
-    ) -> tuple[object, str | None]:
+    ) -> tuple[object, Message]:
         sent = {"Accept": ACCEPT, "User-Agent": "dynod", **headers}
         encoded = None
         if body is not None:
@@ -394,7 +435,7 @@ class ApiClient:
                     status=0,
                 ) from error
             else:
-                return _understood(response.status, content), response.headers.get("Next-Range")
+                return _understood(response.status, content), response.headers
         raise AssertionError("unreachable")
 
     def _connect(self) -> None:

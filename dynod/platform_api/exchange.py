@@ -37,11 +37,11 @@ def over_tcp(request: web.Request) -> OverTcp:
     return found
 
 
-def stored(request: web.Request) -> StoredResources:
-    """What hangs on apps and lasts. Raises InvalidError in `up`, which has no store."""
+def stored(request: web.Request, *, otherwise: str = "dynod serve does.") -> StoredResources:
+    """What hangs on apps and lasts. Raises InvalidError in `up`, which has no store and where one does `otherwise`."""
     found = request.app[STORED]
     if found is None:
-        raise InvalidError("This is dynod up, which keeps nothing of an app but its folder: dynod serve does.")
+        raise InvalidError(f"This is dynod up, which keeps nothing of an app but its folder: {otherwise}")
     return found
 
 

@@ -63,6 +63,8 @@ class DynoExtras(TypedDict):
     pid: int | None
     port: int | None
     restarting: bool
+    current_release: int
+    latest_release: int
     why: list[Happening]
 
 
@@ -80,6 +82,31 @@ class Dyno(TypedDict):
     attach_url: str | None
     release: ReleaseRef
     dynod: DynoExtras
+
+
+class ReleaseExtras(TypedDict):
+    """What dynod knows of a release beyond Heroku's object."""
+
+    failure: str | None
+    phase: str
+    process_types: dict[str, str]
+
+
+class Release(TypedDict):
+    """A release. `status`: pending, succeeded, failed or expired."""
+
+    id: str
+    version: int
+    description: str
+    status: str
+    current: bool
+    created_at: str
+    addon_plan_names: list[str]
+    eligible_for_rollback: bool
+    output_stream_url: str | None
+    slug: dict[str, str] | None
+    user: Owner
+    dynod: ReleaseExtras
 
 
 class DrainHealth(TypedDict):

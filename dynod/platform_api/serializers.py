@@ -8,19 +8,20 @@ import uuid
 from datetime import UTC, datetime
 from typing import Final
 
+from dynod.app_config import ReleaseView
 from dynod.app_domains import DomainView
 from dynod.app_features import FeatureView
 from dynod.app_logs import DrainState
 from dynod.core.app_features import FEATURES
 from dynod.core.build import Build
 from dynod.core.dyno_sizes import GB, DynoSize
+from dynod.core.release import Phase
 from dynod.core.slug import Slug
 from dynod.operations import AppView, DynoView, FormationView
 
 Json = dict[str, object]
 
 NAMES: Final = uuid.UUID("5a4f8a52-6d0d-4c3e-8d5a-6b3f7c0f2f10")  # under which fixed things get their ids
-ALWAYS: Final = "1970-01-01T00:00:00Z"  # since when a user of this machine is one: nobody knows
 STACK: Final = "host"  # the machine's own
 
 
@@ -46,8 +47,6 @@ def account(login: str) -> Json:
         "allow_tracking": False,
         "beta": False,
         "country_of_residence": None,
-        "created_at": ALWAYS,
-        "default_organization": None,
         "default_team": None,
         "delinquent_at": None,
         "federated": False,
@@ -56,7 +55,6 @@ def account(login: str) -> Json:
         "sms_number": None,
         "suspended_at": None,
         "two_factor_authentication": False,
-        "updated_at": ALWAYS,
         "verified": True,
     }
 
@@ -124,7 +122,7 @@ def dyno(view: DynoView, *, reached_at: str | None = None) -> Json:
         "id": view.id,
         "name": view.name,
         "release": {
-            "id": fixed_id("release", f"{view.app.id}:{view.release_version}"),
+            "id": view.release_id or fixed_id("release", f"{view.app.id}:{view.release_version}"),
             "version": view.release_version,
         },
         "size": view.size.name,
@@ -135,6 +133,8 @@ def dyno(view: DynoView, *, reached_at: str | None = None) -> Json:
             "pid": view.pid,
             "port": view.port,
             "restarting": view.restarting,
+            "current_release": view.current_release,
+            "latest_release": view.latest_release,
             "why": [
                 {"at": time_text(datetime.fromtimestamp(happening.at, UTC)), "what": happening.what}
                 for happening in view.why
@@ -236,16 +236,15 @@ def slug(kept: Slug, blob: Json) -> Json:
     }
 
 
-def build(kept: Build, *, output: str) -> Json:
-    """A build. `output`: where what it says can be read, and followed."""
-    release = f"{kept.app_id}:{kept.release_version}"
+def build(kept: Build, *, output: str, release_id: str | None) -> Json:
+    """A build. `output`: where what it says can be read, and followed. `release_id`: of what it has made."""
     return {
         "app": {"id": kept.app_id},
         "buildpacks": [],
         "created_at": time_text(kept.created_at),
         "id": kept.id,
         "output_stream_url": output,
-        "release": {"id": fixed_id("release", release)} if kept.release_version is not None else None,
+        "release": {"id": release_id} if release_id is not None else None,
         "slug": {"id": kept.slug_id} if kept.slug_id is not None else None,
         "source_blob": {
             "checksum": None,
@@ -258,6 +257,30 @@ def build(kept: Build, *, output: str) -> Json:
         "updated_at": time_text(kept.updated_at),
         "user": {"email": f"{kept.user}@localhost", "id": fixed_id("account", kept.user)},
         "dynod": {"release_version": kept.release_version},
+    }
+
+
+def release(view: ReleaseView, *, output_url: str) -> Json:
+    """A release, whole. `output_url`: where what its release command prints can be read, if it has one."""
+    one = view.release
+    slug = {"id": one.slug_id} if one.slug_id is not None else None
+    return {
+        "addon_plan_names": [],
+        "app": _app_ref(view.app),
+        "artifacts": [{"type": "slug", "id": one.slug_id}] if slug is not None else [],
+        "created_at": time_text(one.created_at),
+        "current": view.is_current,
+        "description": one.description,
+        "eligible_for_rollback": one.eligible_for_rollback,
+        "id": one.id,
+        "oci_image": None,
+        "output_stream_url": output_url if one.phase is not Phase.NONE else None,
+        "slug": slug,
+        "status": one.status.value,
+        "updated_at": time_text(one.updated_at),
+        "user": {"email": f"{one.user}@localhost", "id": fixed_id("account", one.user)},
+        "version": one.version,
+        "dynod": {"failure": one.failure, "phase": one.phase.value, "process_types": dict(view.process_types)},
     }
 
 

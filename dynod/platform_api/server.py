@@ -26,8 +26,8 @@ from dynod.platform_api import (
     blobs,
     buildpacks,
     builds,
+    config_vars,
     daemon,
-    description,
     domains,
     dynos,
     features,
@@ -35,6 +35,7 @@ from dynod.platform_api import (
     heroku_environment,
     log_drains,
     log_sessions,
+    releases,
     sizes,
     slugs,
 )
@@ -42,6 +43,7 @@ from dynod.platform_api.admission import Admission
 from dynod.platform_api.connection import open_connection
 from dynod.platform_api.exchange import LARGEST_BODY, OPERATIONS, OVER_TCP, STORED, answer
 from dynod.platform_api.gate import ADMISSION, HEALTH, ON_BUG, OnBug, gate
+from dynod.platform_api.streams import OPEN_STREAMS, Streams
 from dynod.platform_api.tcp_door import OverTcp, TcpDoor
 from dynod.status_report import DaemonFacts, status_of
 from dynod.stored_resources import StoredResources
@@ -84,7 +86,8 @@ class PlatformApi:
         application[OVER_TCP] = self._over_tcp = over_tcp
         application.router.add_get(HEALTH, _health)
         application[log_sessions.SESSIONS] = sessions = log_sessions.LogSessions(secret)
-        application.on_shutdown.append(sessions.close)
+        application[OPEN_STREAMS] = streams = Streams()
+        application.on_shutdown.extend([sessions.close, streams.close])
         application[blobs.UPLOADS] = asyncio.Semaphore(blobs.MOST_UPLOADS)
         for resource in (
             absent,
@@ -95,8 +98,8 @@ class PlatformApi:
             blobs,
             buildpacks,
             builds,
+            config_vars,
             daemon,
-            description,
             domains,
             heroku_environment,
             dynos,
@@ -104,6 +107,7 @@ class PlatformApi:
             formation,
             log_drains,
             log_sessions,
+            releases,
             sizes,
             slugs,
         ):

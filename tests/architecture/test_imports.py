@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "dynod.platform_api": (
         "dynod.access",
         "dynod.operations",
+        "dynod.app_config",
         "dynod.app_domains",
         "dynod.app_features",
         "dynod.status_report",

@@ -16,14 +16,23 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 
 from dynod.app_buildpacks import AppBuildpacks
+from dynod.app_config import AppConfig
 from dynod.app_domains import AppDomains
 from dynod.app_features import AppFeatures
+from dynod.app_releases import AppReleases, Live
 from dynod.app_settings import AppSettings
 from dynod.app_slugs import AppSlugs
 from dynod.builds.archives import Archives, blob_key
 from dynod.core.archive_rules import Limits
+from dynod.core.log_line import LogBatch
+from dynod.core.release import Draft, Release
+from dynod.core.slug import Slug
+from dynod.kept_notes import to_note
+from dynod.logs.kept_output import KeptOutput
 from dynod.operations import Operations, RunningApp
+from dynod.release_output import ReleaseOutput
 from dynod.routing import Routing
+from dynod.serve_plan import empty_plan
 from dynod.settings import Settings
 from dynod.store.apps import App
 from dynod.store.audit import Actor, AuditEntry
@@ -32,9 +41,13 @@ from dynod.stored_resources import StoredResources
 from support.api_server import ApiServer
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from dynod.app_builds import AppBuilds
     from dynod.app_logs import AppLogs
     from dynod.process.one_off import OneOffs
+    from dynod.process.placement import Placement
+    from dynod.process.release_change import ChangeRules
     from dynod.process.supervisor import Supervisor
 
 APPS_DOMAIN = "apps.example"
@@ -47,8 +60,12 @@ class Said:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def api(self, message: str) -> None:
-        self.lines.append(message)
+    def api(self, *messages: str) -> None:
+        self.lines += messages
+
+    def newest(self, count: int | None = None) -> tuple[LogBatch, ...]:
+        del count
+        return ()
 
 
 class StoredApps:
@@ -70,6 +87,7 @@ class StoredApps:
             slugs=self.slugs,
             builds=cast("AppBuilds", None),  # they make releases
             blob_key=blob_key(folder),
+            config=AppConfig(self.operations, slugs=self.slugs, deploy=self._deploy),
         )
         self._stack = ExitStack()
 
@@ -124,4 +142,58 @@ class StoredApps:
             keep=keep,
             logs=cast("AppLogs", None),
             one_offs=cast("OneOffs", None),
+            releases=self._releases(app),
         )
+
+    def _releases(self, app: App) -> AppReleases:
+        """Those that there are. They are made, and stay pending: nothing takes them live."""
+
+        def nothing(*_arguments: object) -> None:
+            raise NotImplementedError
+
+        return AppReleases(
+            app.id,
+            store=self.store.releases,
+            supervisor=cast("Supervisor", None),
+            placement=cast("Placement", None),
+            journal=self.said[app.name],
+            live=Live(
+                commands=lambda _release: {},
+                rules=cast("Callable[[], ChangeRules]", nothing),
+                gone_live=cast("Callable[[Release], Awaitable[None]]", nothing),
+                clock=lambda: 0.0,
+            ),
+            output=ReleaseOutput(KeptOutput(self.store.path.parent / "release-output" / app.id)),
+        )
+
+    async def _deploy(self, slug: Slug, folder: Path, description: str, by: str) -> int:
+        plan = empty_plan("", str(folder))
+        releases = self.operations.find(slug.app_id).releases
+        assert releases is not None
+        draft = Draft(description=description, plan=to_note(plan), slug_id=slug.id, config={})
+        made = await releases.make(lambda _base, _all: draft, by=Actor(name=by, origin="test"))
+        assert made is not None
+        return made.version
+
+    def settle(self, name: str, version: int, *, failure: str | None = None) -> None:
+        """The release is live now, or has failed."""
+
+        async def work() -> None:
+            releases = self.running(name).releases
+            assert releases is not None
+            await self.store.releases.settle(self.id_of(name), version, failure=failure)
+            await releases.load()
+
+        asyncio.run(work())
+
+    def release(self, name: str, draft: Draft) -> int:
+        """A new one, pending; its version."""
+
+        async def work() -> int:
+            releases = self.running(name).releases
+            assert releases is not None
+            made = await releases.make(lambda _base, _all: draft, by=ME)
+            assert made is not None
+            return made.version
+
+        return asyncio.run(work())

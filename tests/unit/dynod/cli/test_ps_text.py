@@ -35,6 +35,8 @@ def dyno(
         "dynod": {
             "pid": 4711,
             "port": None,
+            "current_release": 0,
+            "latest_release": 0,
             "restarting": restarting,
             "why": [{"at": "2026-01-02T09:00:00Z", "what": "dynod up"}],
         },

@@ -34,6 +34,8 @@ def test_dyno() -> None:
             "pid": 4711,
             "port": 20_001,
             "restarting": False,
+            "current_release": 0,
+            "latest_release": 0,
             "why": [{"at": "2015-01-01T12:00:00Z", "what": "dynod up"}],
         },
         "id": id_of("web.1"),

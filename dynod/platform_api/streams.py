@@ -1,0 +1,96 @@
+"""Answers that go on: the output of a build, or of a release command, as plain text.
+
+The end of the answer is the end of what there is; where there would be more, the connection is cut instead, so that a
+client can tell.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+
+from dynod.platform_api.errors import RefusedError
+from dynod.platform_api.gate import ON_BUG
+
+MOST_STREAMS: Final = 128  # open at once
+
+
+class Streams:
+    """Those of one server that are open."""
+
+    def __init__(self) -> None:
+        self._open: set[asyncio.Task[None]] = set()
+
+    async def send(self, request: web.Request, response: web.StreamResponse, pieces: AsyncIterator[bytes]) -> None:
+        """All pieces, until they end, the client leaves, or the server closes."""
+        task = asyncio.ensure_future(_send(request, response, pieces))
+        self._open.add(task)
+        try:
+            await task
+        finally:
+            task.cancel()
+            self._open.discard(task)
+
+    @property
+    def is_full(self) -> bool:
+        """There are as many as there may be."""
+        return len(self._open) >= MOST_STREAMS
+
+    async def close(self, _app: web.Application) -> None:
+        """The server ends: so do they, after what they were about to send."""
+        for task in tuple(self._open):
+            task.cancel()
+
+
+OPEN_STREAMS: Final = web.AppKey("streams", Streams)
+
+
+async def answer_stream(request: web.Request, path: str, pieces: AsyncIterator[bytes]) -> web.StreamResponse:
+    """Send whole lines as they come; an empty piece now and then lets the client be looked for.
+
+    `path` names the request where a bug is reported: the real one is a secret. Raises RefusedError.
+    """
+    streams = request.app[OPEN_STREAMS]
+    if streams.is_full:
+        raise RefusedError(HTTPStatus.TOO_MANY_REQUESTS, "Too many outputs are being followed.")
+    response = web.StreamResponse()
+    response.content_type = "text/plain"
+    response.charset = "utf-8"
+    response.headers["Cache-Control"] = "no-cache"
+    response.headers["X-Accel-Buffering"] = "no"  # for a proxy in between
+    await response.prepare(request)
+    try:
+        await streams.send(request, response, pieces)
+        await response.write_eof()
+    except ConnectionError:
+        _cut(request)  # the client has left
+    except asyncio.CancelledError:
+        _cut(request)
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        # else the server ends, and it was the sending alone that was cancelled
+    except Exception as error:  # noqa: BLE001 - an answer has begun, so nobody but the daemon's own log can be told
+        request.app[ON_BUG](f"GET {path}…", error)
+        _cut(request)
+    return response
+
+
+def _cut(request: web.Request) -> None:
+    """Instead of an orderly end, so that a client can tell that there is more."""
+    if request.transport is not None:
+        request.transport.close()
+
+
+async def _send(request: web.Request, response: web.StreamResponse, pieces: AsyncIterator[bytes]) -> None:
+    try:
+        async for data in pieces:
+            if data:
+                await response.write(data)
+            elif request.transport is None or request.transport.is_closing():
+                return
+    finally:
+        if hasattr(pieces, "aclose"):
+            await pieces.aclose()
