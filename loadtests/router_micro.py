@@ -16,10 +16,10 @@ from collections.abc import Callable, Sequence
 
 import uvloop
 
-from router import AppCondition, Backend, Router, RouterSettings
+from router import AppCondition, Backend, Router, RouterSettings, record_lines
 from router.backend_link import BackendLink
 from router.client_connection import ClientConnection
-from router.core.request_record import RequestRecord, line_bytes
+from router.core.request_record import RequestRecord
 from router.head_values import HeadLimits
 
 FIELDS = (
@@ -116,7 +116,7 @@ async def run(profile: bool) -> None:
 
     def on_records(records: Sequence[RequestRecord]) -> None:
         nonlocal lines
-        lines += len(b"".join([line_bytes(record) + b"\n" for record in records])) > 0
+        lines += len(record_lines.lines(records)) > 0
 
     pair = Pair(on_records)
     for name in ("same", "varied"):

@@ -20,8 +20,9 @@ import uvloop
 
 from router.core.backend import Backend
 from router.core.pool import AppCondition
-from router.core.request_record import RequestRecord, line_bytes
+from router.core.request_record import RequestRecord
 from router.errors import SettingsError
+from router.record_lines import lines
 from router.server import Router
 from router.settings import RouterSettings
 
@@ -205,7 +206,7 @@ class _AccessLog:
     def write(self, records: Sequence[RequestRecord]) -> None:
         if self._file is None:
             return
-        self._file.write(b"".join([line_bytes(record) + b"\n" for record in records]))
+        self._file.write(lines(records))
         self._file.flush()
 
     def close(self) -> None:

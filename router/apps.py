@@ -218,10 +218,9 @@ class RoutedApp:
         if not request.connected(attempt, link):
             self.keep(link)  # its request is gone; the next one may have it
 
-    def answered(self, link: BackendLink, entry: PooledBackend, *, clean: bool) -> None:
+    def answered(self, link: BackendLink, entry: PooledBackend, now: float, *, clean: bool) -> None:
         """`keep` (or close) and `release` after a whole answer, and one request less."""
         self.open -= 1
-        now = self._loop.time()
         if clean and entry.state is _SERVING and self._sweeper is not None:
             self.idle.put(link, now)
         elif clean:

@@ -71,7 +71,7 @@ class AnswerTaker(Protocol):
 
 
 class BackendLink(asyncio.Protocol):
-    """See the module. `serve` starts an exchange; the link ends it by one of the taker's last four calls, once."""
+    """See the module. `taker`, once set, starts an exchange; the link ends it by one of the taker's calls, once."""
 
     __slots__ = (
         "_answer",
@@ -124,13 +124,6 @@ class BackendLink(asyncio.Protocol):
         self._interim = 0
         self._chunks: ChunkReader | None = None
 
-    def serve(self, taker: AnswerTaker) -> None:
-        """Work for `taker` until the answer has ended."""
-        self.taker = taker
-        self._answer = None
-        self._started = False
-        self._interim = 0
-
     def abandon(self) -> None:
         """Nobody wants the answer any more: cut the connection, so that the backend notices."""
         self.taker = None
@@ -152,7 +145,6 @@ class BackendLink(asyncio.Protocol):
         if self._answer is not None:
             self._body(taker, self._answer, data)
             return
-        self._started = True
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
@@ -165,6 +157,7 @@ class BackendLink(asyncio.Protocol):
                 # Nearly every answer comes in one piece: one call instead of three, 1.3 µs less.
                 if taker.answer_whole(self, status, out, clean=persistent):
                     return
+        self._started = True
         self._head(taker, data, plain)
 
     def eof_received(self) -> bool:
@@ -324,6 +317,8 @@ class BackendLink(asyncio.Protocol):
     def _end(self, taker: AnswerTaker, *, clean: bool) -> None:
         self.taker = None
         self._answer = None
+        self._started = False
+        self._interim = 0
         taker.answer_ends(self, clean=clean)
 
     def _salvage(self) -> None:

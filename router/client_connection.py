@@ -32,6 +32,10 @@ _HTTPS_PORT: Final = 443  # Heroku: a client that came in on it spoke TLS
 _SLASH: Final = 0x2F
 
 
+_HEAD: Final = Reading.HEAD  # as in relay.py
+_GONE: Final = Reading.GONE
+
+
 class ClientConnection(asyncio.Protocol):
     """See the module."""
 
@@ -110,7 +114,7 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         reading = self.reading
-        if reading is Reading.HEAD:
+        if reading is _HEAD:
             if self.buffer:
                 data = self.buffer + data
             if self._proxy_line_due:
@@ -285,15 +289,15 @@ class ClientConnection(asyncio.Protocol):
 
     # -- after an exchange ---------------------------------------------------------------------------------------------
 
-    def next_request(self) -> None:
+    def next_request(self, now: float) -> None:
         """After an exchange: the next request, or the end of the connection."""
-        if self.reading is Reading.GONE:
+        if self.reading is _GONE:
             return
         if self.close_after or self._context.closing or (self.half_closed and not self.buffer):
             self._say_goodbye()
             return
-        self.reading = Reading.HEAD
-        deadline = self._loop.time() + self._keepalive_s
+        self.reading = _HEAD
+        deadline = now + self._keepalive_s
         timer = self.timer
         if timer.at <= deadline:
             timer.deadline = deadline

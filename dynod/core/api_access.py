@@ -34,6 +34,7 @@ _OPEN_TO_APP_TOKENS: Final = frozenset(
     {
         "/account",
         "/account/features",
+        "/account/rate-limits",
         "/apps",
         "/dyno-sizes",
         "/dyno-sizes/{}",

@@ -6,7 +6,9 @@ from typing import Annotated, Final
 import msgspec
 from aiohttp import web
 
+from dynod.core.rate_limit import CALLS_AN_HOUR
 from dynod.platform_api import serializers
+from dynod.platform_api.admission import CALLS_LEFT
 from dynod.platform_api.exchange import answer, answer_list, member, operations, read_body
 from dynod.platform_api.peer import asker, caller
 
@@ -21,6 +23,12 @@ routes = web.RouteTableDef()
 async def account(request: web.Request) -> web.Response:
     """Who asks."""
     return answer(serializers.account(asker(request)))
+
+
+@routes.get("/account/rate-limits")
+async def rate_limits(request: web.Request) -> web.Response:
+    """How many calls are left; over the control socket there is no limit, and a whole hour's are always left."""
+    return answer({"remaining": request.get(CALLS_LEFT, CALLS_AN_HOUR)})
 
 
 @routes.get("/apps")

@@ -22,6 +22,7 @@ from dynod.operations import AppView, DynoView, FormationView
 Json = dict[str, object]
 
 NAMES: Final = uuid.UUID("5a4f8a52-6d0d-4c3e-8d5a-6b3f7c0f2f10")  # under which fixed things get their ids
+ALWAYS: Final = "1970-01-01T00:00:00Z"  # since when a user of this machine is one: nobody knows
 STACK: Final = "host"  # the machine's own
 
 
@@ -47,6 +48,8 @@ def account(login: str) -> Json:
         "allow_tracking": False,
         "beta": False,
         "country_of_residence": None,
+        "created_at": ALWAYS,
+        "default_organization": None,
         "default_team": None,
         "delinquent_at": None,
         "federated": False,
@@ -55,6 +58,7 @@ def account(login: str) -> Json:
         "sms_number": None,
         "suspended_at": None,
         "two_factor_authentication": False,
+        "updated_at": ALWAYS,
         "verified": True,
     }
 

@@ -8,6 +8,7 @@ whether the shell should wake parked requests. Mutable, owned by the router's ev
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
+from typing import Final
 
 from router.core.backend import Backend, BackendEvent, BackendState, PooledBackend, advance
 from router.core.balance import Balance, choose
@@ -59,6 +60,11 @@ _REFUSED: Mapping[AppCondition, Refuse] = {
 }
 
 
+# By itself: a member of an Enum costs a look-up of 0.1 µs in Python 3.11, and these are asked for every request.
+_SERVING: Final = AppCondition.SERVING
+_ANSWERED: Final = Outcome.ANSWERED
+
+
 class BackendPool:
     """See the module. Times are monotonic seconds of one clock."""
 
@@ -106,7 +112,7 @@ class BackendPool:
         """
         condition = self.condition
         serving = self._serving
-        if condition is AppCondition.SERVING and len(serving) == 1 and not passed_over:
+        if condition is _SERVING and len(serving) == 1 and not passed_over:
             # One dyno, the usual case: nothing to choose. 0.5 µs with its release instead of 0.9.
             only = serving[0]
             if now >= only.health.quarantined_until and (not self.max_in_flight or only.in_flight < self.max_in_flight):
@@ -125,7 +131,7 @@ class BackendPool:
         if entry.in_flight <= 0:
             raise RuntimeError(f"claim on {entry.label} released twice")
         entry.in_flight -= 1
-        if outcome is Outcome.ANSWERED:
+        if outcome is _ANSWERED:
             if entry.health.broken_in_a_row or entry.health.quarantined_until:
                 entry.health.answered()
         elif outcome is Outcome.BROKEN:

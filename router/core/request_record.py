@@ -45,14 +45,24 @@ class RequestRecord:
         "upgraded",
     )
 
-    def __init__(self, app: str, method: bytes, path: bytes, host: bytes, started_at: float) -> None:
+    def __init__(  # noqa: PLR0917  # every request makes one
+        self,
+        app: str,
+        method: bytes,
+        path: bytes,
+        host: bytes,
+        started_at: float,
+        request_id: bytes = b"",
+        fwd: bytes = b"",
+        protocol: str = "http",
+    ) -> None:
         self.app = app
         self.method = method
         self.path = path
         self.host = host
         self.started_at = started_at  # Unix time, seconds
-        self.request_id = b""
-        self.fwd = b""
+        self.request_id = request_id
+        self.fwd = fwd
         self.dyno = b""
         self.backend_id = ""
         self.at = "info"
@@ -67,7 +77,7 @@ class RequestRecord:
         self.first_byte_ms: float | None = None
         self.service_ms: float | None = None
         self.total_ms: float = 0.0
-        self.protocol = "http"
+        self.protocol = protocol
         self.upgraded = False
 
     def fail(self, code: Code, *, cause: str = "", status: int | None = None) -> None:
@@ -81,39 +91,42 @@ class RequestRecord:
         self.status = status if status is not None else meaning.status
 
 
-_STATUS: Final = tuple(b"%d" % status for status in range(1000))
+_TABLED: Final = 1000
+_STATUS: Final = tuple(b" status=%d" % status for status in range(_TABLED))
+_SERVICE: Final = tuple(b" service=%dms" % ms for ms in range(_TABLED))
 _UNQUOTED: Final = bytes(c for c in range(256) if not 0x21 <= c <= 0x7E or c == 0x22)  # noqa: PLR2004  # ASCII
 
 
-def format_line(record: RequestRecord) -> str:
-    """The router log line, in the form of Heroku's Common Runtime router ("HTTP Routing", Heroku router log format).
-
-    A double quote inside `path` becomes `%22`; nothing that ends or splits a line can be in any field.
-    """
-    return line_bytes(record).decode("latin-1")
-
-
 def line_bytes(record: RequestRecord) -> bytes:
-    """`format_line`, for a reader that wants bytes; all of it is ASCII."""
+    """The line as record_lines.py gives it out, without LF; all of it is ASCII."""
     connect, service, out, status = record.connect_ms, record.service_ms, record.bytes_out, record.status
     path = record.path
     if b'"' in path:
         path = path.replace(b'"', b"%22")
-    return (
-        b'%bmethod=%b path="%b" host=%b request_id=%b fwd="%b" dyno=%b connect=%b service=%b status=%b bytes=%b %b'
-        % (
-            b"at=info " if record.code is None else _coded(record, record.code),
+    # Pieces joined, and small numbers looked up: 1.2 µs instead of 2.0 by one format.
+    return b"".join(
+        (
+            b"at=info method=" if record.code is None else _coded(record, record.code),
             record.method,
+            b' path="',
             path,
+            b'" host=',
             record.host,
+            b" request_id=",
             record.request_id,
+            b' fwd="',
             record.fwd,
+            b'" dyno=',
             record.dyno,
-            b"" if connect is None else b"%dms" % connect if connect else b"0ms",
-            b"" if service is None else b"%dms" % service,
-            b"" if status is None else _STATUS[status],
-            b"" if out is None else b"%d" % out,
-            b"protocol=http" if record.protocol == "http" else b"protocol=https",
+            b" connect=" if connect is None else b" connect=0ms" if not connect else b" connect=%dms" % connect,
+            b" service="
+            if service is None
+            else _SERVICE[int(service)]
+            if service < _TABLED
+            else b" service=%dms" % service,
+            b" status=" if status is None else _STATUS[status],
+            b" bytes=" if out is None else b" bytes=%d" % out,
+            b" protocol=http" if record.protocol == "http" else b" protocol=https",
         )
     )
 
@@ -127,7 +140,7 @@ def _coded(record: RequestRecord, code: Code) -> bytes:
         desc = f"{desc}: {record.cause}"  # as Heroku words it: `HTTP restriction: oversized cookie`
     elif record.cause:
         cause = f' cause="{record.cause}"'
-    return f'{sock}at={meaning.at} code={code.value} desc="{desc}"{cause} '.encode()
+    return f'{sock}at={meaning.at} code={code.value} desc="{desc}"{cause} method='.encode()
 
 
 def printable(value: bytes) -> bytes:

@@ -64,11 +64,11 @@ class Serve(Up):
         """Until it has said where it listens."""
         self.wait_for_line(r"control socket")
 
-    def dynod(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def dynod(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """A verb that talks to this daemon, run to its end."""
         return subprocess.run(
             [sys.executable, "-m", "dynod", *arguments],
-            env={**clean_environment(), "DYNOD_SOCKET": str(self.socket)},
+            env={**clean_environment(), **(env or {}), "DYNOD_SOCKET": str(self.socket)},
             cwd=self.runtime,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -77,9 +77,9 @@ class Serve(Up):
             check=False,
         )
 
-    def done(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def done(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """As `dynod`, for a verb that must succeed."""
-        ended = self.dynod(*arguments)
+        ended = self.dynod(*arguments, env=env)
         assert ended.returncode == 0, f"{arguments}: {ended.stderr}\n{self.output}"
         return ended
 

@@ -95,7 +95,7 @@ def link_and_idle(dates: list[bytes], clock: Clock) -> tuple[BackendLink, IdleLi
 
 def asked(link: BackendLink, answer: bytes) -> Taker:
     taker = Taker()
-    link.serve(taker)
+    link.taker = taker
     link.data_received(answer)
     return taker
 

@@ -3,6 +3,7 @@
 One server for a test's examples; between them nothing is kept but the made-up formation.
 """
 
+import contextlib
 import json
 import re
 import socket
@@ -12,7 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dynod.core.api_token import Scope
 from support.api_server import APP_ID, ApiServer, id_of
+from support.transcript import TIMEOUT_S
 from support.up import eventually
 
 STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3}) ")
@@ -176,3 +179,62 @@ def test_no_connection_is_left_behind(server: ApiServer) -> None:
         with server.connect() as connection:
             connection.sendall(b"PATCH /apps/shop/formation HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
     assert eventually(lambda: server.ask("GET", "/apps")[0] == 200, what="room for a connection")
+
+
+# --- over TCP ----------------------------------------------------------------------------------------------------
+
+secrets = st.one_of(st.none(), st.sampled_from(["", "dynod-nonsense", "\xff"]), st.sampled_from(list(Scope)))
+tcp_fields = st.lists(
+    st.one_of(
+        st.sampled_from(["localhost", "evil.example", "", "[::1]", "a b"]).map(lambda value: ("Host", value)),
+        st.sampled_from(["null", "http://localhost"]).map(lambda value: ("Origin", value)),
+        values.map(lambda value: ("Request-Id", value)),
+        values.map(lambda value: ("Authorization", value)),
+    ),
+    max_size=2,
+)
+tcp_paths = st.one_of(
+    paths,
+    st.sampled_from(["/oauth/authorizations", "/oauth/authorizations/x", "/users/~/apps", "/schema", "/openapi.json"]),
+    st.sampled_from(["/dynod/heroku-environment", "/account/rate-limits", "/log-sessions/x", "/apps/shop/addons"]),
+)
+
+
+@fuzzing
+@given(secret=secrets, app=st.booleans(), method=methods, path=tcp_paths, fields=headers, more=tcp_fields, body=bodies)
+def test_any_request_over_tcp_is_answered(
+    *,
+    server: ApiServer,
+    secret: str | Scope | None,
+    app: bool,
+    method: str,
+    path: str,
+    fields: list[tuple[str, str]],
+    more: list[tuple[str, str]],
+    body: bytes,
+) -> None:
+    if isinstance(secret, Scope):
+        token = server.token(scope=secret, app_id=APP_ID if app and secret is not Scope.ADMIN else None)
+        more = [*more, ("Authorization", f"Bearer {token}")]
+    elif secret is not None:
+        more = [*more, ("Authorization", f"Bearer {secret}")]
+    sent = request(method, path, [*fields, *more], body).replace(b"Host: x", b"Host: 127.0.0.1", 1)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT_S) as connection:
+        received = b""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(sent)
+            while more_data := connection.recv(65_536):
+                received += more_data
+    check(server, received)
+    if not isinstance(secret, Scope) and path != "/healthz":
+        assert STATUS.match(received.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n"))
+        assert b" 200 " not in received.partition(b"\r\n")[0]
+
+
+@fuzzing
+@given(sent=st.binary(min_size=1, max_size=300), tls=st.booleans())
+def test_any_bytes_over_tcp_leave_the_server_well(server: ApiServer, sent: bytes, tls: bool) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT_S) as connection:
+        connection.sendall((b"\x16\x03\x01" if tls else b"") + sent)
+    assert server.ask("GET", "/healthz")[0] == 200
+    assert server.bugs == []

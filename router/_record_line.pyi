@@ -1,0 +1,5 @@
+from collections.abc import Callable, Sequence
+
+from router.core.request_record import RequestRecord
+
+def lines(records: Sequence[RequestRecord], coded: Callable[[RequestRecord], bytes], /) -> bytes: ...

@@ -1,0 +1,361 @@
+"""Heroku's own command line from npm, unmodified, drives `dynod serve` with the Django example; so does heroku3.
+
+What is compared is the effect: what runs afterwards, what the other end has received. One daemon for all of them; each
+test leaves the app `demo` as it has found it, or uses an app of its own.
+"""
+
+import getpass
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from heroku3.api import Heroku  # type: ignore[import-untyped]  # it ships no types
+
+from support import installed, processes
+from support.app_folder import app_folder, toy
+from support.heroku_cli import HerokuCli, HerokuRun
+from support.heroku_types import Array, HerokuTypes
+from support.log_receivers import HttpReceiver
+from support.serve import Serve, ServedApp
+from support.up import eventually
+
+pytestmark = pytest.mark.timeout(180)
+ME = f"{getpass.getuser()}@localhost"
+DEMO = ("-a", "demo")
+
+
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    folder = tmp_path_factory.mktemp("heroku")
+    with Serve(folder / "state", toml="[dynos]\nreconnect_s = 0.1\n") as running:
+        running.wait_until_ready()
+        running.done("apps:create", "demo", "--dir", str(django(folder, running.mark)))
+        running.known_app("demo").wait_until_up("web.1", "web.2", "worker.1")
+        yield running
+
+
+@pytest.fixture(scope="module")
+def heroku(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> HerokuCli:
+    return HerokuCli(serve, tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture
+def demo(serve: Serve) -> ServedApp:
+    return serve.known_app("demo")
+
+
+def django(parent: Path, mark: str) -> Path:
+    """A copy of the example with a database of its own, whose dynos can be found again."""
+    example = installed.django_folder()
+    ignored = shutil.ignore_patterns("db.sqlite3*", "__pycache__", ".venv", ".dynod", ".env")
+    copy = shutil.copytree(example, parent / "django", ignore=ignored)
+    (copy / ".venv").symlink_to(example / ".venv")
+    manifest = json.loads((copy / "app.json").read_text())
+    manifest.setdefault("env", {})[processes.MARK] = {"value": mark}
+    (copy / "app.json").write_text(json.dumps(manifest))
+    return copy
+
+
+# --- looking -----------------------------------------------------------------------------------------------------
+
+
+def test_who_one_is_and_what_there_is(heroku: HerokuCli, serve: Serve, demo: ServedApp) -> None:
+    whoami, apps, info, access, tokens, labs, ps, formation, drains = heroku.together(
+        ("auth:whoami",),
+        ("apps", "--json"),
+        ("apps:info", "--json", *DEMO),
+        ("access", "--json", *DEMO),
+        ("authorizations", "--json"),
+        ("labs", "--json", *DEMO),
+        ("ps", "--json", *DEMO),
+        ("ps:scale", *DEMO),
+        ("drains", *DEMO),
+    )
+    assert whoami == f"{ME}\n"
+    assert [(app["name"], app["id"], app["owner"]["email"]) for app in json.loads(apps)] == [("demo", demo.id, ME)]
+    shown = json.loads(info)
+    assert shown["app"]["web_url"] == f"http://demo.localhost:{serve.port}/"
+    assert sorted(dyno["name"] for dyno in shown["dynos"]) == ["web.1", "web.2", "worker.1"]
+    assert shown["addons"] == []
+    assert [each["role"] for each in json.loads(access)] == ["owner"]
+    assert ["global"] in [each["scope"] for each in json.loads(tokens)]
+    assert isinstance(json.loads(labs)["app"], list)
+    assert {dyno["id"] for dyno in json.loads(ps)} == {dyno["id"] for dyno in demo.dynos().values()}
+    assert formation == "release=0:Unsized web=2:Unsized worker=1:Unsized\n"
+    assert drains == ""
+
+
+def test_what_people_read(heroku: HerokuCli) -> None:
+    apps, info, ps, types = heroku.together(("apps",), ("apps:info", *DEMO), ("ps", *DEMO), ("ps:type", *DEMO))
+    assert apps == f"=== {ME} Apps\n\ndemo (local)\n"
+    assert re.search(r"^Dynos: +web: 2, worker: 1$", info, re.MULTILINE)
+    assert re.search(r"^=== web \(Unsized\): gunicorn .* \(2\)$", ps, re.MULTILINE)
+    assert re.search(r"^web\.2: up \d{4}/", ps, re.MULTILINE)
+    assert re.search(r"^  web +Unsized +2 *$", types, re.MULTILINE)
+
+
+def test_what_is_not_there_is_said(heroku: HerokuCli) -> None:
+    missing = heroku.run("ps", "-a", "nothing")
+    assert missing.returncode != 0
+    assert "Couldn't find that app." in missing.stderr
+    assert "Error ID: not_found" in missing.stderr
+
+
+# --- changing ----------------------------------------------------------------------------------------------------
+
+
+def test_scaling(heroku: HerokuCli, demo: ServedApp) -> None:
+    said = heroku.done("ps:scale", "web=1", "worker+1", *DEMO).stderr
+    assert "done, now running web at 1:Unsized, worker at 2:Unsized" in said
+    demo.wait_until_up("web.1", "worker.1", "worker.2")
+    heroku.done("ps:scale", "web=2", "worker=1", *DEMO)
+    demo.wait_until_up("web.1", "web.2", "worker.1")
+    refused = heroku.run("ps:scale", "nothing=1", *DEMO)
+    assert refused.returncode != 0
+    assert "Couldn't find that process type" in refused.stderr
+    assert demo.formation() == {"release": 0, "web": 2, "worker": 1}
+
+
+def test_restarting_stopping_and_sizes(heroku: HerokuCli, demo: ServedApp) -> None:
+    before = demo.pids()
+    heroku.done("ps:restart", "-d", "web.1", *DEMO)
+    demo.wait()
+    after = demo.pids()
+    assert {name for name in after if after[name] != before[name]} == {"web.1"}
+    heroku.done("ps:stop", "-p", "worker", *DEMO)
+    demo.wait()
+    assert demo.pids()["worker.1"] != after["worker.1"]
+    heroku.done("ps:restart", *DEMO)
+    demo.wait()
+    assert not set(demo.pids().values()) & {*before.values(), *after.values()}
+    heroku.done("ps:type", "worker=standard-2x", *DEMO)
+    demo.wait()
+    assert demo.dynos()["worker.1"]["size"] == "Standard-2X"
+    assert demo.dynos()["web.1"]["size"] == "Unsized"
+
+
+def test_apps_come_and_go(heroku: HerokuCli, serve: Serve) -> None:
+    created = heroku.done("apps:create", "brand-new", "--json")
+    assert json.loads(created.stdout)["name"] == "brand-new"
+    assert serve.app_names() == ["brand-new", "demo"]
+    id_ = serve.known_app("brand-new").id
+    heroku.done("apps:rename", "-a", "brand-new", "renamed")
+    assert serve.app_names() == ["demo", "renamed"]
+    assert serve.known_app("renamed").id == id_
+    refused = heroku.run("apps:create", "renamed")
+    assert refused.returncode != 0
+    assert "there is such an app already" in refused.stderr
+    refused = heroku.run("apps:destroy", "-a", "renamed", "-c", "other")
+    assert refused.returncode != 0
+    assert serve.app_names() == ["demo", "renamed"]
+    heroku.done("apps:destroy", "-a", "renamed", "-c", "renamed")
+    assert serve.app_names() == ["demo"]
+
+
+def test_maintenance(heroku: HerokuCli, demo: ServedApp) -> None:
+    heroku.done("maintenance:on", *DEMO)
+    assert heroku.done("maintenance", *DEMO).stdout == "on\n"
+    assert demo.get("/").status == 503
+    heroku.done("maintenance:off", *DEMO)
+    assert demo.get("/").status == 200
+
+
+def test_domains(heroku: HerokuCli, serve: Serve) -> None:
+    def hostnames() -> list[str]:
+        return [each["hostname"] for each in json.loads(serve.done("domains", "--json", *DEMO).stdout)]
+
+    heroku.done("domains:add", "www.shop.example", *DEMO)
+    assert "www.shop.example" in hostnames()
+    assert "www.shop.example" in heroku.done("domains", *DEMO).stdout
+    heroku.done("domains:remove", "www.shop.example", *DEMO)
+    assert "www.shop.example" not in hostnames()
+
+
+def test_features(heroku: HerokuCli, serve: Serve) -> None:
+    def enabled() -> set[str]:
+        return {each["name"] for each in json.loads(serve.done("features", "--json", *DEMO).stdout) if each["enabled"]}
+
+    assert "preboot" not in enabled()
+    heroku.done("features:enable", "preboot", *DEMO)
+    assert "preboot" in enabled()
+    shown, info = heroku.together(("features", *DEMO), ("features:info", "preboot", *DEMO))
+    assert re.search(r"^\[\+\] preboot ", shown, re.MULTILINE)
+    assert "preboot" in info
+    heroku.done("features:disable", "preboot", *DEMO)
+    assert "preboot" not in enabled()
+
+
+def test_buildpacks(heroku: HerokuCli, serve: Serve) -> None:
+    def urls() -> object:
+        return json.loads(serve.done("buildpacks", "--json", *DEMO).stdout)
+
+    one, two = ("https://example.com/buildpacks/one", "https://example.com/buildpacks/two")
+    heroku.done("buildpacks:set", one, *DEMO)
+    heroku.done("buildpacks:add", two, "-i", "1", *DEMO)
+    assert urls() == [two, one]
+    assert f"1. {two}\n2. {one}\n" in heroku.done("buildpacks", *DEMO).stdout
+    heroku.done("buildpacks:remove", two, *DEMO)
+    assert urls() == [one]
+    serve.done("buildpacks:clear", *DEMO)
+
+
+# --- the log -----------------------------------------------------------------------------------------------------
+
+
+def test_logs(heroku: HerokuCli, demo: ServedApp) -> None:
+    demo.get("/unmistakable")
+    demo.wait_for_log(r"heroku\[router\]: .*path=./unmistakable")
+    newest, of_one = heroku.together(
+        ("logs", "-n", "200", *DEMO), ("logs", "-n", "200", "--dyno-name", "worker.1", "--source", "app", *DEMO)
+    )
+    assert 'path="/unmistakable"' in newest
+    assert "app[worker.1]: " in of_one
+    assert {line.split(" ")[1] for line in of_one.splitlines()} == {"app[worker.1]:"}
+    with HerokuRun(heroku, "logs", "--tail", "-n", "1", *DEMO) as tail:
+        tail.wait_for_line(r"heroku|app")
+        demo.get("/while-it-is-followed")
+        tail.wait_for_line(r'heroku\[router\]: .*path="/while-it-is-followed"')
+
+
+def test_drains(heroku: HerokuCli, demo: ServedApp) -> None:
+    with HttpReceiver() as receiver:
+        url = f"http://127.0.0.1:{receiver.port}/logs"
+        heroku.done("drains:add", url, *DEMO)
+        listed = json.loads(heroku.done("drains", "--json", *DEMO).stdout)
+        assert [each["url"] for each in listed] == [url]
+        demo.get("/drained")
+        receiver.wait_for(lambda posts: any(b"/drained" in line for post in posts for line in post.messages))
+        heroku.done("drains:remove", url, *DEMO)
+    assert json.loads(heroku.done("drains", "--json", *DEMO).stdout) == []
+
+
+# --- one-off dynos -----------------------------------------------------------------------------------------------
+
+
+def test_run_passes_output_status_variables_and_input(heroku: HerokuCli, demo: ServedApp) -> None:
+    said = heroku.done("run", "-x", "-e", "NUMBER=42;TEXT=two words", *DEMO, "--", 'echo "$NUMBER $TEXT $DYNO"')
+    assert re.fullmatch(r"42 two words run\.\d+\n", said.stdout)
+    failed = heroku.run("run", "-x", *DEMO, "--", "sh -c 'exit 7'")
+    assert failed.returncode == 7
+    assert "Process exited with code 7" in failed.stderr
+    through = heroku.done("run", "--no-tty", *DEMO, "--", "tr a-z A-Z", stdin="some words\n" * 2000)
+    assert through.stdout == "SOME WORDS\n" * 2000
+    managed = heroku.done("run", *DEMO, "--", "python manage.py check")
+    assert "System check identified no issues" in managed.stdout
+    eventually(lambda: not [name for name in demo.dynos() if name.startswith("run.")], what="no one-off dyno")
+    assert not any("two words" in line for line in demo.log() if line.startswith("app[run."))
+
+
+def test_run_on_a_terminal_has_its_size_and_its_keys(heroku: HerokuCli, demo: ServedApp) -> None:
+    with HerokuRun(heroku, "run", *DEMO, "--", "bash --norc", terminal=True, size=(31, 117)) as run:
+        dyno = run.dyno
+        run.type("stty size; echo $TERM-$((20 + 3))\r")
+        run.wait_for_line("31 117")
+        run.wait_for_line("xterm-23")
+        run.type('read -p "line $((1 + 1))? " line\r')
+        # What is typed before the question is taken by the shell's own editor.
+        eventually(lambda: b"line 2? " in run.output.raw("terminal"), what="the question")
+        run.type("typed into it\r")
+        run.type('echo "got: $line"\r')
+        run.wait_for_line("got: typed into it")
+        run.type("sh -c 'echo sleeping $((1 + 1)); exec sleep 1000'\r")
+        run.wait_for_line("sleeping 2")
+        run.type("\x03")
+        run.type("echo still $((40 + 2))\r")
+        run.wait_for_line("still 42")
+        run.type("exit\r")
+        assert run.child.wait(60) == 0
+    eventually(lambda: dyno not in demo.dynos(), what="the end of the dyno")
+
+
+def test_a_client_that_is_killed_is_followed_by_a_hangup(heroku: HerokuCli, demo: ServedApp) -> None:
+    since = len(demo.log())
+    with HerokuRun(heroku, "run", *DEMO, "--", "sleep 1000", terminal=True) as run:
+        dyno = run.dyno
+        demo.wait_for_log(rf"heroku\[{dyno}\]: State changed from starting to up", since=since)
+        run.child.kill()
+    demo.wait_for_log(rf"heroku\[{dyno}\]: Client connection closed. Sending SIGHUP", since=since)
+    eventually(lambda: dyno not in demo.dynos(), what="the end of the dyno")
+
+
+def test_run_detached_writes_to_the_log(heroku: HerokuCli, demo: ServedApp) -> None:
+    said = heroku.done("run:detached", *DEMO, "--", "echo written in $DYNO")
+    dyno = re.search(r"done, (run\.\d+)", said.stderr)
+    assert dyno
+    demo.wait_for_log(rf"app\[{re.escape(dyno[1])}\]: written in {re.escape(dyno[1])}$")
+
+
+# --- tokens, and another client ----------------------------------------------------------------------------------
+
+
+def test_a_new_environment_ends_the_old_one(heroku: HerokuCli) -> None:
+    before = dict(heroku.variables)
+    assert before["HEROKU_PARTICLEBOARD_URL"] == before["HEROKU_HOST"]  # else the token is shown to Heroku
+    heroku.renew()
+    changed = {name for name, value in heroku.variables.items() if value != before[name]}
+    assert changed == {"HEROKU_API_KEY"}
+    answers = [
+        requests.get(f"{each['HEROKU_HOST']}/account", auth=("", each["HEROKU_API_KEY"]), timeout=30).status_code
+        for each in (before, heroku.variables)
+    ]
+    assert answers == [401, 200]
+
+
+def test_heroku3_reads_and_scales(heroku: HerokuCli, serve: Serve, tmp_path: Path) -> None:
+    folder = app_folder(tmp_path, name="small", procfile={"worker": toy("waits")})
+    manifest = {"env": {processes.MARK: {"value": serve.mark}}}
+    (folder / "app.json").write_text(json.dumps(manifest))
+    serve.done("apps:create", "small", "--dir", str(folder))
+    small = serve.known_app("small")
+    with requests.Session() as session:
+        session.trust_env = False
+        client = Heroku(session=session)
+        client._heroku_url = heroku.variables["HEROKU_HOST"]
+        token = serve.done("auth:create", "-a", "small", "--scope", "deploy").stdout.strip()
+        assert client.authenticate(token)
+        assert [app.name for app in client.apps()] == ["small"]
+        app = client.apps()["small"]
+        assert [entry.type for entry in app.process_formation()] == ["worker"]
+        app.process_formation()["worker"].scale(2)
+        small.wait_until_up("worker.1", "worker.2")
+        assert sorted(dyno.name for dyno in app.dynos()) == ["worker.1", "worker.2"]
+        assert client.account().email == ME
+    serve.done("apps:destroy", "small", "--confirm", "small")
+
+
+# --- the schema --------------------------------------------------------------------------------------------------
+
+
+def test_answers_have_the_members_and_types_of_herokus_schema(heroku: HerokuCli, serve: Serve) -> None:
+    types = HerokuTypes.load()
+    token = serve.done("auth:create").stdout.strip()
+    url = heroku.variables["HEROKU_HOST"]
+
+    def ask(method: str, path: str, body: dict[str, str] | None = None) -> object:
+        answer = requests.request(method, f"{url}{path}", json=body, auth=("", token), timeout=30)
+        assert answer.ok, answer.text
+        return answer.json()
+
+    faults: list[str] = []
+    for name, method, path, body in (
+        ("Account", "GET", "/account", None),
+        ("App", "GET", "/apps/demo", None),
+        ("RateLimit", "GET", "/account/rate-limits", None),
+        ("Formation", "GET", "/apps/demo/formation/web", None),
+        ("Dyno", "GET", "/apps/demo/dynos/web.1", None),
+        ("LogSession", "POST", "/apps/demo/log-sessions", {}),
+        ("LogDrain", "POST", "/apps/demo/log-drains", {"url": "https://example.com/"}),
+        ("OAuthAuthorization", "POST", "/oauth/authorizations", {"description": "schema"}),
+        ("Domain", "POST", "/apps/demo/domains", {"hostname": "schema.example"}),
+        ("AppFeature", "GET", "/apps/demo/features/preboot", None),
+    ):
+        faults += types.faults(ask(method, path, body), name, name)
+    for name, path in (("DynoSize", "/dyno-sizes"), ("Collaborator", "/apps/demo/collaborators")):
+        faults += types.faults(ask("GET", path), Array(name), name)
+    ask("DELETE", "/apps/demo/domains/schema.example")
+    ask("DELETE", "/apps/demo/log-drains/https%3A%2F%2Fexample.com%2F")
+    assert faults == []
