@@ -34,7 +34,11 @@ def worker(tmp_path: Path) -> Path:
 
 
 def is_alive(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
+    """Who was killed and waits for init to take its status is not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_a_daemon_without_any_mark_is_ended_with_its_dyno(tmp_path: Path) -> None:

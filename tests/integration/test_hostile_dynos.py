@@ -165,6 +165,7 @@ def small() -> Iterator[Path]:
     group.rmdir()
 
 
+@pytest.mark.needs_ability("proc", reason="only the kernel knows whom it has ended for want of memory")
 def test_a_dyno_that_the_kernel_ends_for_its_memory_is_named(tmp_path: Path, small: Path) -> None:
     command = f"sh -c 'echo $$ >{small}/cgroup.procs && exec {toy('eats_memory', 200)}'"
     with Up(app_folder(tmp_path, procfile={"worker": command}, files=ONCE)) as up:

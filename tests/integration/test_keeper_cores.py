@@ -477,6 +477,7 @@ def test_a_lock_that_is_held_outlives_the_core(tmp_path: Path) -> None:
 # --- the keeper's own upkeep -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(180)  # each round is half a dozen looks at the process table, which may be runs of ps
 def test_two_hundred_rounds_leak_no_descriptor_no_zombie_and_no_process() -> None:
     with KeeperRun() as keeper:
         core = keeper.next_core()
