@@ -145,7 +145,7 @@ class AppBuilds:
         self._say(build, "-----> Launching...")
         version = await self._deploy(slug, folder, f"Deploy {build.source_version or slug.id[:8]}", by)
         app = self._operations.app(build.app_id)
-        self._say(build, f"       Released v{version}\n       {app.web_url} deployed to dynod")
+        self._say(build, f"       Released v{version}\n       {app.web_url}")
         return slug, version
 
     def _say(self, build: Build, text: str) -> None:

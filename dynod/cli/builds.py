@@ -9,6 +9,7 @@ from typing import BinaryIO, cast
 
 import click
 
+from dynod.cli.release_wait import carry_out, no_wait
 from dynod.cli.session import Session, with_session
 from dynod.cli.terminal import action, app_name, header, show, table
 from dynod.errors import DynodError, UsageError
@@ -77,9 +78,12 @@ def output(session: Session, build: str) -> None:
 @click.option("--source-tar", type=click.Path(path_type=Path, exists=True), metavar="FILE", help="A .tar.gz to build.")
 @click.option("--source-dir", type=click.Path(path_type=Path, exists=True), metavar="DIR", help="A folder to build.")
 @click.option("--version", metavar="TEXT", help="What the source is called, such as its commit.")
+@no_wait
 @with_session
-def create(session: Session, source_tar: Path | None, source_dir: Path | None, version: str | None) -> None:
-    """Upload a source (by default this folder), make a slug of it as it is, and release that.
+def create(
+    session: Session, source_tar: Path | None, source_dir: Path | None, version: str | None, no_wait: bool
+) -> None:
+    """Upload a source (by default this folder), make a slug of it as it is, release that, and wait until it is live.
 
     Of a folder under git that is what git tracks or would; of another one all but .venv, node_modules and the like.
     """
@@ -107,6 +111,9 @@ def create(session: Session, source_tar: Path | None, source_dir: Path | None, v
         session.show_json(ended)
     if ended["status"] != "succeeded":
         raise BuildFailedError(f"the build of {app} has failed")
+    released = ended["dynod"]["release_version"]
+    if released is not None and not no_wait:
+        carry_out(session, f"Verifying {app_name(app)}", lambda: str(released), waits=True)
 
 
 def pack(folder: Path, into: BinaryIO) -> None:

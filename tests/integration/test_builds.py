@@ -98,6 +98,12 @@ def test_the_next_build_takes_over_and_a_broken_one_changes_nothing(serve: Serve
     assert app.get("/").status == 200
     statuses = [build["status"] for build in json.loads(serve.done("builds", "--json").stdout)]
     assert sorted(statuses) == ["failed", "succeeded", "succeeded"]  # their times are whole seconds
+    serving = app.pids()
+    crashing = source(serve, tmp_path, "four", procfile="web: echo no luck; exit 7\n")
+    failed = serve.dynod("builds:create", "--source-dir", str(crashing))
+    assert failed.returncode == 1
+    assert failed.stderr.endswith("nothing has changed\ndynod: web.1: process exited with status 7\ndynod: no luck\n")
+    assert app.pids() == serving
 
 
 @pytest.mark.parametrize(
