@@ -197,7 +197,9 @@ class ServedApp:
     def commands(self, release: Release) -> Mapping[str, Command]:
         """How a release's processes are started, `release` included; none without code."""
         plan = self._plan_of(release)
-        return {name: self._command(plan, name, release) for name in plan.commands}
+        commands = {name: self._command(plan, name, release) for name in plan.commands}
+        self.run.know(commands)  # a health check that is a command runs in the environment of its dyno's release
+        return commands
 
     def _dynos(self, release: Release) -> dict[str, Command]:
         return {name: command for name, command in self.commands(release).items() if name != RELEASE}

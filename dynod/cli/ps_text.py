@@ -121,6 +121,8 @@ def not_up(formation: Iterable[Formation], dynos: Iterable[Dyno]) -> dict[str, s
                 missing[name] = "to be restarted"
             elif dyno["release"]["version"] < dyno["dynod"]["latest_release"]:
                 missing[name] = f"of v{dyno['release']['version']}, not v{dyno['dynod']['latest_release']} yet"
+            elif dyno["dynod"]["current_release"] < dyno["dynod"]["latest_release"]:
+                missing[name] = f"of v{dyno['release']['version']}, which is not live yet"
     return missing
 
 

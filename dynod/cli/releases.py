@@ -97,7 +97,7 @@ def rollback(session: Session, release: str | None, code_only: bool, yes: bool, 
     client, app = session.client, session.app
     target = _named(session, release) if release is not None else _one_before(session)
     current = _current(session)
-    if not code_only:
+    if not code_only and target["eligible_for_rollback"]:
         _ask(session, target, yes=yes)
     made = carry_out(
         session,

@@ -8,6 +8,7 @@ from dynod.core.log_line import LogBatch
 LAST_LINES: Final = 5
 LONGEST_LINE: Final = 300  # characters
 # What the dyno manager says of every dyno, and explains nothing.
+_START: Final = "Starting process with command"
 _ROUTINE: Final = (
     "State changed",
     "Starting process",
@@ -23,12 +24,16 @@ def explain(name: str, log: Sequence[LogBatch], *, since: float, what: str = "")
 
     `what` is known already, instead of what the dyno manager said last.
     """
-    said, wrote = [], []
+    said: list[str] = []
+    wrote: list[str] = []
+    is_started = False
     for batch in log:
         if batch.ps != name or batch.time < since:
             continue
         lines = batch.text.decode("utf-8", "replace").splitlines()
         if batch.source == "heroku":
+            if not is_started and any(line.startswith(_START) for line in lines):
+                said, wrote, is_started = [], [], True  # what was before is the old process's end
             said += [line for line in lines if not line.startswith(_ROUTINE)]
         else:
             wrote += [line for line in lines if line.strip()]

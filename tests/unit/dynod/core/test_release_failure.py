@@ -25,6 +25,21 @@ def test_a_crash_is_told_by_its_status_and_its_last_lines() -> None:
     ]
 
 
+def test_what_the_old_process_said_when_it_was_replaced_is_no_reason() -> None:
+    log = [
+        batch("Restarting", ps="worker.1"),
+        batch("Stopping all processes with SIGTERM", ps="worker.1"),
+        batch("got SIGTERM", source="app", ps="worker.1"),
+        batch("Process exited with status 0", ps="worker.1"),
+        batch("Starting process with command `work`", ps="worker.1"),
+        batch("no queue", source="app", ps="worker.1"),
+        batch("Process exited with status 7", ps="worker.1"),
+        batch("Starting process with command `work`", ps="worker.1"),
+        batch("back again", source="app", ps="worker.1"),
+    ]
+    assert explain("worker.1", log[:-2], since=0.0) == "worker.1: process exited with status 7\nno queue"
+
+
 def test_a_wrong_port_a_boot_timeout_and_memory_are_told_together() -> None:
     log = [
         batch("web.1 listens on 127.0.0.1:3000, PORT is 20001"),
