@@ -192,6 +192,26 @@ def test_a_dyno_that_listens_on_ipv6_alone_is_found_there(tmp_path: Path) -> Non
         assert up.get("/").status == 200
 
 
+def test_a_dyno_that_others_can_reach_past_the_router_is_named_once(tmp_path: Path) -> None:
+    procfile = {"web": toy("web_server", "--host", "0.0.0.0"), "worker": toy("counts")}
+    with Up(app_folder(tmp_path, procfile=procfile), "web=3", "worker=1") as up:
+        up.wait_until_up("web.1", "web.2", "web.3", "worker.1")
+        said = [line.text for line in up.output.lines("stdout") if "past the router" in line.text]
+        assert len(said) == 1, said
+        assert re.search(
+            r"heroku\[web\.\d\]: web listens on 0\.0\.0\.0:2\d{4}, on every network of this machine: other machines "
+            r"can reach it past the router\. To keep it here, bind 127\.0\.0\.1$",
+            said[0],
+        )
+
+
+def test_a_dyno_that_stays_on_this_machine_is_not_named(tmp_path: Path) -> None:
+    with Up(app_folder(tmp_path, procfile={"web": toy("web_server", "--host", "127.0.0.1")})) as up:
+        up.wait_until_up("web.1")
+        assert up.get("/").status == 200
+        assert not [line.text for line in up.output.lines("stdout") if "past the router" in line.text]
+
+
 @pytest.mark.parametrize(("host", "shown"), [("0.0.0.0", "0.0.0.0"), ("::1", "[::1]")])
 def test_a_dyno_on_the_wrong_port_is_told_so(tmp_path: Path, host: str, shown: str) -> None:
     wrong = free_port()

@@ -1,6 +1,6 @@
 """A token bucket lets through what it must, and never more."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dynod.core.rate_limit import MOST_CALLERS, RateLimit
@@ -39,6 +39,7 @@ def test_in_no_stretch_of_time_more_calls_than_the_bucket_and_what_has_flowed_in
 
 
 @given(st.lists(st.tuples(st.floats(0, 5000), st.sampled_from("abc")), max_size=60))
+@example([(248.89334242930568, "a"), (0.0, "a"), (0.0, "a")])
 def test_a_caller_who_waits_as_long_as_told_gets_a_call(steps: list[tuple[float, str]]) -> None:
     limit = RateLimit(2)
     now = 0.0
