@@ -523,7 +523,7 @@ def test_the_keeper_ends_a_check_with_all_its_children_and_leaves_its_dyno_alone
             argv=["sh", "-c", "(setsid cat dyno &) ; echo up; exec cat dyno"],
             env=env,
             cwd=str(tmp_path),
-            marks=["DYNO=web.1", "PORT=20017"],
+            marks=["DYNO=web.1", f"PORT={os.getpid()}"],
             stop_signal=signal.SIGTERM,
             grace_s=30.0,
             state="{}",

@@ -19,7 +19,8 @@ from support.keeper import Core, KeeperRun, read_until
 from support.processes import Process
 from support.up import eventually
 
-MARKS = ["DYNO=worker.1", "PORT=20007"]
+# Without a subreaper the orphans of all keepers fall to the same process: marks must be no other run's at this moment.
+MARKS = ["DYNO=worker.1", f"PORT={os.getpid()}"]
 POSIX = ",".join(NAMES)
 WITHOUT = ["", "cgroup", "cgroup,waitid", "cgroup,pdeathsig", "cgroup,subreaper"]
 
@@ -220,7 +221,7 @@ while True:
 def test_another_dyno_is_left_alone(without: str) -> None:
     with KeeperRun(env={"DYNOD_WITHOUT": without}) as keeper:
         core = ready_core(keeper)
-        core.send(keeper.spawn("other", [sys.executable, "-c", DAEMON], marks=["DYNO=worker.2", "PORT=20008"]))
+        core.send(keeper.spawn("other", [sys.executable, "-c", DAEMON], marks=["DYNO=worker.2", f"PORT={os.getpid()}"]))
         _, output = core.expect_with_fd(Spawned, "other")
         read_until(output, b"daemon")
         dyno = Dyno(keeper, core, sys.executable, "-c", DAEMON, ready=b"daemon")
@@ -298,7 +299,7 @@ def test_many_are_stopped_at_once() -> None:
         core = ready_core(keeper)
         names = [f"i{number}" for number in range(50)]
         for name in names:
-            core.send(keeper.spawn(name, ["sleep", "1000"], marks=[f"DYNO={name}"]))
+            core.send(keeper.spawn(name, ["sleep", "1000"], marks=[f"DYNO={name}", f"PORT={os.getpid()}"]))
         for name in names:
             core.expect(Spawned, name)
         for name in names:
