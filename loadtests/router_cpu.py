@@ -233,7 +233,6 @@ def caddy_command(folder: Path, port: int, backend: int) -> list[str]:
 {{
   admin off
   auto_https off
-  persist_config off
 }}
 http://:{port} {{
   bind 127.0.0.1
