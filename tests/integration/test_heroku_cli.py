@@ -8,8 +8,9 @@ import getpass
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -21,6 +22,7 @@ from support.heroku_cli import HerokuCli, HerokuRun
 from support.heroku_types import Array, HerokuTypes
 from support.log_receivers import HttpReceiver
 from support.serve import Serve, ServedApp
+from support.tarballs import tarball
 from support.up import eventually
 
 pytestmark = pytest.mark.timeout(180)
@@ -31,7 +33,7 @@ DEMO = ("-a", "demo")
 @pytest.fixture(scope="module")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     folder = tmp_path_factory.mktemp("heroku")
-    with Serve(folder / "state", toml="[dynos]\nreconnect_s = 0.1\n") as running:
+    with Serve(folder / "state", toml="[dynos]\nreconnect_s = 0.1\nsettle_s = 0.2\n") as running:
         running.wait_until_ready()
         running.done("apps:create", "demo", "--dir", str(django(folder, running.mark)))
         running.known_app("demo").wait_until_up("web.1", "web.2", "worker.1")
@@ -187,6 +189,14 @@ def test_features(heroku: HerokuCli, serve: Serve) -> None:
     assert "preboot" in info
     heroku.done("features:disable", "preboot", *DEMO)
     assert "preboot" not in enabled()
+    heroku.done("labs:enable", "log-runtime-metrics", *DEMO)
+    assert enabled() == {"log-runtime-metrics"}
+    labs, info = heroku.together(("labs", *DEMO), ("labs:info", "log-runtime-metrics", *DEMO))
+    assert re.search(r"^\[\+\] log-runtime-metrics ", labs, re.MULTILINE)
+    assert "preboot" not in labs  # which is no experiment
+    assert re.search(r"^Enabled: +true$", info, re.MULTILINE)
+    heroku.done("labs:disable", "log-runtime-metrics", *DEMO)
+    assert enabled() == set()
 
 
 def test_buildpacks(heroku: HerokuCli, serve: Serve) -> None:
@@ -200,7 +210,11 @@ def test_buildpacks(heroku: HerokuCli, serve: Serve) -> None:
     assert f"1. {two}\n2. {one}\n" in heroku.done("buildpacks", *DEMO).stdout
     heroku.done("buildpacks:remove", two, *DEMO)
     assert urls() == [one]
-    serve.done("buildpacks:clear", *DEMO)
+    heroku.done("buildpacks:remove", one, *DEMO)  # the last one
+    assert urls() == []
+    heroku.done("buildpacks:set", two, *DEMO)
+    heroku.done("buildpacks:clear", *DEMO)
+    assert urls() == []
 
 
 # --- the log -----------------------------------------------------------------------------------------------------
@@ -335,7 +349,7 @@ def test_answers_have_the_members_and_types_of_herokus_schema(heroku: HerokuCli,
     token = serve.done("auth:create").stdout.strip()
     url = heroku.variables["HEROKU_HOST"]
 
-    def ask(method: str, path: str, body: dict[str, str] | None = None) -> object:
+    def ask(method: str, path: str, body: Mapping[str, Any] | None = None) -> object:
         answer = requests.request(method, f"{url}{path}", json=body, auth=("", token), timeout=30)
         assert answer.ok, answer.text
         return answer.json()
@@ -356,6 +370,35 @@ def test_answers_have_the_members_and_types_of_herokus_schema(heroku: HerokuCli,
         faults += types.faults(ask(method, path, body), name, name)
     for name, path in (("DynoSize", "/dyno-sizes"), ("Collaborator", "/apps/demo/collaborators")):
         faults += types.faults(ask("GET", path), Array(name), name)
+    web = {"process_types": {"web": "true"}}
+    faults += types.faults(ask("POST", "/apps/demo/slugs", web), "Slug", "Slug")
+    faults += types.faults(ask("GET", "/apps/demo/releases"), Array("Release"), "Release")
+    ask("POST", "/apps", {"name": "schema"})
+    source = ask("POST", "/apps/schema/sources")
+    assert isinstance(source, dict)
+    blob = source["source_blob"]
+    uploaded = requests.put(blob["put_url"], data=tarball({"Procfile": "worker: sleep 1000\n"}), timeout=30)
+    assert uploaded.ok, uploaded.text
+    begun = ask("POST", "/apps/schema/builds", {"source_blob": {"url": blob["get_url"], "version": "1"}})
+    faults += types.faults(begun, "Build", "Build begun")
+    assert isinstance(begun, dict)
+    build = f"/apps/schema/builds/{begun['id']}"
+
+    def built() -> object:
+        document = ask("GET", build)
+        assert isinstance(document, dict)
+        return document if document["status"] != "pending" else None
+
+    ended = eventually(built, what="the end of the build")
+    faults += types.faults(ended, "Build", "Build ended")
+    assert isinstance(ended, dict)
+    assert ended["status"] == "succeeded"
+    faults += types.faults(ask("GET", f"/apps/schema/releases/{ended['release']['id']}"), "Release", "Release of it")
+    serve.done("apps:destroy", "schema", "--confirm", "schema")
+    ask("PUT", "/apps/demo/buildpack-installations", {"updates": [{"buildpack": "https://example.com/one"}]})
+    installations = ask("GET", "/apps/demo/buildpack-installations")
+    faults += types.faults(installations, Array("BuildpackInstallations"), "BuildpackInstallations")
+    ask("PUT", "/apps/demo/buildpack-installations", {"updates": []})
     ask("DELETE", "/apps/demo/domains/schema.example")
     ask("DELETE", "/apps/demo/log-drains/https%3A%2F%2Fexample.com%2F")
     assert faults == []

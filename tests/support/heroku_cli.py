@@ -8,7 +8,7 @@ It is kept from everything but loopback: no telemetry, no look for a newer versi
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -81,8 +81,13 @@ class HerokuRun(AttachedRun):
     """One `heroku` that goes on: on a terminal of its own, or with pipes."""
 
     def __init__(
-        self, heroku: HerokuCli, *arguments: str, terminal: bool = False, size: tuple[int, int] = (24, 80)
+        self,
+        heroku: HerokuCli,
+        *arguments: str,
+        terminal: bool = False,
+        size: tuple[int, int] = (24, 80),
+        env: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(heroku.serve, terminal=terminal, size=size, folder=heroku.serve.runtime)
         self._command = [*heroku.command, *arguments]
-        self._environment = heroku.environment
+        self._environment = {**heroku.environment, **(env or {})}
