@@ -93,13 +93,13 @@ $(EXAMPLE)/.venv/.installed: .venv/.made $(EXAMPLE)/requirements.txt
 	@touch $@
 
 # Only tests need these: npm for the Node stacks and Heroku's own command line, curl for README's tour, openssl for certificates, syslog-ng to receive
-# logs; nginx, HAProxy and Caddy in front of dynod, PHP behind it. As root on Debian, what is missing is installed;
+# logs; nginx, HAProxy and Caddy in front of dynod, PHP behind it; ssh and sshd between a user and it. As root on Debian, what is missing is installed;
 # otherwise the tests that need it say that they are skipped (in CI they fail). Packages that would start or enable
 # something, and rsyslog, which cannot be installed beside syslog-ng, are unpacked into folders of the clone.
 test-tools:
-	@missing=; for tool in npm curl openssl syslog-ng; do \
+	@missing=; for tool in npm curl openssl syslog-ng ssh; do \
 	  PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || \
-	    missing="$$missing $$(echo $$tool | sed s/syslog-ng/syslog-ng-core/)"; done; \
+	    missing="$$missing $$(echo $$tool | sed "s/syslog-ng/syslog-ng-core/; s/^ssh/openssh-client/")"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "Installing what tests need and this machine lacks:$$missing (with apt-get, as you are root)"; \
@@ -113,13 +113,13 @@ test-tools:
 	    config/examples/express/node_modules/.installed; fi
 	@if command -v apt-get >/dev/null && command -v dpkg >/dev/null; then \
 	  $(MAKE) --no-print-directory tests/.rsyslog/.unpacked || echo "No rsyslog: its tests will be skipped"; \
-	  $(MAKE) --no-print-directory tests/.peers/.unpacked || echo "No nginx, HAProxy, Caddy, PHP: no tests with them"; fi
+	  $(MAKE) --no-print-directory tests/.peers/.unpacked || echo "No nginx, HAProxy, Caddy, PHP, sshd: no tests with them"; fi
 
 # What the machine has itself is left alone; libraries that the rest lacks are installed, if we may.
 tests/.peers/.unpacked:
 	rm -rf tests/.peers && mkdir tests/.peers
-	@cd tests/.peers && packages=; for tool in nginx haproxy caddy php; do \
-	  PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || packages="$$packages $$tool"; done; \
+	@cd tests/.peers && packages=; for tool in nginx haproxy caddy sshd php; do \
+	  PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || packages="$$packages $$(echo $$tool | sed s/sshd/openssh-server/)"; done; \
 	if [ -z "$$packages" ]; then exit 0; fi; \
 	apt-cache show $$packages >/dev/null 2>&1 || apt-get -qq update; \
 	packages=$$(echo "$$packages" | sed "s/php$$/$$(apt-cache depends php-cli | sed -n 's/^ *Depends: //p')/"); \

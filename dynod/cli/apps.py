@@ -11,6 +11,7 @@ from dynod.cli import ps_text
 from dynod.cli.session import Session, with_session
 from dynod.cli.terminal import action, app_name, header, show
 from dynod.errors import UsageError
+from dynod.platform_api.finding import Daemon
 from dynod.platform_api.schema import App
 
 
@@ -89,8 +90,9 @@ def create(session: Session, name: str | None, folder: Path | None) -> None:
     Without a name it gets a made up one.
     """
     client = session.client  # a missing daemon is said before anything else
+    code = _folder_there(folder, client.daemon) if folder is not None else None
     with action(f"Creating {app_name(name) if name is not None else 'app'}") as outcome:
-        app = client.create_app(name, str(folder.resolve()) if folder is not None else None)
+        app = client.create_app(name, code)
         if name is None:
             outcome.text = f"done, {app_name(app['name'])}"
     if session.as_json:
@@ -98,6 +100,15 @@ def create(session: Session, name: str | None, folder: Path | None) -> None:
     else:
         addresses = [address for address in (app["web_url"], app["git_url"]) if address]
         show(" | ".join(addresses) or "no web address")
+
+
+def _folder_there(folder: Path, daemon: Daemon) -> str:
+    """The whole path, on the daemon's machine. Raises UsageError."""
+    if daemon.host is None:
+        return str(folder.resolve())
+    if not folder.is_absolute():
+        raise UsageError(f"--dir {folder}: a folder of {daemon.host} is meant, so give its whole path")
+    return str(folder)
 
 
 @click.command("apps:rename")

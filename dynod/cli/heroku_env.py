@@ -1,6 +1,8 @@
 """`dynod heroku:env`: the variables by which Heroku's own command line, unmodified, talks to this dynod.
 
 eval "$(dynod heroku:env)"; heroku ps -a demo
+
+Of a dynod on another machine the same is asked over ssh, and a forwarded port (`ssh_forward`) leads to its API.
 """
 
 import getpass
@@ -30,14 +32,23 @@ class NoFolderError(DynodError):
 
 
 @click.command("heroku:env")
+@click.option("--host", metavar="ssh://USER@VM", help="The machine of the dynod meant (default: DYNOD_HOST).")
 @with_session
-def command(session: Session) -> None:
+def command(session: Session, host: str | None) -> None:
     """Print what a shell has to export so that `heroku` talks to this dynod: eval "$(dynod heroku:env)".
 
     Makes a token in the place of the one that it made for you on this machine before, so that other shells have to
-    do the same again. With `-a APP` that app is the one meant where none is named.
+    do the same again. With `-a APP` that app is the one meant where none is named. Of a dynod on another machine, a
+    loopback port of this one is forwarded to its API by ssh, which goes on in the background.
     """
+    if host is not None:
+        session.go_to(host)
+    daemon = session.client.daemon
     found = session.client.heroku_environment(f"{getpass.getuser()}@{socket.gethostname()}"[:100])
+    if daemon.host is not None:
+        from dynod.cli.ssh_forward import forward  # noqa: PLC0415 (who stays here does not pay)
+
+        found = {**found, "url": forward(daemon.host, daemon.ssh, found["url"])}
     variables = environment(found, _keep(_trusted(found["certificate"])), app=session.named_app)
     if session.as_json:
         session.show_json(variables)

@@ -89,6 +89,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "maintenance:on": Verb(module="dynod.cli.maintenance", attribute="on", line="Answer requests in the app's place."),
     "maintenance:off": Verb(module="dynod.cli.maintenance", attribute="off", line="Let requests reach the app again."),
     "heroku:env": Verb(module="dynod.cli.heroku_env", line="Point Heroku's own command line at this dynod."),
+    "api-stdio": Verb(module="dynod.cli.api_stdio", line="Join stdin and stdout to the API; for ssh to start."),
     "auth:create": Verb(module="dynod.cli.auth", attribute="create", line="Make a token for the API over TCP."),
     "auth:list": Verb(module="dynod.cli.auth", attribute="list_tokens", line="List the tokens."),
     "auth:revoke": Verb(module="dynod.cli.auth", attribute="revoke", line="Take a token back."),

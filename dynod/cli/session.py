@@ -12,7 +12,7 @@ import click
 from dynod.cli.terminal import show
 from dynod.errors import UsageError
 from dynod.platform_api.client import ApiClient
-from dynod.platform_api.finding import find_daemon
+from dynod.platform_api.finding import Daemon, daemon_at, find_daemon
 
 Given = ParamSpec("Given")
 
@@ -24,6 +24,7 @@ class Session:
         self.as_json = as_json
         self._app = app
         self._socket = socket
+        self._elsewhere: Daemon | None = None
 
     @property
     def is_named(self) -> bool:
@@ -38,8 +39,8 @@ class Session:
 
     @cached_property
     def client(self) -> ApiClient:
-        """The daemon. Raises NoDaemonError."""
-        return ApiClient(find_daemon(self._socket, os.environ, Path.cwd()))
+        """The daemon. Raises NoDaemonError, UsageError."""
+        return ApiClient(self._elsewhere or find_daemon(self._socket, os.environ, Path.cwd()))
 
     @cached_property
     def app(self) -> str:
@@ -56,6 +57,12 @@ class Session:
         if not names:
             raise UsageError("this dynod has no app yet")
         raise UsageError(f"which app? name it with -a: {', '.join(names)}")
+
+    def go_to(self, host: str) -> None:
+        """Talk to the daemon of that machine, `ssh://USER@HOST[:PORT]`, by the word of `--host`. Raises UsageError."""
+        if self._socket is not None:
+            raise UsageError("--host and --socket name two daemons: which one?")
+        self._elsewhere = daemon_at(host, os.environ, source="--host")
 
     def close(self) -> None:
         """Let go of the daemon, if there was one."""

@@ -1,5 +1,7 @@
 """The client of dynod's own verbs: Heroku's API over the control socket. Standard library only, fast to import.
 
+The socket is one of this machine, or of another one, which `over_ssh` reaches.
+
 A request that changes nothing is sent once more where the connection is cut: the core may have been replaced, and the
 keeper holds the socket meanwhile. One that changes something is not: whether it was done is then unknown, and said so.
 """
@@ -10,7 +12,7 @@ import json
 import socket
 from collections.abc import Iterator, Mapping
 from email.message import Message
-from typing import BinaryIO, Final, NoReturn, cast
+from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn, cast
 from urllib.parse import quote, urlsplit
 
 from dynod.core.attach_frame import UPGRADE
@@ -35,6 +37,9 @@ from dynod.platform_api.schema import (
     Source,
     Status,
 )
+
+if TYPE_CHECKING:  # imported where it is needed: it starts processes and threads
+    from dynod.platform_api.over_ssh import Said
 
 ACCEPT: Final = "application/vnd.heroku+json; version=3"
 TIMEOUT_S: Final = 30.0  # everything that takes longer is answered as begun
@@ -80,11 +85,24 @@ class ApiClient:
 
     def __init__(self, daemon: Daemon, *, timeout_s: float = TIMEOUT_S) -> None:
         self.daemon = daemon
-        self._connection = UnixConnection(daemon.socket, timeout_s)
+        self._said: Said | None = None
+        self._connection = self._new_connection(timeout_s)
+        self._session: http.client.HTTPConnection | None = None  # the newest that `attach` has opened
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Let go of the connections."""
         self._connection.close()
+        if self._session is not None:
+            self._session.close()
+
+    def open_socket(self) -> socket.socket:
+        """A connection of its own, for whoever talks the API by other means. Raises NoDaemonError."""
+        opening = UnixConnection(self.daemon.socket, TIMEOUT_S)
+        try:
+            opening.connect()
+        except OSError as error:
+            raise _unreachable(self.daemon, error) from error
+        return opening.sock
 
     # --- the resources ----------------------------------------------------------------------------------------------
 
@@ -159,7 +177,9 @@ class ApiClient:
 
         Raises NoDaemonError, ApiError.
         """
-        opening = UnixConnection(self.daemon.socket, TIMEOUT_S)
+        if self._session is not None:
+            self._session.close()
+        self._session = opening = self._new_connection(TIMEOUT_S)
         try:
             opening.connect()
         except OSError as error:
@@ -275,7 +295,7 @@ class ApiClient:
     def stream(self, url: str) -> Iterator[bytes]:
         """What is at an address that the API has told, in pieces as they come. Raises ApiError."""
         path = urlsplit(url).path
-        connection = UnixConnection(self.daemon.socket, TIMEOUT_S)  # its own: it stays open as long as what it reads
+        connection = self._new_connection(TIMEOUT_S)  # its own: it stays open as long as what it reads
         with contextlib.closing(connection):
             try:
                 connection.request("GET", path, headers={"User-Agent": "dynod"})
@@ -300,7 +320,7 @@ class ApiClient:
         """Put a file's content at an address that the API has told. Raises ApiError, NoDaemonError."""
         size = file.seek(0, 2)
         file.seek(0)
-        connection = UnixConnection(self.daemon.socket, UPLOAD_TIMEOUT_S)
+        connection = self._new_connection(UPLOAD_TIMEOUT_S)
         with contextlib.closing(connection):
             try:
                 connection.request("PUT", urlsplit(url).path, body=file, headers={"Content-Length": str(size)})
@@ -437,6 +457,14 @@ class ApiClient:
             else:
                 return _understood(response.status, content), response.headers
         raise AssertionError("unreachable")
+
+    def _new_connection(self, timeout_s: float) -> http.client.HTTPConnection:
+        if self.daemon.host is None:
+            return UnixConnection(self.daemon.socket, timeout_s)
+        from dynod.platform_api.over_ssh import Said, SshConnection  # noqa: PLC0415 (who stays here does not pay)
+
+        self._said = self._said or Said()
+        return SshConnection(self.daemon, timeout_s, self._said)
 
     def _connect(self) -> None:
         if self._connection.sock is None:

@@ -1,8 +1,8 @@
-"""Which daemon a verb talks to, and to which app of it (contracts 4). Standard library and errors only.
+"""Which daemon a verb talks to, and to which app of it (contracts 4). Standard library, core and errors only.
 
-The nearest word wins: `--socket`, `DYNOD_SOCKET`, the `.dynod/` of this folder or of one above it, the system's daemon,
-the user's. A place that was found and does not answer is an error, never a reason to try the next one: a verb that was
-meant for `dynod up` would otherwise scale the production app of the same name.
+The nearest word wins: `--socket`, `DYNOD_SOCKET`, `DYNOD_HOST`, the `.dynod/` of this folder or of one above it, the
+system's daemon, the user's. A place that was found and does not answer is an error, never a reason to try the next
+one: a verb that was meant for `dynod up` would otherwise scale the production app of the same name.
 """
 
 import json
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from dynod.core.ssh_host import SSH, SshHost, parse_ssh_command, parse_ssh_host
 from dynod.errors import DynodError
 
 MARK: Final = Path(".dynod") / "up.json"  # written by dynod.folder_claim
@@ -27,23 +28,28 @@ class NoDaemonError(DynodError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Daemon:
-    """Where a daemon listens. `app`: the one that its mark names. `folder`: where that mark lies."""
+    """Where a daemon listens. `app`: the one that its mark names. `folder`: where that mark lies.
+
+    `host`: the machine that it is reached on by `ssh`, a program and its options; `socket` only names it then.
+    """
 
     socket: str
     source: str
     app: str | None = None
     folder: Path | None = None
+    host: SshHost | None = None
+    ssh: tuple[str, ...] = (SSH,)
 
 
 def find_daemon(
     option: str | None, environ: Mapping[str, str], folder: Path, *, system_socket: str = SYSTEM_SOCKET
 ) -> Daemon:
-    """The daemon to talk to. Raises NoDaemonError."""
+    """The daemon to talk to. Raises NoDaemonError, UsageError."""
     for value, source in ((option, "--socket"), (environ.get("DYNOD_SOCKET"), "DYNOD_SOCKET")):
         if value:
             return Daemon(socket=value, source=source)
     if environ.get("DYNOD_HOST"):
-        raise NoDaemonError("DYNOD_HOST: this dynod cannot reach other machines yet; unset it, or use --socket")
+        return daemon_at(environ["DYNOD_HOST"], environ, source="DYNOD_HOST")
     marked = nearest_mark(folder)
     if marked is not None:
         return marked
@@ -54,6 +60,12 @@ def find_daemon(
         if _is_there(path):
             return Daemon(socket=path, source=path)
     raise NoDaemonError(f"no dynod runs here: {START_ONE}, or name the socket of another with --socket")
+
+
+def daemon_at(place: str, environ: Mapping[str, str], *, source: str) -> Daemon:
+    """The daemon of another machine, `ssh://USER@HOST[:PORT]`. Raises UsageError."""
+    host = parse_ssh_host(place, source=source)
+    return Daemon(socket=str(host), source=source, host=host, ssh=parse_ssh_command(environ.get("DYNOD_SSH")))
 
 
 def nearest_mark(folder: Path) -> Daemon | None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from dynod.core.ssh_host import SshHost
+from dynod.errors import UsageError
 from dynod.platform_api.finding import Daemon, NoDaemonError, find_daemon
 
 NOWHERE = "/nonexistent/dynod.sock"
@@ -75,7 +77,17 @@ def test_a_mark_of_another_user_is_not_followed(tmp_path: Path) -> None:
         find(tmp_path)
 
 
-def test_another_machine_is_not_taken_for_this_one(tmp_path: Path) -> None:
+def test_another_machine_goes_before_what_is_found_here(tmp_path: Path) -> None:
+    """And what was named for this one goes before it."""
     mark(tmp_path)
-    with pytest.raises(NoDaemonError, match="DYNOD_HOST"):
-        find(tmp_path, DYNOD_HOST="ssh://me@vm")
+    found = find(tmp_path, DYNOD_HOST="ssh://me@vm:22", DYNOD_SSH="ssh -v")
+    expected = SshHost(user="me", host="vm", port=22)
+    assert found == Daemon(socket="ssh://me@vm:22", source="DYNOD_HOST", host=expected, ssh=("ssh", "-v"))
+    assert find(tmp_path, DYNOD_HOST="ssh://me@vm", DYNOD_SOCKET="/a") == Daemon(socket="/a", source="DYNOD_SOCKET")
+    assert find(tmp_path, "/b", DYNOD_HOST="ssh://me@vm") == Daemon(socket="/b", source="--socket")
+
+
+def test_another_machine_that_cannot_be_read_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    mark(tmp_path)
+    with pytest.raises(UsageError, match="DYNOD_HOST: expected ssh://"):
+        find(tmp_path, DYNOD_HOST="vm")
