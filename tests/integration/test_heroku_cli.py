@@ -4,6 +4,7 @@ What is compared is the effect: what runs afterwards, what the other end has rec
 test leaves the app `demo` as it has found it, or uses an app of its own.
 """
 
+import contextlib
 import getpass
 import json
 import re
@@ -16,6 +17,7 @@ import pytest
 import requests
 from heroku3.api import Heroku  # type: ignore[import-untyped]  # it ships no types
 
+from dynod.platform_api.schema import Release
 from support import installed, processes
 from support.app_folder import app_folder, toy
 from support.heroku_cli import HerokuCli, HerokuRun
@@ -215,6 +217,123 @@ def test_buildpacks(heroku: HerokuCli, serve: Serve) -> None:
     heroku.done("buildpacks:set", two, *DEMO)
     heroku.done("buildpacks:clear", *DEMO)
     assert urls() == []
+
+
+# --- config vars and releases ------------------------------------------------------------------------------------
+
+
+def environment(app: ServedApp) -> dict[str, str]:
+    """Of its worker, as the kernel has it."""
+    entries = Path(f"/proc/{app.pids()['worker.1']}/environ").read_text().split("\0")
+    return dict(entry.split("=", 1) for entry in entries if entry)
+
+
+def wait_until_live(serve: Serve, app: ServedApp, version: int) -> Release:
+    """Until that release is what runs; it."""
+
+    def look() -> Release | None:
+        with contextlib.closing(serve.client) as client:
+            release = client.release(app.name, "current")
+            return release if release["version"] == version else None
+
+    release = eventually(look, what=f"{app.name}: v{version} is live")
+    app.wait_until_up("worker.1")
+    return release
+
+
+def newest(serve: Serve, app: ServedApp) -> int:
+    with contextlib.closing(serve.client) as client:
+        return client.newest_releases(app.name, 1)[0]["version"]
+
+
+@pytest.fixture
+def palette(serve: Serve, tmp_path: Path) -> Iterator[ServedApp]:
+    """A worker, and a release command that says what it has got."""
+    commands = {"worker": toy("waits"), "release": 'echo "COLOUR is ${COLOUR-unset}"'}
+    manifest = {"formation": {"worker": {"quantity": 1}}}
+    folder = serve.folder_of(tmp_path, "palette", procfile=commands, app_json=manifest)
+    serve.done("apps:create", "palette", "--dir", str(folder))
+    app = serve.known_app("palette")
+    try:
+        app.wait_until_up("worker.1")
+        yield app
+    finally:
+        serve.done("apps:destroy", "palette", "--confirm", "palette")
+
+
+def test_config_vars_reach_the_dynos(heroku: HerokuCli, serve: Serve, palette: ServedApp, tmp_path: Path) -> None:
+    of = ("-a", "palette")
+    first = newest(serve, palette)
+    said = heroku.done("config:set", "COLOUR=deep blue", "SHAPE=a=b", *of)
+    assert f"done, v{first + 1}" in said.stderr
+    assert said.stdout == "COLOUR: deep blue\nSHAPE:  a=b\n"
+    wait_until_live(serve, palette, first + 1)
+    assert {"COLOUR": "deep blue", "SHAPE": "a=b"}.items() <= environment(palette).items()
+    shown, shell, one, nothing = heroku.together(
+        ("config", "--json", *of),
+        ("config", "-s", *of),
+        ("config:get", "COLOUR", "SHAPE", *of),
+        ("config:get", "NOTHING", "--json", *of),
+    )
+    assert {"COLOUR": "deep blue", "SHAPE": "a=b"}.items() <= json.loads(shown).items()
+    assert "COLOUR='deep blue'\nSHAPE='a=b'\n" in shell
+    assert one == "deep blue\na=b\n"
+    assert json.loads(nothing) == {"key": "NOTHING", "value": None}
+    assert f"done, v{first + 2}" in heroku.done("config:unset", "SHAPE", *of).stderr
+    wait_until_live(serve, palette, first + 2)
+    assert "SHAPE" not in environment(palette)
+    refused = heroku.run("config:set", "NOT-A-NAME=1", *of)
+    assert refused.returncode != 0
+    assert "NOT-A-NAME" in refused.stderr
+    assert newest(serve, palette) == first + 2
+
+    editor = tmp_path / "editor"
+    editor.write_text("""#!/bin/sh\nsed -i "s/deep blue/red/" "$1" && printf '\\nSIZE=12\\n' >> "$1"\n""")
+    editor.chmod(0o700)
+    with HerokuRun(heroku, "config:edit", *of, terminal=True, env={"EDITOR": str(editor)}) as edit:
+        eventually(lambda: b"Update config on" in edit.output.raw("terminal"), what="the question")
+        edit.type("y\r")
+        assert edit.wait() == 0
+    wait_until_live(serve, palette, first + 3)
+    changed = environment(palette)
+    assert (changed["COLOUR"], changed["SIZE"]) == ("red", "12")
+
+
+def test_releases_are_shown_and_gone_back_to(heroku: HerokuCli, serve: Serve, palette: ServedApp) -> None:
+    of = ("-a", "palette")
+    first = newest(serve, palette)
+    for at, colour in enumerate(("green", "yellow"), start=1):
+        serve.done("config:set", f"COLOUR={colour}", *of)
+        wait_until_live(serve, palette, first + at)
+    green, yellow, back = first + 1, first + 2, first + 3
+    listed, table, info, current, output = heroku.together(
+        ("releases", "--json", *of),
+        ("releases", *of),
+        ("releases:info", f"v{green}", *of),
+        ("releases:info", "--json", *of),
+        ("releases:output", f"v{green}", *of),
+    )
+    assert [each["version"] for each in json.loads(listed)] == list(range(yellow, 0, -1))
+    assert [each["version"] for each in json.loads(listed) if each["current"]] == [yellow]
+    assert f"=== palette Releases - Current: v{yellow}" in table
+    assert re.search(rf"^ *v{green} +Set COLOUR config vars? +{re.escape(ME)} ", table, re.MULTILINE)
+    assert f"=== Release v{green}" in info
+    assert re.search(r"^COLOUR: +green$", info, re.MULTILINE)
+    assert json.loads(current)["version"] == yellow
+    assert output == "COLOUR is green\n"
+
+    said = heroku.done("releases:rollback", *of)  # the last but one that succeeded
+    assert f"to v{green}... done, v{back}" in said.stderr
+    assert said.stdout == "Running release command...\nCOLOUR is green\n"
+    assert wait_until_live(serve, palette, back)["description"] == f"Rollback to v{green}"
+    assert environment(palette)["COLOUR"] == "green"
+    heroku.done("rollback", f"v{yellow}", *of)
+    wait_until_live(serve, palette, back + 1)
+    assert environment(palette)["COLOUR"] == "yellow"
+    missing, impossible = heroku.run("rollback", "v999", *of), heroku.run("rollback", "v1", *of)
+    assert 0 not in {missing.returncode, impossible.returncode}
+    assert "Couldn't find that release." in missing.stderr
+    assert newest(serve, palette) == back + 1
 
 
 # --- the log -----------------------------------------------------------------------------------------------------
