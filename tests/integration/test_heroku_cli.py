@@ -160,6 +160,43 @@ def test_apps_come_and_go(heroku: HerokuCli, serve: Serve) -> None:
     assert serve.app_names() == ["demo"]
 
 
+def test_config_vars_and_releases(heroku: HerokuCli, serve: Serve, tmp_path: Path) -> None:
+    procfile = {"web": toy("web_server"), "release": 'echo "migrated for $A"'}
+    app = serve.app(tmp_path, "conf", procfile=procfile)
+    app.wait_until_up("web.1")
+    conf = ("-a", "conf")
+    serve.done("settings:set", "settle_s=0", *conf)
+
+    def live() -> None:
+        serve.done("ps:wait", *conf)
+
+    done = heroku.done("config:set", "A=1", "B=x=y", *conf)
+    assert re.search(r"Setting A, B and restarting .*conf\.\.\. done, v4", done.stderr)
+    live()
+    assert app.dynos()["web.1"]["release"]["version"] == 4
+    assert json.loads(heroku.done("config", "--json", *conf).stdout)["B"] == "x=y"
+    assert heroku.done("config:get", "B", *conf).stdout == "x=y\n"
+    assert "done, v5" in heroku.done("config:unset", "A", *conf).stderr
+    live()
+    listed, info, output = heroku.together(
+        ("releases", *conf), ("releases:info", "v4", *conf), ("releases:output", "v4", *conf)
+    )
+    assert re.search(r"Releases - Current: v5", listed)
+    assert re.search(r"v4 +Set A, B config vars", listed)
+    assert re.search(r"^A: +1$", info, re.MULTILINE)
+    assert output == "migrated for 1\n"
+    back = heroku.done("rollback", "v4", *conf)
+    assert re.search(r"to v4\.\.\. done, v6", back.stderr)
+    live()
+    assert app.dynos()["web.1"]["release"]["version"] == 6
+    assert heroku.done("config:get", "A", *conf).stdout == "1\n"
+    types = HerokuTypes.load()
+    with contextlib.closing(serve.client) as client:
+        for release in client.releases("conf"):
+            assert types.faults(release, "Release") == []
+    serve.done("apps:destroy", "conf", "--confirm", "conf")
+
+
 def test_maintenance(heroku: HerokuCli, demo: ServedApp) -> None:
     heroku.done("maintenance:on", *DEMO)
     assert heroku.done("maintenance", *DEMO).stdout == "on\n"
