@@ -41,6 +41,7 @@ class Live:
     """What the daemon does for a release."""
 
     commands: Callable[[Release], Mapping[str, Command]]  # by process type, `release` included; none without code
+    fetch: Callable[[Release], Awaitable[None]]  # its code is in a folder from then on. Raises DynodError: it cannot be
     rules: Callable[[], ChangeRules]  # as settings and memory are now. Raises DynodError: not even one dyno fits
     gone_live: Callable[[Release], Awaitable[None]]  # it is the current one from now on
     clock: Callable[[], float]  # seconds since the epoch
@@ -182,6 +183,10 @@ class AppReleases:
     async def _take_live(self, release: Release, left: Left) -> str | None:
         """None when it is, else why it is not; then everything is as it was."""
         begun_at = self._live.clock()
+        try:
+            await self._live.fetch(release)
+        except DynodError as error:
+            return str(error)
         commands = self._live.commands(release)
         if release.phase is Phase.WANTED and RELEASE in commands:
             if (failure := await self._run_command(release, commands[RELEASE], left)) is not None:

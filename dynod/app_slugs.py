@@ -99,8 +99,15 @@ class AppSlugs:
         """
         checksum = slug.checksum
         if checksum is None or self._archives.slug(checksum) is None:
-            raise InvalidError("The archive of this slug has not been uploaded.")
+            raise InvalidError("The archive of this slug is not here.")
         return await self.unpacked(checksum)
+
+    async def folder_of_id(self, slug_id: str) -> Path:
+        """As `folder_of`, of the slug with this id, of whichever app. Raises NotFoundError too."""
+        slug = await self._store.slugs.find(slug_id)
+        if slug is None:
+            raise NotFoundError("Couldn't find that slug.", "slug")
+        return await self.folder_of(slug)
 
     async def unpacked(self, checksum: str) -> Path:
         """As `folder_of`, of an archive that is here. Raises ArchiveRefusedError, DiskFullError."""

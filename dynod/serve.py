@@ -145,6 +145,9 @@ class Serve:
             )
             self._group = group
             self._served: dict[str, ServedApp] = {}
+            self._operations = Operations([], host=self)
+            archives = Archives(self._state)
+            self._slugs = AppSlugs(self._operations, self._store, archives)
             self._premises = Premises(
                 settings=self._settings,
                 store=self._store,
@@ -153,16 +156,14 @@ class Serve:
                 routing=self._routing,
                 state=self._state,
                 web_url=self._web_url,
+                code=self._slugs.folder_of_id,
             )
             boots = group.create_task(self._apps.boots.run(), name="boot-watch")
             lost = group.create_task(self._end_without_keeper(), name="keeper-lost")
-            self._operations = Operations([], host=self)
             for app in await self._store.apps.all():
                 served = await self._serve(app)
                 await served.resume(group, fresh=not self._resumes)
                 self._operations.add(served.running)
-            archives = Archives(self._state)
-            self._slugs = AppSlugs(self._operations, self._store, archives)
             self._builds = AppBuilds(
                 self._operations,
                 self._store,

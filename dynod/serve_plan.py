@@ -51,6 +51,10 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
         """What of it is the code's, to be compared."""
         return msgspec.structs.replace(self, app="", manifest_env={})
 
+    def in_folder(self, folder: str) -> "ServePlan":
+        """The same code, in another place."""
+        return msgspec.structs.replace(self, folder=folder)
+
     def without_values(self) -> "ServePlan":
         """As it is kept: what app.json gives variables has become config vars."""
         return msgspec.structs.replace(self, manifest_env={})

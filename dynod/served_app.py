@@ -7,7 +7,7 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -59,6 +59,7 @@ class Premises:
     routing: Routing
     state: Path
     web_url: Callable[[str], str]  # of an app's name
+    code: Callable[[str], Awaitable[Path]]  # of a slug's id: its folder, unpacked where it is not. Raises DynodError
 
 
 class ServedApp:
@@ -74,6 +75,7 @@ class ServedApp:
         self._premises = premises
         self._plan = empty_plan(app.name, "")  # of the live release
         self._knobs: Mapping[str, str] = {}  # its settings, as the store has them
+        self._folders: dict[str, Path] = {}  # by slug id: where its code is now
 
     @classmethod
     async def make(cls, app: App, premises: Premises) -> Self:
@@ -111,7 +113,13 @@ class ServedApp:
             supervisor=run.supervisor,
             placement=premises.keeper,
             journal=run.stream,
-            live=Live(commands=self.commands, rules=self._rules, gone_live=self._gone_live, clock=time.time),
+            live=Live(
+                commands=self.commands,
+                fetch=self._fetch,
+                rules=self._rules,
+                gone_live=self._gone_live,
+                clock=time.time,
+            ),
             output=output,
         )
         self.running = RunningApp(
@@ -158,6 +166,7 @@ class ServedApp:
                 say(f"{self._app.name}: its folder has changed and cannot be released: {error}")
         current = self.releases.current
         assert current is not None  # noqa: S101 (`begin` has seen to that)
+        await self._fetch_again([current, *self.releases.pending])
         self._adopt_plan(current)
         run, pending = self.run, {each.version: self._dynos(each) for each in self.releases.pending}
         for commands in pending.values():
@@ -222,7 +231,25 @@ class ServedApp:
         return self._plan.one_off(command, environment, rules, config=config, release=version)
 
     def _plan_of(self, release: Release) -> ServePlan:
-        return from_note(release.plan, ServePlan) if release.plan is not None else empty_plan(self.run.name, "")
+        if release.plan is None:
+            return empty_plan(self.run.name, "")
+        plan = from_note(release.plan, ServePlan)
+        # The folder that the plan names is where the state was when the release was made.
+        folder = self._folders.get(release.slug_id) if release.slug_id is not None else None
+        return plan if folder is None else plan.in_folder(os.fspath(folder))
+
+    async def _fetch(self, release: Release) -> None:
+        """Where its code is a slug: in a folder, from now on. Raises DynodError."""
+        if release.slug_id is not None and release.plan is not None:
+            self._folders[release.slug_id] = await self._premises.code(release.slug_id)
+
+    async def _fetch_again(self, releases: Sequence[Release]) -> None:
+        """The same at the start, whatever was removed since; what cannot be had is said, and its dynos do not start."""
+        for release in releases:
+            try:
+                await self._fetch(release)
+            except DynodError as error:
+                say(f"{self._app.name}: the code of v{release.version} cannot be unpacked: {error}")
 
     def _rules(self) -> ChangeRules:
         """Of a change that begins now. Raises NoMemoryError."""

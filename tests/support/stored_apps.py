@@ -159,6 +159,7 @@ class StoredApps:
             journal=self.said[app.name],
             live=Live(
                 commands=lambda _release: {},
+                fetch=cast("Callable[[Release], Awaitable[None]]", nothing),
                 rules=cast("Callable[[], ChangeRules]", nothing),
                 gone_live=cast("Callable[[Release], Awaitable[None]]", nothing),
                 clock=lambda: 0.0,
