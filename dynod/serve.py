@@ -27,6 +27,7 @@ from dynod.builds.archives import Archives, blob_key
 from dynod.cli.serve import ServeOptions
 from dynod.core.app_features import SESSION_AFFINITY
 from dynod.core.slug import Slug
+from dynod.daemon_backup import DaemonBackup
 from dynod.errors import DynodError, SettingsError
 from dynod.folder_claim import runtime_folder
 from dynod.keeper.client import KeeperClient, Snapshot
@@ -37,6 +38,7 @@ from dynod.local_ca import LocalAuthority
 from dynod.operations import InvalidError, Operations, RunningApp
 from dynod.platform_api.server import PlatformApi
 from dynod.platform_api.tcp_door import OverTcp
+from dynod.restore import is_held
 from dynod.routing import Routing
 from dynod.serve_plan import make_serve_plan
 from dynod.served_app import Premises, ServedApp, remove_left_logs
@@ -79,6 +81,7 @@ class Serve:
         self._routing = Routing(self._settings.router)  # which refuses knobs it does not know
         self._state = state_folder(self._settings, os.environ)
         self._store = Store.open(self._state)
+        self._held = is_held(self._state, start=self._options.start)
         try:
             if self._resumes:
                 # Without listeners: the core before was stopping already.
@@ -162,7 +165,7 @@ class Serve:
             lost = group.create_task(self._end_without_keeper(), name="keeper-lost")
             for app in await self._store.apps.all():
                 served = await self._serve(app)
-                await served.resume(group, fresh=not self._resumes)
+                await served.resume(group, fresh=not self._resumes, held=self._held)
                 self._operations.add(served.running)
             self._builds = AppBuilds(
                 self._operations,
@@ -187,6 +190,7 @@ class Serve:
                     control=os.fspath(self._control_path()),
                     state=os.fspath(self._state),
                     lacks=lacks(self._features, groups=bool(self._snapshot.groups)),
+                    held=self._held,
                     refused=lambda: self._store.refused,
                 ),
                 stored=self._stored_resources(),
@@ -206,6 +210,8 @@ class Serve:
                 self._signalled(number)
             self._apps.end_left_checks()
             self._keeper.ready()
+            if not self._resumes and self._held:
+                say("restored from a backup: no dyno starts until dynod serve --start")
             if not self._resumes:
                 say(f"listening on {url(self._listeners)}" if self._listeners else "listening nowhere")
                 if self._api_listener.url is not None:
@@ -264,6 +270,7 @@ class Serve:
             buildpacks=AppBuildpacks(operations, store),
             slugs=self._slugs,
             builds=self._builds,
+            backup=DaemonBackup(store, Archives(self._state), settings=settings_file(self._options.config, os.environ)),
             blob_key=blob_key(self._state),
         )
 

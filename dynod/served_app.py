@@ -7,6 +7,7 @@ import asyncio
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,13 +151,14 @@ class ServedApp:
         await self._go_by(self.releases.current, f"created by {by.name}", by)
         self.releases.start(group, Left(notes={}, instances={}))
 
-    async def resume(self, group: asyncio.TaskGroup, *, fresh: bool) -> None:
+    async def resume(self, group: asyncio.TaskGroup, *, fresh: bool, held: bool = False) -> None:
         """Start an app as the store has it, or go on with it as the keeper has it. Raises StoreError.
 
         `fresh`: dynod has just been started, so that a folder that has changed since is released anew.
+        `held`: by itself it starts nothing, neither dynos nor what a release that waits has to run.
         """
         await self.releases.load()
-        plan = self._read_folder() if fresh and self._app.folder is not None else None
+        plan = self._read_folder() if fresh and not held and self._app.folder is not None else None
         if self.releases.current is None:  # its core was killed while it was made, or an older dynod made it
             await self.releases.begin([] if plan is None else [_folder_draft(None, plan)], by=_DYNOD)
         elif plan is not None and plan.code() != self._plan_of(self.releases.current).code():
@@ -182,8 +184,12 @@ class ServedApp:
         release = {name: note for name, note in notes.items() if name.startswith(f"{RELEASE}.")}
         rows = await self._premises.store.formation.of(self.id)
         # Nothing may wait in between: a change must find all dynos there, and be told to them before they go on.
-        self.releases.start(group, Left(notes=release, instances=adopted))
+        if not held or not pending:
+            self.releases.start(group, Left(notes=release, instances=adopted))
         quantities = {name: row.quantity for name, row in rows.items() if name in self._plan.types}
+        if held:  # somebody may have started some in so many words
+            quantities = Counter(name.partition(".")[0] for name in notes)
+            quantities = {name: quantities[name] for name in self._plan.types}
         run.supervisor.scale({**dict.fromkeys(self._plan.types, 0), **quantities}, "dynod serve")
         if not pending:
             run.supervisor.resume_restarts()

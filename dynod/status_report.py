@@ -26,6 +26,7 @@ class DaemonFacts:
     control: str
     state: str
     lacks: Sequence[str]  # sentences
+    held: bool = False  # restored from a backup: no dyno starts by itself until `serve --start`
     refused: Callable[[], int]  # calls that the store has refused
 
 

@@ -12,6 +12,7 @@ from dynod.app_domains import AppDomains
 from dynod.app_features import AppFeatures
 from dynod.app_settings import AppSettings
 from dynod.app_slugs import AppSlugs
+from dynod.daemon_backup import DaemonBackup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,4 +26,5 @@ class StoredResources:
     buildpacks: AppBuildpacks
     slugs: AppSlugs
     builds: AppBuilds
+    backup: DaemonBackup
     blob_key: bytes  # signs the addresses of archives

@@ -88,6 +88,8 @@ VERBS: Final[Mapping[str, Verb]] = {
     "maintenance": Verb(module="dynod.cli.maintenance", attribute="maintenance", line="Say whether it is on."),
     "maintenance:on": Verb(module="dynod.cli.maintenance", attribute="on", line="Answer requests in the app's place."),
     "maintenance:off": Verb(module="dynod.cli.maintenance", attribute="off", line="Let requests reach the app again."),
+    "backup": Verb(module="dynod.cli.backup", line="Write what has to be kept of a daemon to a file."),
+    "restore": Verb(module="dynod.restore", line="Make a new daemon's state from a backup."),
     "heroku:env": Verb(module="dynod.cli.heroku_env", line="Point Heroku's own command line at this dynod."),
     "api-stdio": Verb(module="dynod.cli.api_stdio", line="Join stdin and stdout to the API; for ssh to start."),
     "auth:create": Verb(module="dynod.cli.auth", attribute="create", line="Make a token for the API over TCP."),

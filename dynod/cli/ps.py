@@ -13,7 +13,7 @@ import click
 
 from dynod.cli import ps_text
 from dynod.cli.session import Session, with_session
-from dynod.cli.terminal import action, app_name, show, tell
+from dynod.cli.terminal import HELD, action, app_name, show, tell
 from dynod.errors import DynodError, UsageError
 
 QUANTITY: Final = re.compile(r"([A-Za-z0-9_-]+?)([=+-][0-9]+)(?::([A-Za-z0-9_-]+))?")
@@ -63,6 +63,8 @@ def ps(session: Session, types: tuple[str, ...], why: str | None) -> None:
         show("\n".join(ps_text.dyno_lines(shown, now)))
     else:
         show(f"No dynos on {app_name(session.app)}")
+        if session.client.status()["held"]:
+            tell(HELD)
 
 
 @click.command("ps:scale", context_settings={"ignore_unknown_options": True})

@@ -20,6 +20,7 @@ class ServeOptions:
     api: ListenAddress | None
     insecure_api: bool
     check: bool
+    start: bool = False
 
 
 @click.command(
@@ -33,6 +34,7 @@ class ServeOptions:
 @click.option("--socket", type=click.Path(path_type=Path), help="Control socket (default: /run/dynod/dynod.sock).")
 @click.option("--api", metavar="HOST:PORT", help="Where the API listens on TCP too, with tokens (default: nowhere).")
 @click.option("--insecure-api", is_flag=True, help="Let --api be an address that other machines reach, in plain text.")
+@click.option("--start", is_flag=True, help="Start the dynos of a state that was restored from a backup.")
 @click.option("--check", is_flag=True, help="Validate the settings and exit.")
 def command(  # noqa: PLR0917 (click passes by name)
     config: Path | None,
@@ -42,6 +44,7 @@ def command(  # noqa: PLR0917 (click passes by name)
     api: str | None,
     insecure_api: bool,
     check: bool,
+    start: bool,
 ) -> ServeOptions:
     """Run every app of this machine behind one router, controlled over a socket by `dynod` verbs."""
     return ServeOptions(
@@ -52,6 +55,7 @@ def command(  # noqa: PLR0917 (click passes by name)
         api=parse_listen_address(api, option="--api") if api is not None else None,
         insecure_api=insecure_api,
         check=check,
+        start=start,
     )
 
 

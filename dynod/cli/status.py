@@ -6,7 +6,7 @@ import click
 
 from dynod.cli import ps_text
 from dynod.cli.session import Session, with_session
-from dynod.cli.terminal import header, show
+from dynod.cli.terminal import HELD, header, show
 
 
 @click.command("status")
@@ -30,6 +30,8 @@ def command(session: Session) -> None:
         "Apps": str(found["apps"]),
         "Dynos": dynos or "none",
     }
+    if found["held"]:
+        rows["Held"] = HELD
     if found["store_refused"]:
         rows["Refused"] = f"{found['store_refused']} changes, for want of a disk that keeps up"
     lines = [header(f"dynod {found['verb']}"), "", *(f"{key + ':':<9} {value}" for key, value in rows.items())]

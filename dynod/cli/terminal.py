@@ -29,6 +29,9 @@ def app_name(app: str) -> str:
     return click.style(f"{APP_SIGN} {app}", fg="magenta")
 
 
+HELD: Final = "restored from a backup: no dyno starts until dynod serve --start"
+
+
 def header(text: str) -> str:
     """`=== text`."""
     return click.style("=== ", dim=True) + click.style(text, bold=True)

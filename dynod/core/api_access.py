@@ -26,6 +26,7 @@ _OTHER_SCOPES: Final = {
     (None, "/oauth/authorizations"): Scope.ADMIN,
     (None, "/oauth/authorizations/{}"): Scope.ADMIN,
     (None, "/dynod/heroku-environment"): Scope.ADMIN,
+    ("GET", "/dynod/backup"): Scope.ADMIN,
     (None, "/audit"): Scope.ADMIN,
 }
 

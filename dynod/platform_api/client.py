@@ -308,6 +308,10 @@ class ApiClient:
             except (http.client.HTTPException, OSError) as error:
                 raise ApiError("what was read was cut short", code=CUT_SHORT, status=0) from error
 
+    def backup(self) -> Iterator[bytes]:
+        """Everything that has to be kept, in pieces as they come. Raises ApiError, also where it is cut short."""
+        yield from self.stream("/dynod/backup")
+
     def status(self) -> Status:
         """How the daemon does."""
         return cast("Status", self._send("GET", "/dynod/status"))

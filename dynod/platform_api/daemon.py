@@ -34,6 +34,7 @@ async def status(request: web.Request) -> web.Response:
             "state": facts.state,
             "apps": found.apps,
             "dynos": dict(found.dynos),
+            "held": facts.held,
             "lacks": list(facts.lacks),
             "store_refused": found.store_refused,
             "troubles": list(found.troubles),

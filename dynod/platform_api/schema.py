@@ -216,6 +216,7 @@ class Status(TypedDict):
     state: str
     apps: int
     dynos: dict[str, int]
+    held: bool
     lacks: list[str]
     store_refused: int
     troubles: list[str]

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from dynod.store.app_settings import AppSettings
 from dynod.store.apps import Apps
 from dynod.store.audit import Audit
 from dynod.store.buildpacks import Buildpacks
 from dynod.store.builds import Builds
-from dynod.store.database import Database, rehearse_migration
+from dynod.store.database import Database, copy_database, rehearse_migration
 from dynod.store.domains import Domains
 from dynod.store.drains import Drains
 from dynod.store.features import Features
@@ -19,6 +19,8 @@ from dynod.store.releases import Releases
 from dynod.store.schema import MIGRATIONS, Migration
 from dynod.store.slugs import Slugs
 from dynod.store.tokens import Tokens
+
+NEWEST_SCHEMA: Final = MIGRATIONS[-1].version
 
 
 class Store:
@@ -63,6 +65,10 @@ class Store:
     def now(self) -> datetime:
         """As what is written now is dated."""
         return self._database.clock()
+
+    def copy_to(self, target: Path) -> None:
+        """A copy as of one moment, while changes go on. Blocks. Raises StoreError."""
+        copy_database(self.path, target)
 
     def close(self) -> None:
         """Finish what was asked for and let go of the file. Blocks; a second call does nothing."""

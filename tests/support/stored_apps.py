@@ -27,6 +27,7 @@ from dynod.core.archive_rules import Limits
 from dynod.core.log_line import LogBatch
 from dynod.core.release import Draft, Release
 from dynod.core.slug import Slug
+from dynod.daemon_backup import DaemonBackup
 from dynod.kept_notes import to_note
 from dynod.logs.kept_output import KeptOutput
 from dynod.operations import Operations, RunningApp
@@ -86,6 +87,7 @@ class StoredApps:
             buildpacks=AppBuildpacks(self.operations, self.store),
             slugs=self.slugs,
             builds=cast("AppBuilds", None),  # they make releases
+            backup=DaemonBackup(self.store, Archives(folder), settings=None),
             blob_key=blob_key(folder),
             config=AppConfig(self.operations, slugs=self.slugs, deploy=self._deploy),
         )

@@ -43,6 +43,7 @@ def test_each_scope_may_what_the_one_before_may() -> None:
         ("GET", "/oauth/authorizations", Scope.ADMIN),
         ("DELETE", "/oauth/authorizations/{authorization}", Scope.ADMIN),
         ("POST", "/dynod/heroku-environment", Scope.ADMIN),
+        ("GET", "/dynod/backup", Scope.ADMIN),
     ],
 )
 def test_scope_of_a_route(method: str, route: str, needed: Scope) -> None:

@@ -1,0 +1,193 @@
+"""A backup as a file: a gzipped tar of a manifest, then each part that it names. Written as a stream.
+
+    manifest.json          dynod's version, the schema, the time, and of each part its size and SHA-256
+    state.db               the database
+    dynod.toml             the settings' file, where there is one
+    slugs/SHA256.tgz       archives of code
+
+Flow: daemon_backup → **backup file** → `dynod restore`. Blocks. May import errors alone.
+"""
+
+import gzip
+import hashlib
+import io
+import re
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final, Protocol
+
+import msgspec
+
+from dynod.errors import DynodError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+FORMAT: Final = 1
+MANIFEST: Final = "manifest.json"
+DATABASE: Final = "state.db"
+SETTINGS: Final = "dynod.toml"
+LARGEST_MANIFEST: Final = 16 * 1024 * 1024
+PIECE_BYTES: Final = 1024 * 1024
+WRITTEN_BYTES: Final = 256 * 1024  # at once
+FAST: Final = 1  # of gzip: nearly all of it is compressed already
+_NAME: Final = re.compile(r"state\.db|dynod\.toml|slugs/[0-9a-f]{64}\.tgz", re.ASCII)
+
+
+class BackupError(DynodError):
+    """A backup that cannot be made, or is not whole."""
+
+    code = "backup"
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """One file of a backup. `sha256` in hex, `size` in bytes."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a backup says of itself. `missing`: archives that were not there when it was made."""
+
+    format: int
+    dynod: str
+    schema: int
+    made_at: str
+    parts: list[Part]
+    missing: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where a part comes from."""
+
+    part: Part
+    path: Path
+
+
+class Sink(Protocol):
+    """Whoever takes the stream."""
+
+    def write(self, data: bytes, /) -> object: ...
+
+
+def part_of(name: str, path: Path) -> Source:
+    """A file as a part. Raises OSError."""
+    hashed, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            hashed.update(piece)
+            size += len(piece)
+    return Source(part=Part(name=name, size=size, sha256=hashed.hexdigest()), path=path)
+
+
+def write_backup(sink: Sink, manifest: Manifest, sources: Sequence[Source]) -> None:
+    """All of it, in pieces. Raises OSError."""
+    with (
+        io.BufferedWriter(_Written(sink), WRITTEN_BYTES) as written,
+        gzip.GzipFile(filename="", mode="wb", fileobj=written, compresslevel=FAST) as packed,
+        tarfile.open(fileobj=packed, mode="w|") as tar,
+    ):
+        document = msgspec.json.encode(manifest)
+        tar.addfile(_member(MANIFEST, len(document)), io.BytesIO(document))
+        for source in sources:
+            with source.path.open("rb") as file:
+                tar.addfile(_member(source.part.name, source.part.size), file)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """What is in a backup, once every byte of it has been read and found as its manifest says. Raises BackupError."""
+    return read_parts(path, lambda _part: _Nowhere())
+
+
+def read_parts(path: Path, into: Callable[[Part], IO[bytes]]) -> Manifest:
+    """Read a backup to its end and write each part to the file that is opened for it. Raises BackupError, OSError."""
+    with _opened(path) as (packed, tar):
+        members = iter(tar)
+        manifest = _manifest(tar, next(members, None))
+        left = {part.name: part for part in manifest.parts}
+        if len(left) != len(manifest.parts) or not all(map(_NAME.fullmatch, left)) or DATABASE not in left:
+            raise BackupError("its manifest names what no backup holds")
+        for member in members:
+            part = left.pop(member.name, None)
+            if part is None or not member.isreg() or member.size != part.size:
+                raise BackupError(f"{member.name} is not as the manifest says")
+            with into(part) as file:
+                if _copy(tar, member, file) != part.sha256:
+                    raise BackupError(f"{part.name} has another SHA-256 than the manifest says")
+        if left:
+            raise BackupError(f"{next(iter(left))} is not in it")
+        while packed.read(PIECE_BYTES):  # to the checksum at its very end
+            pass
+    return manifest
+
+
+def _member(name: str, size: int) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = size, 0o600
+    return info
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[gzip.GzipFile, tarfile.TarFile]]:
+    try:
+        with gzip.open(path, "rb") as packed, tarfile.open(fileobj=packed, mode="r|") as tar:
+            yield packed, tar
+    except BackupError as error:
+        raise BackupError(f"{path} is no whole backup: {error}; nothing was restored") from error
+    except (EOFError, tarfile.TarError, gzip.BadGzipFile, zlib.error) as error:
+        raise BackupError(
+            f"{path} is no whole backup: cut short, or altered ({error}); nothing was restored"
+        ) from error
+
+
+def _manifest(tar: tarfile.TarFile, member: tarfile.TarInfo | None) -> Manifest:
+    if member is None or member.name != MANIFEST or not member.isreg() or member.size > LARGEST_MANIFEST:
+        raise BackupError("it does not begin with a manifest")
+    document = io.BytesIO()
+    _copy(tar, member, document)
+    try:
+        manifest = msgspec.json.decode(document.getvalue(), type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BackupError("its manifest cannot be read") from error
+    if manifest.format != FORMAT:
+        raise BackupError(f"a newer dynod has made it (format {manifest.format}): restore it with that one")
+    return manifest
+
+
+def _copy(tar: tarfile.TarFile, member: tarfile.TarInfo, file: IO[bytes]) -> str:
+    content = tar.extractfile(member)
+    hashed = hashlib.sha256()
+    while content is not None and (piece := content.read(PIECE_BYTES)):
+        hashed.update(piece)
+        file.write(piece)
+    return hashed.hexdigest()
+
+
+class _Nowhere(io.BytesIO):
+    """Takes everything and keeps nothing."""
+
+    def write(self, data: object, /) -> int:
+        del data
+        return 0
+
+
+class _Written(io.RawIOBase):
+    """What gzip takes for a file."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        content = bytes(data)
+        self._sink.write(content)
+        return len(content)
