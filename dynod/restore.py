@@ -1,7 +1,7 @@
 """`dynod restore`: a backup becomes the state of a daemon that does not run yet. Offline; nothing is written by half.
 
-Flow: backup file → **restore** → a new state folder, which `dynod serve` holds down until `--start`. May import backup_file,
-store, and of the command line its terminal. No module of `cli`, since it needs no daemon and the store.
+Flow: backup file → **restore** → a new state folder, which `dynod serve` holds down until `--start`. May import
+backup_file, store, and of the command line its terminal. No module of `cli`, since it needs no daemon and the store.
 """
 
 import os
