@@ -99,7 +99,7 @@ def test_what_people_read(heroku: HerokuCli) -> None:
     assert re.search(r"^Dynos: +web: 2, worker: 1$", info, re.MULTILINE)
     assert re.search(r"^=== web \(Unsized\): gunicorn .* \(2\)$", ps, re.MULTILINE)
     assert re.search(r"^web\.2: up \d{4}/", ps, re.MULTILINE)
-    assert re.search(r"^  web +Unsized +2 *$", types, re.MULTILINE)
+    assert re.search(r"^ *web +Unsized +2\b", types, re.MULTILINE)
 
 
 def test_what_is_not_there_is_said(heroku: HerokuCli) -> None:

@@ -263,7 +263,9 @@ def test_a_core_killed_while_web_boots_beside_or_a_worker_is_replaced_ends_on_on
     app.wait()
     assert releases(app)[4] == "succeeded"
     assert running(app) == {"web.1": 4, "worker.1": 4}
-    assert sum("app[web.1]: waits before it binds" in line for line in app.log()) == 1, "what booted goes on booting"
+    # Counted by what dynod says: a line of the dyno's own may be repeated by the core that takes over.
+    starts = [line for line in app.log() if "heroku[web.1]: Starting process" in line]
+    assert len(starts) == 2, "what booted goes on booting"
 
 
 def test_a_pending_release_is_gone_on_with_by_a_fresh_start(
