@@ -4,6 +4,7 @@ Arguments in, one or two calls of the API, Heroku's output. Where Heroku's comma
 not understand, this one refuses: a typing error in a script would otherwise scale nothing and succeed.
 """
 
+import contextlib
 import re
 import time
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from dynod.cli import ps_text
 from dynod.cli.session import Session, with_session
 from dynod.cli.terminal import HELD, action, app_name, show, tell
 from dynod.errors import DynodError, UsageError
+from dynod.platform_api.client import ApiError
 
 QUANTITY: Final = re.compile(r"([A-Za-z0-9_-]+?)([=+-][0-9]+)(?::([A-Za-z0-9_-]+))?")
 LOOK_AGAIN_S: Final = 0.2  # Heroku's API has nothing to wait on
@@ -63,8 +65,9 @@ def ps(session: Session, types: tuple[str, ...], why: str | None) -> None:
         show("\n".join(ps_text.dyno_lines(shown, now)))
     else:
         show(f"No dynos on {app_name(session.app)}")
-        if session.client.status()["held"]:
-            tell(HELD)
+        with contextlib.suppress(ApiError):  # an aside: what was asked has been answered
+            if session.client.status()["held"]:
+                tell(HELD)
 
 
 @click.command("ps:scale", context_settings={"ignore_unknown_options": True})
