@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from support.app_folder import app_folder, toy
+from support.app_folder import app_folder, python, toy
 from support.attached_run import AttachedRun
 from support.serve import Serve
 from support.sshd import Sshd
@@ -119,6 +119,27 @@ def test_a_terminal(serve: Serve, sshd: Sshd) -> None:
         run.type("\x03")
         run.wait_for_line("interrupted-3")
         assert run.end("\rexit 7\r") == 7
+
+
+def test_a_dyno_of_up_is_attached_to_and_left(tmp_path: Path) -> None:
+    lines = python(
+        "import signal, sys; print('tty', sys.stdin.isatty(), flush=True); "
+        "[print('got', line.strip(), flush=True) for line in sys.stdin]; signal.pause()"
+    )
+    with Up(app_folder(tmp_path, procfile={"worker": lines}, name="shop"), port=0) as up:
+        up.wait_for_line(r"app\[worker\.1\]: tty False")
+        (control,) = (up.runtime / "dynod").glob("*.sock")
+        with (
+            Sshd(tmp_path / "sshd", env={"DYNOD_SOCKET": str(control)}) as own,
+            AttachedRun(
+                up, "worker.1", verb="attach", terminal=True, folder=tmp_path, env=own.environment()
+            ) as session,
+        ):
+            up.wait_for_line(r"app\[worker\.1\]: tty True")
+            session.type("hello\r")
+            session.wait_for_line(r"^got hello")
+            assert session.end("\x1d") == 0
+            assert session.attributes() == session.before
 
 
 def test_pipes_and_a_signal_for_the_dyno(serve: Serve, sshd: Sshd) -> None:
