@@ -38,6 +38,7 @@ READS_PROC: Final = {
 CALLS_C: Final = {"dynod.keeper.features", "dynod.logs.dyno_pipe"}
 
 
+@pytest.mark.timeout(300)  # mypy over everything, without what it remembers, on a busy machine
 def test_names_that_macos_lacks_are_used_only_behind_a_feature_check() -> None:
     checked = subprocess.run(
         [sys.executable, "-m", "mypy", "--platform", "darwin", "--cache-dir", ".mypy_cache/darwin", "dynod", "router"],

@@ -82,7 +82,7 @@ def attach(up: Up, dyno: Dyno) -> socket.socket:
     with client(up) as api:
         connection, rest = api.attach(dyno["attach_url"] or "", None)
         assert rest == b"", "nothing runs yet"
-        return connection
+        return connection.dup()  # a client that is closed takes its session with it
 
 
 def platform_lines(up: Up, dyno: str) -> list[str]:
@@ -336,7 +336,6 @@ def test_a_dyno_that_awaits_its_client_still_does(patient: Up) -> None:
     patient.core_pid(other_than=core)
     with client(patient) as api:  # waits in the backlog until the next core accepts
         connection, seen = api.attach(dyno["attach_url"] or "", None)
-    with connection:
         while data := connection.recv(1000):
             seen += data
     assert b"here\n" in seen
