@@ -21,6 +21,7 @@ LONGEST_SECRET: Final = 200  # bytes, with its end of line
 HELLO_S: Final = 30.0  # for the handshake and the secret
 IDLE_S: Final = 3600.0  # Heroku: without input and output for an hour the connection is closed; SIGHUP follows
 END_OF_INPUT: Final = b"\x04"  # what Heroku's command line sends, by itself, where its stdin has ended
+STAYS_S: Final = 1.0  # from the greeting: the client writes END_OF_INPUT even to who has closed, and dies of that
 BUFFERED: Final = 64 * 1024  # bytes that may wait for a slow client
 
 
@@ -55,6 +56,9 @@ class Rendezvous(asyncio.Protocol):
         self._attachment: Attachment | None = None
         self._is_full = False
         self._is_over = False
+        self._input_ended = False
+        self._hung_up = False
+        self._stays_until = 0.0  # of the loop's clock
         self._fed = 0
         self._holds_back = False
         self._last = loop.time()  # of any byte, either way
@@ -125,8 +129,13 @@ class Rendezvous(asyncio.Protocol):
             self._send(f"{reason}\r\n".encode())
 
     def hang_up(self) -> None:
-        """Nothing follows."""
-        self._finish()
+        """Nothing follows. A client whose stdin had ended before the dyno has still time to say so."""
+        self._hung_up = True
+        if self._input_ended or self._loop.time() >= self._stays_until:
+            self._finish()
+        else:
+            self._timer.cancel()
+            self._timer = self._loop.call_at(self._stays_until, self._finish)
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
@@ -136,6 +145,11 @@ class Rendezvous(asyncio.Protocol):
         self._last = self._loop.time()
         if self._attachment is None:
             self._greet(record)
+            return
+        self._input_ended = self._input_ended or record == END_OF_INPUT
+        if self._hung_up:
+            if self._input_ended:
+                self._finish()
         elif record == END_OF_INPUT and self._attachment.window is None:
             self._attachment.end_input()  # a terminal understands the byte by itself
         else:
@@ -153,6 +167,7 @@ class Rendezvous(asyncio.Protocol):
         if found is None or found.is_taken or found.is_over:
             self._finish()
             return
+        self._stays_until = self._loop.time() + STAYS_S
         self._send(GREETING)  # a record of its own, which the client throws away as a whole
         self._attachment = found
         self._timer.cancel()

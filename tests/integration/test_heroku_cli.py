@@ -140,6 +140,9 @@ def test_restarting_stopping_and_sizes(heroku: HerokuCli, demo: ServedApp) -> No
     demo.wait()
     assert demo.dynos()["worker.1"]["size"] == "Standard-2X"
     assert demo.dynos()["web.1"]["size"] == "Unsized"
+    heroku.done("ps:type", "worker=unsized", *DEMO)
+    demo.wait()
+    assert demo.dynos()["worker.1"]["size"] == "Unsized"
 
 
 def test_apps_come_and_go(heroku: HerokuCli, serve: Serve) -> None:

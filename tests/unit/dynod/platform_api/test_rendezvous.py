@@ -137,6 +137,25 @@ def test_a_dyno_that_cannot_be_started_says_why(world: World) -> None:
         assert everything(client) == b"rendezvous\r\nno such program\r\n"
 
 
+def test_a_client_whose_stdin_is_empty_can_say_so_after_a_dyno_that_ends_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Heroku's command line writes that byte all the same, and dies where the connection was closed by then."""
+    monkeypatch.setattr(rendezvous, "STAYS_S", 3600.0)
+    with world.connect() as client:
+        end = client_of(world)
+        world.in_loop(lambda: end.send_output(b"bye"), lambda: end.send_exit(0, ""), end.hang_up)
+        assert client.recv(100) == b"rendezvous\r\n"
+        assert client.recv(100) == b"bye"
+        assert not world.attachment.left.is_set()
+        client.sendall(b"too late")
+        client.sendall(b"\x04")
+        assert client.recv(100) == b""
+    assert world.attachment.left.wait(20)
+    assert not world.attachment.ended_input.is_set()
+    assert world.attachment.input == b""
+
+
 def test_without_a_terminal_the_lone_byte_is_the_end_of_input() -> None:
     attachment = FakeAttachment(terminal=False)
     with ApiServer(WithAttachment(attachment)) as server, World(server, attachment).connect() as client:
