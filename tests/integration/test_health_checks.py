@@ -498,7 +498,7 @@ def test_the_keeper_ends_a_check_with_all_its_children_and_leaves_its_dyno_alone
 
     async def work(keeper: KeeperRun, core: Core) -> Outcome:
         loop = asyncio.get_running_loop()
-        env = {"PATH": "/usr/bin:/bin", "DYNO": "web.1", "PORT": "20017", processes.MARK: keeper.mark}
+        env = {"PATH": "/usr/bin:/bin", "DYNO": "web.1", "PORT": str(os.getpid()), processes.MARK: keeper.mark}
         client = KeeperClient(os.dup(core._channel.fileno()), loop)
         commands = CheckCommands(client, lambda _id: Place(str(tmp_path), env))
         check_gone, dyno_gone = asyncio.Event(), asyncio.Event()
@@ -540,6 +540,7 @@ def test_the_keeper_ends_a_check_with_all_its_children_and_leaves_its_dyno_alone
             assert not dyno_gone.is_set()
             client.stop(INSTANCE, number=signal.SIGKILL, grace_s=0.0)
             await dyno_gone.wait()
+            assert waiting(keeper) == []
         client.forget(INSTANCE)
         await asking.close()
         client.close()
