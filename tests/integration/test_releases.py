@@ -5,7 +5,6 @@ import os
 import random
 import re
 import signal
-import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -15,13 +14,10 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from dynod.platform_api.client import ApiError
-from dynod.platform_api.finding import NoDaemonError
 from support.app_folder import toy
 from support.counts import rounds
 from support.serve import Serve, ServedApp
 from support.steady_load import SteadyLoad
-from support.up import eventually
 
 if TYPE_CHECKING:
     from subprocess import CompletedProcess
@@ -29,7 +25,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(180)
 QUICK = "[dynos]\nsettle_s = 0.3\ngrace_s = 5\n"
 WEB = toy("web_server")
-KILLS = rounds(4, full=500)
 LOCK_ROUNDS = rounds(4, full=20)
 
 
@@ -324,91 +319,3 @@ def test_a_websocket_held_open_delays_no_release_beyond_its_grace(serve: Serve, 
                 held.recv(timeout=60)  # the old dyno ends within its grace, and with it what it held
             new.send("on")
             assert new.recv() == "on"
-
-
-@pytest.mark.timeout(rounds(120, full=7200))
-def test_every_acknowledged_change_survives_cores_killed_at_random_moments(tmp_path: Path) -> None:
-    """Config, releases and scale, changed by the API while the core is killed; then a look at the state itself."""
-    seed = random.randrange(1 << 32)
-    print(f"seed {seed}")
-    with Serve(tmp_path / "state", toml="[dynos]\nsettle_s = 0\n") as serve:
-        serve.wait_until_ready()
-        procfile = {"web": WEB, "worker": "exec sleep 100000"}
-        app = serve.app(tmp_path, "shop", procfile=procfile, quantities={"worker": 1})
-        app.wait_until_up("web.1", "worker.1")
-        changes = Changes(app)
-        chance = random.Random(seed)
-        with ThreadPoolExecutor(1) as killer:
-            for _ in range(KILLS):
-                core = serve.core_pid()
-                killing = killer.submit(_kill_after, core, chance.uniform(0.0, chance.choice((0.02, 1.0))))
-                for _ in range(chance.randint(1, 3)):  # more would only wait their turn
-                    changes.make_one(chance)
-                killing.result()
-                serve.core_pid(other_than=core)
-        assert changes.acknowledged >= KILLS // 2
-        app.wait()
-        changes.check()
-        assert set(releases(app).values()) == {"succeeded"}
-        newest = max(releases(app))
-        assert set(running(app).values()) <= {newest}
-        assert len(app.dynos()) == sum(app.formation().values())
-        eventually(lambda: len(serve.dyno_pids()) == len(app.dynos()), what="one process a dyno")
-        print(f"{changes.acknowledged} changes acknowledged, {changes.cut} cut, v{newest}")
-        assert serve.stop() == 0
-        connection = sqlite3.connect(serve.state / "state.db")
-        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        versions = [version for (version,) in connection.execute("SELECT version FROM releases ORDER BY version")]
-        assert versions == list(range(1, newest + 1))
-        connection.close()
-
-
-class Changes:
-    """What was asked of an app, and what of it was acknowledged; the rest may be there or not."""
-
-    def __init__(self, app: ServedApp) -> None:
-        self._app = app
-        self._config: dict[str, set[str | None]] = {}  # by name, the values that there may be
-        self._quantities = {"web": {1}, "worker": {1}}  # those that there may be
-        self._number = 0
-        self.acknowledged = 0
-        self.cut = 0
-
-    def make_one(self, chance: random.Random) -> None:
-        """Two config vars at once, a rollback of the code alone, or another number of dynos."""
-        client, app = self._app.serve.client, self._app.name
-        self._number += 1
-        value, name = str(self._number), f"V{chance.randrange(7)}"
-        try:
-            match chance.randrange(6):
-                case 0:
-                    kind = chance.choice(("web", "worker"))
-                    wanted = chance.randrange(2 if kind == "web" else 3)
-                    self._quantities[kind].add(wanted)
-                    client.scale(app, [{"type": kind, "quantity": str(wanted)}])
-                    self._quantities[kind] = {wanted}
-                case 1:
-                    client.roll_back(app, "3", code_only=True)
-                case _:
-                    self._config.setdefault(name, {None}).add(value)
-                    found, _version = client.change_config_vars(app, {name: value, f"{name}_TOO": value})
-                    assert found[name] == found[f"{name}_TOO"] == value
-                    self._config[name] = {value}
-            self.acknowledged += 1
-        except (ApiError, NoDaemonError):
-            self.cut += 1  # with the core: it is there or it is not
-        finally:
-            client.close()
-
-    def check(self) -> None:
-        found = json.loads(self._app.serve.done("config", "--json").stdout)
-        for name, possible in self._config.items():
-            assert found.get(name) in possible, name
-            assert found.get(name) == found.get(f"{name}_TOO"), "no half change"
-        formation = self._app.formation()
-        assert all(formation[kind] in possible for kind, possible in self._quantities.items())
-
-
-def _kill_after(pid: int, pause_s: float) -> None:
-    signal.sigtimedwait(set(), pause_s)  # the moment is the point
-    os.kill(pid, signal.SIGKILL)

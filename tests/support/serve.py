@@ -29,6 +29,22 @@ from support.up import Answer, Up, clean_environment, eventually
 
 VERB_TIMEOUT_S: Final = 90.0
 
+# The real keeper, but for one of its numbers: cores that end one after the other are started ever later (contracts 1).
+_IMPATIENT_KEEPER: Final = """
+import os, sys
+from dynod.keeper.features import detect
+from dynod.keeper.main import Keeper, Patience, own_descriptors
+from dynod.keeper.notify import Notifier
+own_descriptors()
+keeper = Keeper(
+    sys.argv[1:],
+    features=detect(os.environ),
+    notifier=Notifier(os.environ),
+    patience=Patience(restart_delays_s=(0.0,)),
+)
+sys.exit(keeper.run())
+"""
+
 
 class Serve(Up):
     """One run of `dynod serve` over a state folder, which may have been another's before."""
@@ -40,8 +56,12 @@ class Serve(Up):
         env: Mapping[str, str] | None = None,
         mark: str | None = None,
         toml: str = "",
+        cores_at_once: bool = False,
     ) -> None:
-        """`mark`: of an earlier run over the same state, whose apps have it. `toml`: the settings file."""
+        """`mark`: of an earlier run over the same state, whose apps have it. `toml`: the settings file.
+
+        `cores_at_once`: a core is followed by the next without a pause, however many have been killed in a row.
+        """
         super().__init__(state, env=env)
         if mark is not None:
             self.mark = mark
@@ -51,7 +71,8 @@ class Serve(Up):
         self.config = state.with_name(f"{state.name}.toml")
         self.config.write_text(toml)
         self._command = [
-            *(sys.executable, "-m", "dynod", "serve", "--state", str(state), "--socket", str(self.socket)),
+            *(sys.executable, *(("-c", _IMPATIENT_KEEPER) if cores_at_once else ("-m", "dynod"))),
+            *("serve", "--state", str(state), "--socket", str(self.socket)),
             *("--config", str(self.config), "--listen", f"127.0.0.1:{self.port}", *arguments),
         ]
 
