@@ -5,7 +5,8 @@
     dynod.toml             the settings' file, where there is one
     slugs/SHA256.tgz       archives of code
 
-Flow: daemon_backup → **backup file** → `dynod restore`. Blocks. May import errors alone.
+Flow: daemon_backup → **backup file** → `dynod restore`; under a passphrase, by `sealed_file`, it is the same stream.
+Blocks. May import errors alone.
 """
 
 import gzip
@@ -101,14 +102,24 @@ def write_backup(sink: Sink, manifest: Manifest, sources: Sequence[Source]) -> N
                 tar.addfile(_member(source.part.name, source.part.size), file)
 
 
-def read_manifest(path: Path) -> Manifest:
+def as_it_is(file: IO[bytes]) -> IO[bytes]:
+    """What a file holds, where nothing has to be opened first."""
+    return file
+
+
+def read_manifest(path: Path, opened: Callable[[IO[bytes]], IO[bytes]] = as_it_is) -> Manifest:
     """What is in a backup, once every byte of it has been read and found as its manifest says. Raises BackupError."""
-    return read_parts(path, lambda _part: _Nowhere())
+    return read_parts(path, lambda _part: _Nowhere(), opened)
 
 
-def read_parts(path: Path, into: Callable[[Part], IO[bytes]]) -> Manifest:
-    """Read a backup to its end and write each part to the file that is opened for it. Raises BackupError, OSError."""
-    with _opened(path) as (packed, tar):
+def read_parts(
+    path: Path, into: Callable[[Part], IO[bytes]], opened: Callable[[IO[bytes]], IO[bytes]] = as_it_is
+) -> Manifest:
+    """Read a backup to its end and write each part to the file that is opened for it. Raises BackupError, OSError.
+
+    `opened`: the backup in the file, whose reading may raise DynodErrors of its own.
+    """
+    with _opened(path, opened) as (packed, tar):
         members = iter(tar)
         manifest = _manifest(tar, next(members, None))
         left = {part.name: part for part in manifest.parts}
@@ -135,12 +146,18 @@ def _member(name: str, size: int) -> tarfile.TarInfo:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[gzip.GzipFile, tarfile.TarFile]]:
+def _opened(path: Path, opened: Callable[[IO[bytes]], IO[bytes]]) -> Iterator[tuple[gzip.GzipFile, tarfile.TarFile]]:
     try:
-        with gzip.open(path, "rb") as packed, tarfile.open(fileobj=packed, mode="r|") as tar:
+        with (
+            path.open("rb") as file,
+            gzip.GzipFile(fileobj=opened(file), mode="rb") as packed,
+            tarfile.open(fileobj=packed, mode="r|") as tar,
+        ):
             yield packed, tar
     except BackupError as error:
         raise BackupError(f"{path} is no whole backup: {error}; nothing was restored") from error
+    except DynodError as error:
+        raise BackupError(f"{path} does not open: {error}; nothing was restored") from error
     except (EOFError, tarfile.TarError, gzip.BadGzipFile, zlib.error) as error:
         raise BackupError(
             f"{path} is no whole backup: cut short, or altered ({error}); nothing was restored"

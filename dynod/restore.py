@@ -1,17 +1,21 @@
 """`dynod restore`: a backup becomes the state of a daemon that does not run yet. Offline; nothing is written by half.
 
-Flow: backup file → **restore** → a new state folder, which `dynod serve` holds down until `--start`. May import
-backup_file, store, and of the command line its terminal. No module of `cli`, since it needs no daemon and the store.
+Flow: (sealed file →) backup file → **restore** → a new state folder, which `dynod serve` holds down until `--start`.
+May import backup_file, sealed_file, store, and of the command line what talks to the terminal. No module of `cli`,
+since it needs no daemon and the store.
 """
 
+import io
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Final
 
 import click
 
-from dynod.backup_file import SETTINGS, BackupError, Manifest, Part, read_manifest, read_parts
+from dynod.backup_file import SETTINGS, BackupError, Manifest, Part, as_it_is, read_manifest, read_parts
+from dynod.cli.passphrase import asked_for, by_file
 from dynod.cli.terminal import action, tell
 from dynod.store.store import NEWEST_SCHEMA, Store
 
@@ -21,13 +25,15 @@ HELD: Final = "held"  # of the state folder: while it is there, no dyno starts b
 @click.command("restore")
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
 @click.option("--state", required=True, type=click.Path(path_type=Path), help="The new state folder; empty, or none.")
-def command(file: Path, state: Path) -> None:
+@by_file
+def command(file: Path, state: Path, passphrase_file: Path | None) -> None:
     """Make the state folder of a new daemon from a backup.
 
     Everything in it is verified before anything is written. Dynos stay down until `dynod serve --start`.
     """
+    opened = _opening(file, passphrase_file)
     with action(f"Restoring {state}") as outcome:
-        manifest = restore(file, state)
+        manifest = restore(file, state, opened)
         outcome.text = f"done, as of {manifest.made_at} (dynod {manifest.dynod})"
     tell(f"Run it with: dynod serve --state {state} [--start]; without --start no dyno starts")
     if (state / SETTINGS).exists():
@@ -36,12 +42,26 @@ def command(file: Path, state: Path) -> None:
         tell(f"The archive {checksum} was not there when the backup was made: its release cannot start")
 
 
-def restore(file: Path, state: Path) -> Manifest:
-    """Raises BackupError, StoreError, and then nothing was written."""
+def _opening(file: Path, passphrase_file: Path | None) -> Callable[[IO[bytes]], IO[bytes]]:
+    """How the backup in the file is read: with a passphrase where it has one. Raises BackupError, UsageError."""
+    from dynod.sealed_file import Unsealed, is_sealed  # noqa: PLC0415 - `cryptography`, which the daemon need not hold
+
+    try:
+        with file.open("rb") as begin:
+            if not is_sealed(begin):
+                return as_it_is
+    except OSError as error:
+        raise BackupError(f"{file}: {error.strerror or error}") from error
+    passphrase = asked_for(passphrase_file, f"Passphrase of {file}", twice=False)
+    return lambda sealed: io.BufferedReader(Unsealed(sealed, passphrase))
+
+
+def restore(file: Path, state: Path, opened: Callable[[IO[bytes]], IO[bytes]] = as_it_is) -> Manifest:
+    """Raises BackupError, StoreError, and then nothing was written. `opened`: see `read_parts`."""
     try:
         if state.is_symlink() or (state.exists() and (not state.is_dir() or any(state.iterdir()))):
             raise BackupError(f"{state} is not empty: a backup is restored into a new folder")
-        manifest = read_manifest(file)
+        manifest = read_manifest(file, opened)
         if manifest.schema > NEWEST_SCHEMA:
             raise BackupError(
                 f"{file} was made by a newer dynod (schema {manifest.schema}, this one knows up to {NEWEST_SCHEMA}): "
@@ -51,7 +71,7 @@ def restore(file: Path, state: Path) -> Manifest:
         with tempfile.TemporaryDirectory(prefix=f".{state.name}-", dir=state.parent) as beside:
             whole = Path(beside) / "state"
             whole.mkdir(mode=0o700)
-            read_parts(file, lambda part: _new_file(whole, part))
+            read_parts(file, lambda part: _new_file(whole, part), opened)
             Store.open(whole).close()  # which brings an older schema up to date
             (whole / HELD).touch(mode=0o600)
             os.sync()

@@ -44,6 +44,7 @@ MAY_IMPORT = {
         "dynod.errors",
         "dynod.app_folder",
         "dynod.listeners",
+        "dynod.sealed_file",
         "dynod.platform_api.client",
         "dynod.platform_api.finding",
         "dynod.platform_api.schema",

@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import os
+import pty
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -10,7 +13,7 @@ import pytest
 
 from support.app_folder import TOYS
 from support.serve import Serve
-from support.up import eventually
+from support.up import clean_environment, eventually
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -123,3 +126,82 @@ def test_what_is_no_whole_backup_restores_nothing(tmp_path: Path) -> None:
         missing = serve.dynod("restore", str(tmp_path / "none"), "--state", str(tmp_path / "new"))
         assert "No such file" in missing.stderr
         eventually(lambda: not list(serve.state.glob(".backup-*")), what="nothing is left of it")
+
+
+def typed(serve: Serve, secret: str, times: int, *verb: str) -> int:
+    """A verb at a terminal where the passphrase is typed as often as it is asked for; its exit status."""
+    ours, terminal = pty.openpty()
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "dynod", *verb],
+            env={**clean_environment(), "DYNOD_SOCKET": str(serve.socket)},
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            start_new_session=True,
+        )
+        said = b""
+        for number in range(times):
+            while said.lower().count(b"passphrase of") + said.lower().count(b"repeat for confirmation") <= number:
+                said += os.read(ours, 1000)
+            os.write(ours, secret.encode() + b"\n")
+        status = child.wait(60)
+        os.set_blocking(ours, False)
+        said += os.read(ours, 10_000)
+        assert secret.encode() not in said, "what is typed is not shown"
+        return status
+    finally:
+        os.close(ours)
+        os.close(terminal)
+
+
+def test_a_backup_under_a_passphrase_goes_anywhere_and_opens_with_it_alone(tmp_path: Path) -> None:
+    secret = "päss phrase"
+    kept = tmp_path / "kept"
+    kept.write_text(f"{secret}\nnot this line\n")
+    with Serve(tmp_path / "state") as serve:
+        serve.wait_until_ready()
+        serve.done("apps:create", "shop")
+        serve.done("config:set", "-a", "shop", "SECRET=canary")
+        piped = subprocess.run(
+            [sys.executable, "-m", "dynod", "backup", "-", "--passphrase-file", str(kept)],
+            env={**clean_environment(), "DYNOD_SOCKET": str(serve.socket)},
+            capture_output=True,
+            check=True,
+        ).stdout
+        plain = subprocess.run(
+            [sys.executable, "-m", "dynod", "backup", "-"],
+            env={**clean_environment(), "DYNOD_SOCKET": str(serve.socket)},
+            capture_output=True,
+            check=True,
+        ).stdout
+        assert b"canary" in gzip.decompress(plain)
+        sealed = tmp_path / "sealed"
+        assert typed(serve, secret, 2, "backup", str(sealed), "--passphrase") == 0
+        assert sealed.read_bytes()[:40] != piped[:40], "no two have one salt"
+        unasked = serve.dynod("backup", str(tmp_path / "none"), "--passphrase")
+        assert (unasked.returncode, (tmp_path / "none").exists()) == (2, False)
+        assert "--passphrase-file" in unasked.stderr
+
+        def restored(content: bytes, passphrase: Path | None, name: str) -> "subprocess.CompletedProcess[str]":
+            (tmp_path / "backup").write_bytes(content)
+            given = [] if passphrase is None else ["--passphrase-file", str(passphrase)]
+            return serve.dynod("restore", str(tmp_path / "backup"), "--state", str(tmp_path / name), *given)
+
+        other = tmp_path / "other"
+        other.write_text(secret + "!")
+        for content, passphrase, status, said in (
+            (piped, other, 1, "that is not its passphrase; nothing was restored"),
+            (piped, None, 2, "--passphrase-file"),
+            (piped[:-1], kept, 1, "cut short, or altered; nothing was restored"),
+            (piped[:100], kept, 1, "cut short, or altered; nothing was restored"),
+        ):
+            refused = restored(content, passphrase, "new")
+            assert (refused.returncode, said in refused.stderr) == (status, True), refused.stderr
+            assert not (tmp_path / "new").exists()
+        assert restored(piped, kept, "new").returncode == 0
+        assert restored(plain, None, "plain").returncode == 0
+        assert typed(serve, secret, 1, "restore", str(sealed), "--state", str(tmp_path / "typed")) == 0
+    with Serve(tmp_path / "new", mark=serve.mark) as after:
+        after.wait_until_ready()
+        assert after.done("config:get", "-a", "shop", "SECRET").stdout == "canary\n"
