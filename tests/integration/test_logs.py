@@ -45,9 +45,9 @@ def serve(tmp_path: Path, authority: Certificates) -> Iterator[Serve]:
         yield running
 
 
-def counting(serve: Serve, parent: Path, count: int, pause_s: float = 0.005) -> ServedApp:
-    """An app with a worker, not yet running, that counts."""
-    procfile = {"worker": f"{toy('counts_to')} {count} {pause_s}"}
+def counting(serve: Serve, parent: Path, count: int, pause_s: float = 0.005, gate: Path | None = None) -> ServedApp:
+    """An app with a worker, not yet running, that counts; by as many as `gate` is told, where there is one."""
+    procfile = {"worker": f"{toy('counts_to')} {count} {pause_s} {gate or ''}"}
     return serve.app(parent, "shop", procfile=procfile, quantities={"worker": 0})
 
 
@@ -79,17 +79,22 @@ def test_no_line_is_lost_to_drains_over_kills_of_the_core(
     serve: Serve, tmp_path: Path, authority: Certificates
 ) -> None:
     """Numbered lines, an HTTPS and a syslog receiver, five kills: all arrive, none is dropped."""
-    shop = counting(serve, tmp_path, COUNT)
-    with HttpReceiver(context=authority.server()) as https, TcpReceiver() as tcp:
+    os.mkfifo(tmp_path / "gate")
+    shop = counting(serve, tmp_path, COUNT, gate=tmp_path / "gate")
+    with (
+        HttpReceiver(context=authority.server()) as https,
+        TcpReceiver() as tcp,
+        os.fdopen(os.open(tmp_path / "gate", os.O_RDWR), "w") as gate,
+    ):
         serve.done("drains:add", f"https://user:{SECRET}@localhost:{https.port}/logs")
         serve.done("drains:add", f"syslog://localhost:{tcp.port}")
         shop.scale("worker=1")
-        seen = 0
 
         def some_more() -> None:
-            nonlocal seen
-            https.wait_for(lambda posts: len(posts) > seen + 3)
+            """A core is killed while a portion is on its way, however long the ones before it took."""
             seen = len(https.posts)
+            print(COUNT // 5, file=gate, flush=True)
+            https.wait_for(lambda posts: len(posts) > seen)
 
         kill_cores(serve, 5, some_more)
         last = b"number %d\n" % (COUNT - 1)
