@@ -18,7 +18,7 @@ from router.head_grammar import allowed_trailers
 from router.head_values import FINAL, NO_CONTENT, NOT_MODIFIED, SWITCHING_PROTOCOLS, HeadLimits, ResponseHead
 from router.http_head import AnswerReader, answer_of, idle_limit, judge_answer
 from router.plain_head import PlainAnswer
-from router.tcp import quiet, read_now
+from router.tcp import quiet, read_now, silent_s
 
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n")
 _MOST_INTERIM: Final = 64  # 1xx answers to one request; a backend that sends more never ends
@@ -344,6 +344,7 @@ class IdleLinks:
     A connection is used again only while it is young (contracts.md 8): a server's idle limit and our next request
     must not meet. For a request that cannot be sent twice the limit is shorter still, follows what this backend has
     been seen doing or announces, and the socket is asked at the last moment whether its end has arrived.
+    A backend counts from when it has sent its answer, we from when we have read it: a short limit goes by the kernel.
     """
 
     __slots__ = ("_clock", "_closed_at_age", "_links", "most", "reuse_s", "reuse_unsafe_s")
@@ -372,6 +373,10 @@ class IdleLinks:
         if not repeatable:
             limit = min(limit, self.reuse_unsafe_s, self._closed_at_age.get(backend_id, limit) * 0.5)
             if age >= limit:
+                return None
+            if limit < self.reuse_unsafe_s and silent_s(link.transport) >= limit:
+                # Its answer waited for us: the backend's limit, which is a short one, has run since it was sent. Asked
+                # only then, for it costs 2 µs.
                 return None
             if not quiet(link.transport):
                 # Its end has arrived and was not seen yet, or bytes that nobody asked for.

@@ -7,13 +7,19 @@ import os
 import random
 import resource
 import socket
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from integration.router.bench import APP, FAST, GET, OK, ScriptedBackend, Wire, answering, bench, on_loop, soon
 
-from router import AppCondition, Router, format_line
+from router import AppCondition, Backend, Router, format_line
+from support.app_folder import TOYS
+
+POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
 
 
 def descriptors() -> list[str]:
@@ -211,32 +217,66 @@ async def test_posts_at_the_dynos_idle_boundary_do_not_fail(idle_s: float) -> No
     """A server that closes idle connections after `idle_s`, asked again just then (contracts.md 8)."""
     rng = random.Random(7)
 
-    async def script(wire: Wire) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(idle_s):
-                    await wire.head()
-            except TimeoutError:
-                return
-            await wire.exactly(4)
-            await wire.send(OK)
-
     async def worker() -> None:
         client = await run.client()
         for _ in range(40):
-            await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody")
+            await client.send(POST)
             assert (await client.answer()).status == 200
             await asyncio.sleep(idle_s + rng.uniform(-0.004, 0.002))
 
+    with closing_idle(idle_s) as backend:
+        async with bench(backend) as run:
+            client = await run.client()  # one dyno connection is seen being closed: from then on the router knows
+            await client.send(POST)
+            await client.answer()
+            idle = run.router._app(APP).idle
+            await soon(lambda: not len(idle))
+            await asyncio.gather(*(worker() for _ in range(16)))
+            await soon(lambda: len(run.records) == 16 * 40 + 1)
+            assert {record.status for record in run.records} == {200}
+
+
+@contextlib.contextmanager
+def closing_idle(idle_s: float) -> Iterator[Backend]:
+    """A dyno of its own process: one in the bench's loop would decide to close long before the close can be seen."""
+    argv = [sys.executable, str(TOYS / "closes_idle.py"), str(idle_s)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as dyno:
+        try:
+            assert dyno.stdout is not None
+            port = int(dyno.stdout.readline())
+            yield Backend(id="web.1", label="web.1", host="127.0.0.1", port=port)
+        finally:
+            dyno.terminate()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel is asked by Linux's TCP_INFO")
+@on_loop
+async def test_a_link_whose_answer_waited_for_the_router_is_as_old_as_its_dyno_knows_it() -> None:
+    """The router was stopped for longer than the dyno keeps a connection: a POST may not go over that one again."""
+    stop_s = 0.0
+
+    async def script(wire: Wire) -> None:
+        await wire.head()
+        await wire.exactly(4)
+        if len(backend.wires) == 1:
+            await wire.send(OK)
+            return  # closed at once: the router remembers after how long
+        # Into the socket, and nothing turns the loop from here on: the answer is there, and nobody reads it.
+        os.write(wire.writer.get_extra_info("socket").fileno(), OK)
+        time.sleep(stop_s)  # noqa: ASYNC251  # it is the stop
+        await wire.ended()
+
     async with ScriptedBackend(script) as backend, bench(backend) as run:
-        client = await run.client()  # one dyno connection is seen being closed: from then on the router knows
-        await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody")
+        client = await run.client()
+        await client.send(POST)
         await client.answer()
         idle = run.router._app(APP).idle
         await soon(lambda: not len(idle))
-        await asyncio.gather(*(worker() for _ in range(16)))
-        await soon(lambda: len(run.records) == 16 * 40 + 1)
-        assert {record.status for record in run.records} == {200}
+        stop_s = max(0.05, idle._closed_at_age[backend.backend.id])
+        for _ in range(2):
+            await client.send(POST)
+            assert (await client.answer()).status == 200
+        assert len(backend.wires) == 3
 
 
 @on_loop
