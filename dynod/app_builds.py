@@ -13,7 +13,7 @@ from typing import Final
 from dynod.app_folder import read_process_types
 from dynod.app_slugs import AppSlugs, in_thread
 from dynod.builds.archives import Archives
-from dynod.core.build import Build
+from dynod.core.build import Build, shown_version
 from dynod.core.slug import NewSlug, Slug
 from dynod.errors import DynodError
 from dynod.operations import NotFoundError, Operations
@@ -143,7 +143,7 @@ class AppBuilds:
         slug = await self._store.slugs.add(build.app_id, new, by=actor(by))
         self._say(build, f"-----> Compressing...\n       Done: {received.size / 1024**2:.1f}M")
         self._say(build, "-----> Launching...")
-        version = await self._deploy(slug, folder, f"Deploy {build.source_version or slug.id[:8]}", by)
+        version = await self._deploy(slug, folder, f"Deploy {shown_version(build.source_version or slug.id[:8])}", by)
         app = self._operations.app(build.app_id)
         self._say(build, f"       Released v{version}\n       {app.web_url}")
         return slug, version

@@ -26,8 +26,8 @@ def command(path: str | None) -> None:
 
     Ends when the daemon closes the connection. The end of stdin is passed on, and answers are still waited for.
     """
-    here = {name: value for name, value in os.environ.items() if name != "DYNOD_HOST"}  # no journey from VM to VM
-    with ApiClient(find_daemon(path, here, Path.cwd())).open_socket() as daemon:
+    # `here`: no journey from VM to VM.
+    with ApiClient(find_daemon(path, os.environ, Path.cwd(), here=True)).open_socket() as daemon:
         daemon.settimeout(None)
         # A daemon: once dynod has closed the connection, nobody waits for what stdin might still say.
         threading.Thread(target=_pass_on, args=(daemon,), name="stdin", daemon=True).start()

@@ -8,8 +8,10 @@ from pathlib import Path
 import click
 
 from dynod.cli import ps_text
+from dynod.cli.git_remote import add_remote
 from dynod.cli.session import Session, with_session
 from dynod.cli.terminal import action, app_name, header, show
+from dynod.core.git_remote import NAME
 from dynod.errors import UsageError
 from dynod.platform_api.finding import Daemon
 from dynod.platform_api.schema import App
@@ -83,11 +85,13 @@ def _shell_lines(app: App, counts: Mapping[str, int]) -> list[str]:
 @click.command("apps:create")
 @click.argument("name", required=False, metavar="[NAME]")
 @click.option("--dir", "folder", type=click.Path(path_type=Path), help="The folder that it runs from.")
+@click.option("-r", "--remote", default=NAME, metavar="NAME", help="The git remote to add.")
+@click.option("--no-remote", is_flag=True, help="Add no git remote.")
 @with_session
-def create(session: Session, name: str | None, folder: Path | None) -> None:
+def create(session: Session, name: str | None, folder: Path | None, remote: str, no_remote: bool) -> None:
     """Create an app of `dynod serve`: from a folder with a Procfile, or one that waits for its code.
 
-    Without a name it gets a made up one.
+    Without a name it gets a made up one. In a git work tree that has no remote `dynod` yet, it becomes that one.
     """
     client = session.client  # a missing daemon is said before anything else
     code = _folder_there(folder, client.daemon) if folder is not None else None
@@ -95,10 +99,11 @@ def create(session: Session, name: str | None, folder: Path | None) -> None:
         app = client.create_app(name, code)
         if name is None:
             outcome.text = f"done, {app_name(app['name'])}"
+    added = add_remote(app["name"], client.daemon, remote) if not no_remote else None
     if session.as_json:
         session.show_json(app)
     else:
-        addresses = [address for address in (app["web_url"], app["git_url"]) if address]
+        addresses = [address for address in (app["web_url"], added) if address]
         show(" | ".join(addresses) or "no web address")
 
 

@@ -64,6 +64,8 @@ VERBS: Final[Mapping[str, Verb]] = {
     "apps:create": Verb(module="dynod.cli.apps", attribute="create", line="Create an app, from a folder or without."),
     "apps:rename": Verb(module="dynod.cli.apps", attribute="rename", line="Give an app another name."),
     "apps:destroy": Verb(module="dynod.cli.apps", attribute="destroy", line="Stop an app and forget it."),
+    "deploy": Verb(module="dynod.cli.deploy", line="Build a folder's source, release it, wait until it is live."),
+    "git:remote": Verb(module="dynod.cli.git_remote", line="Have a git remote lead to an app."),
     "domains": Verb(module="dynod.cli.domains", attribute="domains", line="List the host names that lead to an app."),
     "domains:add": Verb(module="dynod.cli.domains", attribute="add", line="Lead a host name to an app."),
     "domains:remove": Verb(module="dynod.cli.domains", attribute="remove", line="Lead a host name there no more."),

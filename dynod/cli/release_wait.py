@@ -9,7 +9,7 @@ import click
 from dynod.cli.session import Session
 from dynod.cli.terminal import action, tell
 from dynod.errors import DynodError
-from dynod.platform_api.client import CUT_SHORT, ApiError
+from dynod.platform_api.client import CUT_SHORT, ApiClient, ApiError
 from dynod.platform_api.schema import Release
 
 LOOK_AGAIN_S: Final = 0.2  # Heroku's API has nothing to wait on
@@ -39,7 +39,7 @@ def carry_out(session: Session, message: str, change: Callable[[], str | None], 
         release = session.client.release(session.app, version)
         if waits:
             try:
-                release = settled(session, release)
+                release = settled(session.client, session.app, release)
                 outcome.text = f"done, v{version}"
             except KeyboardInterrupt:
                 is_left = True
@@ -49,9 +49,9 @@ def carry_out(session: Session, message: str, change: Callable[[], str | None], 
     return release
 
 
-def settled(session: Session, release: Release) -> Release:
+def settled(client: ApiClient, app: str, release: Release) -> Release:
     """The release once it is live. Raises ReleaseFailedError with the reason."""
-    client, app, cuts = session.client, session.app, 0
+    cuts = 0
     while release["status"] == "pending":
         time.sleep(LOOK_AGAIN_S)
         try:

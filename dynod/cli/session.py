@@ -12,7 +12,8 @@ import click
 from dynod.cli.terminal import show
 from dynod.errors import UsageError
 from dynod.platform_api.client import ApiClient
-from dynod.platform_api.finding import Daemon, daemon_at, find_daemon
+from dynod.platform_api.finding import Daemon, daemon_at, find_daemon, names_app_of
+from dynod.platform_api.git_folder import nearest_remote
 
 Given = ParamSpec("Given")
 
@@ -44,19 +45,24 @@ class Session:
 
     @cached_property
     def app(self) -> str:
-        """The app meant: `-a`, DYNOD_APP, the one of this folder's `dynod up`, the only one. Raises UsageError.
+        """The app meant: `-a`, DYNOD_APP, that of this folder's `dynod up` or git remote, the only one.
 
-        The folder's counts only for the daemon that its mark names: another one may have an app of the same name.
+        The folder's counts only for the daemon that it names: another one may have an app of the same name.
+        Raises UsageError.
         """
-        named = self._app or os.environ.get("DYNOD_APP") or self.client.daemon.app
+        named = self.named_app or self.client.daemon.app or self._of_remote()
         if named:
             return named
         names = [app["name"] for app in self.client.apps()]
         if len(names) == 1:
             return names[0]
         if not names:
-            raise UsageError("this dynod has no app yet")
+            raise UsageError("this dynod has no app yet: make one with `dynod apps:create`")
         raise UsageError(f"which app? name it with -a: {', '.join(names)}")
+
+    def _of_remote(self) -> str | None:
+        found = nearest_remote(Path.cwd())
+        return found[0].app if found is not None and names_app_of(found[0], self.client.daemon) else None
 
     def go_to(self, host: str) -> None:
         """Talk to the daemon of that machine, `ssh://USER@HOST[:PORT]`, by the word of `--host`. Raises UsageError."""

@@ -1,8 +1,12 @@
 """A build: what became of a source. Values alone."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
+SHORT: Final = 8  # characters of a commit, as Heroku has them now
 
 PENDING: Final = "pending"
 SUCCEEDED: Final = "succeeded"
@@ -22,3 +26,8 @@ class Build:
     user: str
     created_at: datetime
     updated_at: datetime
+
+
+def shown_version(version: str) -> str:
+    """As a release's description has it: a commit short, any other text as it is."""
+    return version[:SHORT] if _COMMIT.fullmatch(version) else version

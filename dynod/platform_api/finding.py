@@ -1,8 +1,8 @@
 """Which daemon a verb talks to, and to which app of it (contracts 4). Standard library, core and errors only.
 
 The nearest word wins: `--socket`, `DYNOD_SOCKET`, `DYNOD_HOST`, the `.dynod/` of this folder or of one above it, the
-system's daemon, the user's. A place that was found and does not answer is an error, never a reason to try the next
-one: a verb that was meant for `dynod up` would otherwise scale the production app of the same name.
+git remote `dynod`, the system's daemon, the user's. A place that was found and does not answer is an error, never a
+reason to try the next one: a verb that was meant for `dynod up` would otherwise scale the production app of that name.
 """
 
 import json
@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from dynod.core.git_remote import GitRemote
 from dynod.core.ssh_host import SSH, SshHost, parse_ssh_command, parse_ssh_host
 from dynod.errors import DynodError
+from dynod.platform_api.git_folder import nearest_remote
 
 MARK: Final = Path(".dynod") / "up.json"  # written by dynod.folder_claim
 SYSTEM_SOCKET: Final = "/run/dynod/dynod.sock"
@@ -28,7 +30,7 @@ class NoDaemonError(DynodError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Daemon:
-    """Where a daemon listens. `app`: the one that its mark names. `folder`: where that mark lies.
+    """Where a daemon listens. `app`: the one that its mark or the git remote names. `folder`: where that mark lies.
 
     `host`: the machine that it is reached on by `ssh`, a program and its options; `socket` only names it then.
     """
@@ -42,23 +44,32 @@ class Daemon:
 
 
 def find_daemon(
-    option: str | None, environ: Mapping[str, str], folder: Path, *, system_socket: str = SYSTEM_SOCKET
+    option: str | None,
+    environ: Mapping[str, str],
+    folder: Path,
+    *,
+    system_socket: str = SYSTEM_SOCKET,
+    here: bool = False,
 ) -> Daemon:
-    """The daemon to talk to. Raises NoDaemonError, UsageError."""
+    """The daemon to talk to; `here`: of this machine, whoever names another one. Raises NoDaemonError, UsageError."""
     for value, source in ((option, "--socket"), (environ.get("DYNOD_SOCKET"), "DYNOD_SOCKET")):
         if value:
             return Daemon(socket=value, source=source)
-    if environ.get("DYNOD_HOST"):
+    if environ.get("DYNOD_HOST") and not here:
         return daemon_at(environ["DYNOD_HOST"], environ, source="DYNOD_HOST")
     marked = nearest_mark(folder)
     if marked is not None:
         return marked
+    remote = nearest_remote(folder) if not here else None
+    if remote is not None and (remote[0].host is not None or remote[0].socket is not None):
+        return _of_remote(remote[0], remote[1], environ)
+    app = remote[0].app if remote is not None else None
     candidates = [system_socket]
     if environ.get("XDG_RUNTIME_DIR"):
         candidates.append(os.path.join(environ["XDG_RUNTIME_DIR"], "dynod", "dynod.sock"))  # noqa: PTH118 (a str)
     for path in candidates:
         if _is_there(path):
-            return Daemon(socket=path, source=path)
+            return Daemon(socket=path, source=path, app=app)
     raise NoDaemonError(f"no dynod runs here: {START_ONE}, or name the socket of another with --socket")
 
 
@@ -66,6 +77,20 @@ def daemon_at(place: str, environ: Mapping[str, str], *, source: str) -> Daemon:
     """The daemon of another machine, `ssh://USER@HOST[:PORT]`. Raises UsageError."""
     host = parse_ssh_host(place, source=source)
     return Daemon(socket=str(host), source=source, host=host, ssh=parse_ssh_command(environ.get("DYNOD_SSH")))
+
+
+def names_app_of(remote: GitRemote, daemon: Daemon) -> bool:
+    """Whether the app of this remote is one of this daemon: it says nothing about apps of the same name elsewhere."""
+    if remote.host is not None or daemon.host is not None:
+        return remote.host == daemon.host
+    return remote.socket in {None, daemon.socket} and daemon.folder is None
+
+
+def _of_remote(remote: GitRemote, source: str, environ: Mapping[str, str]) -> Daemon:
+    if remote.host is None:
+        return Daemon(socket=str(remote.socket), source=source, app=remote.app)
+    ssh = parse_ssh_command(environ.get("DYNOD_SSH"))
+    return Daemon(socket=str(remote.host), source=source, app=remote.app, host=remote.host, ssh=ssh)
 
 
 def nearest_mark(folder: Path) -> Daemon | None:

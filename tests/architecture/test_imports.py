@@ -47,6 +47,7 @@ MAY_IMPORT = {
         "dynod.sealed_file",
         "dynod.platform_api.client",
         "dynod.platform_api.finding",
+        "dynod.platform_api.git_folder",
         "dynod.platform_api.schema",
         "dynod.__version__",
     ),

@@ -53,7 +53,10 @@ def test_it_starts_with_nothing_and_stops_clean(serve: Serve) -> None:
     assert answer.status == 404
     assert "No such app" in answer.text
     refused = serve.dynod("ps")
-    assert (refused.returncode, refused.stderr) == (2, "dynod: this dynod has no app yet\n")
+    assert (refused.returncode, refused.stderr) == (
+        2,
+        "dynod: this dynod has no app yet: make one with `dynod apps:create`\n",
+    )
     assert serve.stop() == 0
     assert not serve.socket.exists()
 

@@ -138,7 +138,7 @@ def test_which_app(server: ApiServer, capsys: pytest.CaptureFixture[str], monkey
     assert main(["apps"]) == 0
     assert capsys.readouterr().out.endswith("You have no apps.\n")
     assert main(["ps"]) == 2
-    assert capsys.readouterr().err == "dynod: this dynod has no app yet\n"
+    assert capsys.readouterr().err == "dynod: this dynod has no app yet: make one with `dynod apps:create`\n"
 
 
 @pytest.mark.parametrize(

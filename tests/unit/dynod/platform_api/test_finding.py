@@ -2,13 +2,15 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 
+from dynod.core.git_remote import parse_remote
 from dynod.core.ssh_host import SshHost
 from dynod.errors import UsageError
-from dynod.platform_api.finding import Daemon, NoDaemonError, find_daemon
+from dynod.platform_api.finding import Daemon, NoDaemonError, find_daemon, names_app_of
 
 NOWHERE = "/nonexistent/dynod.sock"
 
@@ -91,3 +93,67 @@ def test_another_machine_that_cannot_be_read_is_not_taken_for_this_one(tmp_path:
     mark(tmp_path)
     with pytest.raises(UsageError, match="DYNOD_HOST: expected ssh://"):
         find(tmp_path, DYNOD_HOST="vm")
+
+
+def repository(folder: Path, url: str) -> Path:
+    (folder / ".git").mkdir(parents=True)
+    config = folder / ".git" / "config"
+    config.write_text(f'[core]\n\tbare = false\n[remote "dynod"]\n\turl = {url}\n')
+    return config
+
+
+def test_a_git_remote_names_the_daemon_and_its_app(tmp_path: Path) -> None:
+    config = repository(tmp_path, "dynod::ssh://me@vm/shop")
+    deep = tmp_path / "a"
+    deep.mkdir()
+    source = f"remote dynod of {config}"
+    host = SshHost(host="vm", user="me")
+    assert find(deep) == Daemon(socket="ssh://me@vm", source=source, app="shop", host=host)
+    assert find(deep, DYNOD_SSH="ssh -F x").ssh == ("ssh", "-F", "x")
+    assert find(deep, DYNOD_SOCKET="/a").socket == "/a"
+    with pytest.raises(NoDaemonError):  # what ssh has started goes on to no other machine
+        find_daemon(None, {}, deep, system_socket=NOWHERE, here=True)
+    mark(deep)
+    assert find(deep).socket == "/up.sock"
+    config.write_text('[remote "dynod"]\n\turl = dynod::/srv/d.sock/shop\n')
+    assert find(tmp_path) == Daemon(socket="/srv/d.sock", source=source, app="shop")
+    system = tmp_path / "system.sock"
+    system.touch()
+    config.write_text('[remote "dynod"]\n\turl = dynod::shop\n')
+    assert find(tmp_path, None, str(system)) == Daemon(socket=str(system), source=str(system), app="shop")
+    config.write_text('[remote "dynod"]\n\turl = https://example.com/x\n')
+    with pytest.raises(UsageError, match=re.escape(f"{source}: expected dynod::APP")):
+        find(tmp_path)
+
+
+def test_a_linked_work_tree_has_the_remote_of_its_repository(tmp_path: Path) -> None:
+    repository(tmp_path / "main", "dynod::/srv/d.sock/shop")
+    own = tmp_path / "main" / ".git" / "worktrees" / "w"
+    own.mkdir(parents=True)
+    (own / "commondir").write_text("../..\n")
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / ".git").write_text(f"gitdir: {own}\n")
+    assert find(tmp_path / "w").app == "shop"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+def test_somebody_elses_remote_chooses_nothing(tmp_path: Path) -> None:
+    os.chown(repository(tmp_path, "dynod::ssh://evil/shop"), 12345, 12345)
+    with pytest.raises(UsageError, match="belongs to another user"):
+        find(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("url", "daemon", "is_its"),
+    [
+        ("dynod::shop", Daemon(socket="/s", source="--socket"), True),
+        ("dynod::shop", Daemon(socket="/s", source="m", folder=Path("/f")), False),
+        ("dynod::shop", Daemon(socket="ssh://vm", source="DYNOD_HOST", host=SshHost(host="vm")), False),
+        ("dynod::ssh://vm/shop", Daemon(socket="ssh://vm", source="DYNOD_HOST", host=SshHost(host="vm")), True),
+        ("dynod::ssh://vm/shop", Daemon(socket="/s", source="--socket"), False),
+        ("dynod::/s/shop", Daemon(socket="/s", source="--socket"), True),
+        ("dynod::/other/shop", Daemon(socket="/s", source="--socket"), False),
+    ],
+)
+def test_a_remote_says_nothing_of_apps_elsewhere(url: str, daemon: Daemon, is_its: bool) -> None:
+    assert names_app_of(parse_remote(url, source=""), daemon) is is_its
