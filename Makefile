@@ -113,12 +113,12 @@ test-tools:
 	    config/examples/express/node_modules/.installed; fi
 	@if command -v apt-get >/dev/null && command -v dpkg >/dev/null; then \
 	  $(MAKE) --no-print-directory tests/.rsyslog/.unpacked || echo "No rsyslog: its tests will be skipped"; \
-	  $(MAKE) --no-print-directory tests/.peers/.unpacked || echo "No nginx, HAProxy, Caddy, PHP, sshd: no tests with them"; fi
+	  $(MAKE) --no-print-directory tests/.peers/.unpacked || echo "No nginx, HAProxy, Caddy, PHP, sshd, Prometheus: no tests with them"; fi
 
 # What the machine has itself is left alone; libraries that the rest lacks are installed, if we may.
 tests/.peers/.unpacked:
 	rm -rf tests/.peers && mkdir tests/.peers
-	@cd tests/.peers && packages=; for tool in nginx haproxy caddy sshd php; do \
+	@cd tests/.peers && packages=; for tool in nginx haproxy caddy sshd php prometheus; do \
 	  PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || packages="$$packages $$(echo $$tool | sed s/sshd/openssh-server/)"; done; \
 	if [ -z "$$packages" ]; then exit 0; fi; \
 	apt-cache show $$packages >/dev/null 2>&1 || apt-get -qq update; \

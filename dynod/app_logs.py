@@ -50,6 +50,14 @@ class DrainState(NamedTuple):
     health: DrainHealth | None
 
 
+class LogVolume(NamedTuple):
+    """How much an app has logged since this core began, and how many lines of that nobody took in time."""
+
+    lines: int
+    bytes: int
+    dropped: int
+
+
 class Tested(NamedTuple):
     """What became of a test message."""
 
@@ -62,17 +70,30 @@ class AppLogs:
     """Owned by the app's run; every method is called in the loop's thread."""
 
     def __init__(
-        self, stream: LogStream, drains: DrainSet, *, history: HistorySink | None, keeper: DrainKeeper
+        self,
+        stream: LogStream,
+        drains: DrainSet,
+        *,
+        history: HistorySink | None,
+        keeper: DrainKeeper,
+        dropped: Callable[[], int] = lambda: 0,
     ) -> None:
+        """`dropped` tells how many lines the stream's sink has had to let go."""
         self._stream = stream
         self._drains = drains
         self._history = history
         self._keeper = keeper
+        self._dropped = dropped
         self._records: list[DrainRecord] = []
 
     def rename(self, app: str) -> None:
         """The app is called so from now on."""
         self._drains.rename(app)
+
+    @property
+    def volume(self) -> LogVolume:
+        """So far."""
+        return LogVolume(self._stream.lines, self._stream.bytes, self._dropped())
 
     # --- lines ------------------------------------------------------------------------------------------------------
 

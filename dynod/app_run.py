@@ -94,7 +94,13 @@ class AppRun:
         self.stream = LogStream(self.sink, clock=time.time, history=newest)
         history = self.sink if isinstance(self.sink, HistorySink) else None
         drains = DrainSet(app=parts.name, stream=self.stream, history=history, group=running.group)
-        self.logs = AppLogs(self.stream, drains, history=history, keeper=parts.drains)
+        self.logs = AppLogs(
+            self.stream,
+            drains,
+            history=history,
+            keeper=parts.drains,
+            dropped=lambda: sum(self.sink.dropped.values()),
+        )
         self.output = OutputPump(
             asyncio.get_running_loop(),
             publish=self.stream.publish_app,

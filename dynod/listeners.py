@@ -45,8 +45,11 @@ def parse_listen_address(text: str, *, option: str) -> ListenAddress:
     return ListenAddress(host=host.strip("[]") if host is not None else None, port=int(match["port"]))
 
 
-def listen(address: ListenAddress) -> list[socket.socket]:
-    """Bound and listening. Raises ListenError naming what is in the way; then nothing is left open."""
+def listen(address: ListenAddress, *, option: str = "-p") -> list[socket.socket]:
+    """Bound and listening; `option` is what says where.
+
+    Raises ListenError naming what is in the way; then nothing is left open.
+    """
     sockets: list[socket.socket] = []
     host = ""
     try:
@@ -56,9 +59,9 @@ def listen(address: ListenAddress) -> list[socket.socket]:
         for each in sockets:
             each.close()
         if error.errno == errno.EADDRINUSE:
-            reason = "another program listens there: stop it, or choose another with -p PORT"
+            reason = f"another program listens there: stop it, or choose another with {option} PORT"
         elif error.errno == errno.EACCES:
-            reason = "ports below 1024 need a privilege: choose another with -p PORT"
+            reason = f"ports below 1024 need a privilege: choose another with {option} PORT"
         else:
             reason = (error.strerror or str(error)).lower()
         shown = f"[{host}]" if ":" in host else host

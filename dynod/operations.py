@@ -25,6 +25,7 @@ from dynod.core.scaling import FormationUpdate, ScalingRefusedError, plan_scalin
 from dynod.errors import DynodError
 from dynod.process.attachment import Attachment, Window
 from dynod.process.one_off import OneOff, OneOffs
+from dynod.process.sampler import Sample
 from dynod.process.slot import Happening, Slot
 from dynod.process.supervisor import Supervisor
 
@@ -134,6 +135,7 @@ class RunningApp:
     # ^ write quantities and sizes down, on behalf of somebody; returns when a crash cannot lose them
     logs: AppLogs
     one_offs: OneOffs
+    usage: Callable[[str], Sample | None] = lambda _instance: None  # memory and CPU of an instance when last read
     releases: AppReleases | None = None  # none in `up`: the app runs as its folder is
     has_code: bool = True
     maintenance: bool = False

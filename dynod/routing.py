@@ -13,7 +13,7 @@ from dynod.core.boot import Address
 from dynod.core.serving import WebCondition
 from dynod.errors import SettingsError
 from dynod.stderr import say
-from router import AppCondition, Backend, RequestRecord, Router, RouterSettings, format_line
+from router import AppCondition, Backend, RequestRecord, Router, RouterMetrics, RouterSettings, format_line
 from router import SettingsError as RouterSettingsError
 
 DRAIN_S: Final = 30.0  # contracts 7: how long a dyno that stops may finish its requests
@@ -147,6 +147,11 @@ class Routing:
         """Serve on sockets that already listen; the keeper holds them too."""
         self._is_started = True
         await self._router.start(listeners)
+
+    @property
+    def metrics(self) -> RouterMetrics:
+        """The router's numbers; apps are called there what `add_app` was told."""
+        return self._router.metrics
 
     def stop_accepting(self) -> None:
         """No more connections; those that come wait in the backlog as long as anybody has the sockets."""

@@ -20,21 +20,25 @@ from dynod.app_builds import AppBuilds
 from dynod.app_config import AppConfig
 from dynod.app_domains import AppDomains
 from dynod.app_features import AppFeatures
+from dynod.app_figures import AppFigures, figures_of
 from dynod.app_run import RunningApps
 from dynod.app_settings import AppSettings
 from dynod.app_slugs import AppSlugs
 from dynod.builds.archives import Archives, blob_key
 from dynod.cli.serve import ServeOptions
 from dynod.core.app_features import SESSION_AFFINITY
+from dynod.core.histogram import LAG_BOUNDS_S, Histogram
 from dynod.core.slug import Slug
 from dynod.daemon_backup import DaemonBackup
-from dynod.errors import DynodError, SettingsError
+from dynod.errors import DynodError
 from dynod.folder_claim import runtime_folder
 from dynod.keeper.client import KeeperClient, Snapshot
 from dynod.keeper.features import Features
 from dynod.kept_notes import from_note, kept_secret, to_note
 from dynod.listeners import listen, url
 from dynod.local_ca import LocalAuthority
+from dynod.metrics import DaemonMetrics, MetricSources, StoredCounts
+from dynod.metrics_listener import MetricsListener, token_hash
 from dynod.operations import InvalidError, Operations, RunningApp
 from dynod.platform_api.server import PlatformApi
 from dynod.platform_api.tcp_door import OverTcp
@@ -95,8 +99,11 @@ class Serve:
             raise
         serve = self._settings.serve
         self._api_listener = ApiListener(serve.api, insecure=serve.insecure_api, keeper=self._keeper)
+        token_file = Path(serve.metrics_token_file) if serve.metrics_token_file else None
+        self._metrics_listener = MetricsListener(serve.metrics, token_file=token_file, keeper=self._keeper)
         try:
             self._api_listener.prepare(self._snapshot.held, resumes=self._resumes)
+            self._metrics_listener.prepare(self._snapshot.held, self._snapshot.stored, resumes=self._resumes)
         except DynodError:
             self._store.close()
             if not self._resumes:
@@ -205,6 +212,7 @@ class Serve:
             )
             await api.start([self._control])
             await self._api_listener.start(api)
+            await self._measure()
             self._apps.listen(signalled=self._signalled, lost=self._lost.set)
             for number in self._snapshot.signals:
                 self._signalled(number)
@@ -216,6 +224,8 @@ class Serve:
                 say(f"listening on {url(self._listeners)}" if self._listeners else "listening nowhere")
                 if self._api_listener.url is not None:
                     say(f"API on {self._api_listener.url}")
+                if self._metrics_listener.url is not None:
+                    say(f"metrics on {self._metrics_listener.url}/metrics")
                 say(f"control socket {self._control_path()}")
             await self._ending.wait()
             await self._shut_down()
@@ -273,6 +283,29 @@ class Serve:
             backup=DaemonBackup(store, Archives(self._state), settings=settings_file(self._options.config, os.environ)),
             blob_key=blob_key(self._state),
         )
+
+    async def _measure(self) -> None:
+        """Answer Prometheus, where that was asked for."""
+
+        def apps() -> list[AppFigures]:
+            return [figures_of(served.running, now=self._loop.time()) for served in self._served.values()]
+
+        async def stored() -> StoredCounts:
+            store = self._store
+            return StoredCounts(releases=await store.releases.counts(), builds=await store.builds.counts())
+
+        lag = Histogram(LAG_BOUNDS_S)
+        self._keeper.beat_late = lag.observe
+        sources = MetricSources(
+            verb="serve",
+            apps=apps,
+            router=self._routing.metrics,
+            lag=lag,
+            keeper_pid=os.getppid(),
+            state=self._state,
+            stored=stored,
+        )
+        await self._metrics_listener.start(DaemonMetrics(sources), apps)
 
     def _web_url(self, app: str) -> str:
         """A URL that works: by name where the listeners are, on loopback."""
@@ -347,6 +380,7 @@ class Serve:
             listener.close()  # the last one, so that a client is refused, and not left waiting in the backlog
         await self._routing.drain(self._hurry)
         await self._apps.stop(self._hurry, "dynod ends", between=self._routing.shutdown)
+        await self._metrics_listener.close()
 
     async def _end_without_keeper(self) -> None:
         """Under systemd the unit's cgroup ends everything; without it, this does (contracts 1)."""
@@ -370,9 +404,13 @@ def read_settings(options: ServeOptions) -> Settings:
         flags["serve.api"] = str(options.api)
     if options.insecure_api:
         flags["serve.insecure_api"] = "true"
+    if options.metrics is not None:
+        flags["serve.metrics"] = str(options.metrics)
+    if options.metrics_token_file is not None:
+        flags["serve.metrics_token_file"] = os.fspath(options.metrics_token_file)
     settings = load_settings(settings_file(options.config, os.environ), environ=os.environ, flags=flags)
-    if settings.serve.metrics is not None:
-        raise SettingsError("serve.metrics: dynod cannot listen there yet: leave it empty")
+    if settings.serve.metrics_token_file:
+        token_hash(Path(settings.serve.metrics_token_file))  # readable, before anything is made
     return settings
 
 

@@ -136,6 +136,7 @@ class ServedApp:
             one_offs=run.one_offs,
             keep=self._keep_formation,
             logs=run.logs,
+            usage=run.latest_usage,
             maintenance=app.maintenance,
             updated_at=app.updated_at,
             releases=self.releases,

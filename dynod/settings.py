@@ -59,6 +59,7 @@ class Serve(msgspec.Struct, frozen=True, kw_only=True):
     insecure_api: bool = False
     api_calls_per_hour: int = CALLS_AN_HOUR
     metrics: ListenAddress | None = None  # off
+    metrics_token_file: str = ""  # nobody has to show one
     state: str = ""  # the default place
     apps_domain: str = "localhost"
     default_app: str = ""  # the only app
@@ -226,6 +227,7 @@ _PLAIN: Final[Mapping[str, Mapping[str, _Kind]]] = {
         "insecure_api": Flag(),
         "api_calls_per_hour": Whole(least=0, most=1_000_000_000, off="no limit"),
         "metrics": _OptionalAddress(),
+        "metrics_token_file": Text(expected='a path, or "": no token is needed', pattern=r"[^\x00]*"),
         "state": _PATH,
         "apps_domain": _DOMAIN,
         "default_app": _APP,

@@ -18,11 +18,13 @@ import msgspec
 
 from dynod.access import Access
 from dynod.api_listener import ApiListener
+from dynod.app_figures import AppFigures, figures_of
 from dynod.app_run import AppParts, RunningApps, attach_rules
 from dynod.cli.up import UpOptions
 from dynod.core.dyno import exit_status
 from dynod.core.dyno_sizes import SIZES, DynoSize
 from dynod.core.formation import RELEASE
+from dynod.core.histogram import LAG_BOUNDS_S, Histogram
 from dynod.core.log_text import FullText, LogText
 from dynod.errors import DynodError
 from dynod.folder_claim import FolderClaim, runtime_folder
@@ -33,6 +35,8 @@ from dynod.listeners import listen, listen_near, url
 from dynod.local_ca import LocalAuthority
 from dynod.logs.stdout_sink import StdoutSink, local_text
 from dynod.logs.write_mark import WriteMark
+from dynod.metrics import DaemonMetrics, MetricSources
+from dynod.metrics_listener import MetricsListener
 from dynod.operations import Operations, RunningApp
 from dynod.platform_api.server import PlatformApi
 from dynod.platform_api.tcp_door import OverTcp
@@ -78,6 +82,9 @@ class Up:
     def prepare(self) -> None:
         """Everything that can be refused, before anything is started. Raises DynodError, and leaves nothing behind."""
         self._api_listener = ApiListener(self._options.api, insecure=self._options.insecure_api, keeper=self._keeper)
+        self._metrics_listener = MetricsListener(
+            self._options.metrics, token_file=self._options.metrics_token_file, keeper=self._keeper
+        )
         if self._resumes:
             self._resume()
         else:
@@ -101,6 +108,7 @@ class Up:
         try:
             self._listeners = self._listen()
             self._api_listener.prepare({}, resumes=False)
+            self._metrics_listener.prepare({}, {}, resumes=False)
         except DynodError:
             self._claim.release()
             raise
@@ -114,6 +122,7 @@ class Up:
         self._claim = FolderClaim.resume(folder, runtime_folder(os.environ), self._snapshot.held["claim"])
         self._listeners = [socket.socket(fileno=fd) for fd in self._snapshot.held.get("router", ())]
         self._api_listener.prepare(self._snapshot.held, resumes=True)
+        self._metrics_listener.prepare(self._snapshot.held, self._snapshot.stored, resumes=True)
 
     def _listen(self) -> list[socket.socket]:
         if not self._plan.has_web:
@@ -192,8 +201,9 @@ class Up:
             traffic.lines, traffic.says = self._app.stream.router_lines, self._app.stream.platform
             if self._listeners:
                 await self._routing.start(self._listeners)
+            running = self._running_app()
             api = PlatformApi(
-                Operations([self._running_app()]),
+                Operations([running]),
                 facts=DaemonFacts(
                     verb="up",
                     listeners=[url([each]) for each in self._listeners],
@@ -208,6 +218,7 @@ class Up:
             )
             await api.start([self._claim.control])
             await self._api_listener.start(api)
+            await self._measure(running)
             adopted = self._apps.adopt(self._app)
             self._apps.listen(signalled=self._signalled, lost=self._lost.set)
             if (noted := self._snapshot.stored.get("ending")) is not None:
@@ -261,7 +272,19 @@ class Up:
             one_offs=self._app.one_offs,
             keep=self._keep_formation,
             logs=self._app.logs,
+            usage=self._app.latest_usage,
         )
+
+    async def _measure(self, running: RunningApp) -> None:
+        """Answer Prometheus, where that was asked for."""
+
+        def apps() -> list[AppFigures]:
+            return [figures_of(running, now=self._loop.time())]
+
+        lag = Histogram(LAG_BOUNDS_S)
+        self._keeper.beat_late = lag.observe
+        sources = MetricSources(verb="up", apps=apps, router=self._routing.metrics, lag=lag, keeper_pid=os.getppid())
+        await self._metrics_listener.start(DaemonMetrics(sources), apps)
 
     def _over_tcp(self) -> OverTcp:
         return OverTcp(
@@ -286,6 +309,8 @@ class Up:
             say(f"listening on {url(self._listeners)}")
         if self._api_listener.url is not None:
             say(f"API on {self._api_listener.url}")
+        if self._metrics_listener.url is not None:
+            say(f"metrics on {self._metrics_listener.url}/metrics")
         if RELEASE in self._plan.commands and not self._options.release:
             say(f"release is not run, --release runs it first: {self._plan.commands[RELEASE]}")
         if self._not_hidden:
@@ -368,6 +393,7 @@ class Up:
             listener.close()  # the last one, so that a client is refused, and not left waiting in the backlog
         await self._routing.drain(self._hurry)
         await self._apps.stop(self._hurry, "dynod ends", between=self._routing.shutdown)
+        await self._metrics_listener.close()
 
     async def _end_without_keeper(self) -> None:
         await self._lost.wait()

@@ -21,6 +21,8 @@ class ServeOptions:
     insecure_api: bool
     check: bool
     start: bool = False
+    metrics: ListenAddress | None = None
+    metrics_token_file: Path | None = None
 
 
 @click.command(
@@ -34,6 +36,8 @@ class ServeOptions:
 @click.option("--socket", type=click.Path(path_type=Path), help="Control socket (default: /run/dynod/dynod.sock).")
 @click.option("--api", metavar="HOST:PORT", help="Where the API listens on TCP too, with tokens (default: nowhere).")
 @click.option("--insecure-api", is_flag=True, help="Let --api be an address that other machines reach, in plain text.")
+@click.option("--metrics", metavar="HOST:PORT", help="Where Prometheus finds the metrics (default: nowhere).")
+@click.option("--metrics-token-file", type=click.Path(path_type=Path), help="The token that it has to show.")
 @click.option("--start", is_flag=True, help="Start the dynos of a state that was restored from a backup.")
 @click.option("--check", is_flag=True, help="Validate the settings and exit.")
 def command(  # noqa: PLR0917 (click passes by name)
@@ -43,6 +47,8 @@ def command(  # noqa: PLR0917 (click passes by name)
     socket: Path | None,
     api: str | None,
     insecure_api: bool,
+    metrics: str | None,
+    metrics_token_file: Path | None,
     check: bool,
     start: bool,
 ) -> ServeOptions:
@@ -54,6 +60,8 @@ def command(  # noqa: PLR0917 (click passes by name)
         socket=socket,
         api=parse_listen_address(api, option="--api") if api is not None else None,
         insecure_api=insecure_api,
+        metrics=parse_listen_address(metrics, option="--metrics") if metrics is not None else None,
+        metrics_token_file=metrics_token_file,
         check=check,
         start=start,
     )

@@ -29,6 +29,8 @@ class UpOptions:
     timestamps: bool
     api: ListenAddress | None
     insecure_api: bool
+    metrics: ListenAddress | None
+    metrics_token_file: Path | None
 
 
 @click.command(
@@ -63,6 +65,8 @@ class UpOptions:
 @click.option("--timestamps", is_flag=True, help="Full timestamps, as heroku logs, also on a terminal.")
 @click.option("--api", metavar="HOST:PORT", help="Where the API listens on TCP too, with tokens.")
 @click.option("--insecure-api", is_flag=True, help="Let --api be an address that other machines reach, in plain text.")
+@click.option("--metrics", metavar="HOST:PORT", help="Where Prometheus finds the metrics (default: nowhere).")
+@click.option("--metrics-token-file", type=click.Path(path_type=Path), help="The token that it has to show.")
 def command(  # noqa: PLR0917 (click passes by name)
     types: tuple[str, ...],
     folder: Path,
@@ -79,6 +83,8 @@ def command(  # noqa: PLR0917 (click passes by name)
     timestamps: bool,
     api: str | None,
     insecure_api: bool,
+    metrics: str | None,
+    metrics_token_file: Path | None,
 ) -> UpOptions:
     """Run the Procfile of a folder as supervised dynos behind a router, with one log stream.
 
@@ -100,6 +106,8 @@ def command(  # noqa: PLR0917 (click passes by name)
         timestamps=timestamps,
         api=parse_listen_address(api, option="--api") if api is not None else None,
         insecure_api=insecure_api,
+        metrics=parse_listen_address(metrics, option="--metrics") if metrics is not None else None,
+        metrics_token_file=metrics_token_file,
     )
 
 

@@ -26,6 +26,17 @@ class SlotState(StrEnum):
     COMPLETE = "complete"  # one-off dynos only, whatever the exit status
 
 
+class RestartCause(StrEnum):
+    """Why a process of a dyno was followed by another one; what metrics count restarts by."""
+
+    CRASH = "crash"  # it ended by itself
+    BOOT = "boot"  # R10, or its startup checks failed
+    HEALTH = "health"  # its liveness check failed
+    MEMORY = "memory"  # R15
+    CYCLE = "cycle"  # the daily restart
+    ASKED = "asked"  # a person, a release, a changed file
+
+
 class SlotEvent(StrEnum):
     """What happens to a slot."""
 

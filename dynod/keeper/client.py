@@ -112,6 +112,8 @@ class KeeperClient:
         self._backlog: list[Received] = []
         self._launches: dict[str, asyncio.Future[Launched]] = {}
         self._beat: asyncio.TimerHandle | None = None
+        self._beat_due = 0.0  # the loop's clock; 0: none has been
+        self.beat_late: Callable[[float], None] = lambda _late_s: None  # told of each beat how late the loop was
         self._writing = False
         self._lost = False
 
@@ -294,6 +296,10 @@ class KeeperClient:
         self._watch_writable()
 
     def _tick(self) -> None:
+        now = self._loop.time()
+        if self._beat_due:
+            self.beat_late(max(0.0, now - self._beat_due))
+        self._beat_due = now + BEAT_S
         self._send(Beat())
         self._beat = self._loop.call_later(BEAT_S, self._tick)
 

@@ -42,6 +42,8 @@ class LogStream:
         self._tails: dict[Tail, None] = {}  # in the order in which they came
         self._mask: LogMask | None = None
         self._copy: Copy | None = None
+        self.lines = 0  # so far, as of `bytes`
+        self.bytes = 0
 
     def copy_to(self, copy: Copy) -> None:
         """Let somebody keep what dynos print besides the sink, as exactly: it counts as handed on once both have it."""
@@ -108,6 +110,8 @@ class LogStream:
         return batch if self._mask is None else replace(batch, text=self._mask.hide(batch.text))
 
     def _keep(self, batch: LogBatch) -> None:
+        self.lines += batch.line_count
+        self.bytes += len(batch.text)
         self._history.add(batch)
         for tail in self._tails:
             tail.offer(batch)

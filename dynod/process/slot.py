@@ -8,12 +8,12 @@ import asyncio
 import contextlib
 import json
 import signal
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from dynod.core.dyno import InstanceEvent, InstanceState, SlotEvent, SlotState, advance_slot, exit_status
+from dynod.core.dyno import InstanceEvent, InstanceState, RestartCause, SlotEvent, SlotState, advance_slot, exit_status
 from dynod.core.launch import COMMAND_NOT_EXECUTABLE
 from dynod.process.attachment import R13, Attachment
 from dynod.process.boot import Boot
@@ -65,6 +65,7 @@ class Slot:
         self.since = shared.clock()  # of the state, seconds since the epoch
         self.instance: Instance | None = None
         self.history: deque[Happening] = deque(maxlen=HISTORY_LENGTH)
+        self.restarts: Counter[RestartCause] = Counter()
         self.wanted = True
         self.attachment: Attachment | None = None  # of its next run
         self.awaits_restart = False  # it is one of several that are restarted one after the other
@@ -76,6 +77,7 @@ class Slot:
         self._restart: asyncio.Future[bool] | None = None  # whoever asked waits for it
         self._restart_asked = False  # and nothing has been done about it yet
         self._restart_word = ""
+        self._restart_cause = RestartCause.ASKED
         self._trial: Trial | None = None  # of the successor that has been asked for, or runs already
         self._abandoned = False  # the successor is not to take over any more
         self._refused_with = COMMAND_NOT_EXECUTABLE  # the status of its last start, where that failed
@@ -134,7 +136,9 @@ class Slot:
             self.happened(why)
         self._changed.set()
 
-    def restart(self, why: str, *, word: str = "Restarting") -> asyncio.Future[bool]:
+    def restart(
+        self, why: str, *, word: str = "Restarting", cause: RestartCause = RestartCause.ASKED
+    ) -> asyncio.Future[bool]:
         """Restart the dyno, a web dyno without a gap; the future tells whether the new one came up.
 
         Asked again meanwhile, what boots is given up for one that starts after now. `word` is Heroku's for the cause,
@@ -148,7 +152,7 @@ class Slot:
             return never
         if not self._restart_asked:
             self.happened(why)
-        self._restart_word = word
+        self._restart_word, self._restart_cause = word, cause
         self._restart_asked = True
         self._changed.set()
         return self._restart
@@ -210,6 +214,7 @@ class Slot:
         self.state = SlotState(noted["state"])
         self.since = noted["since"]
         self._crashes = noted["crashes"]
+        self.restarts.update({RestartCause(cause): count for cause, count in noted.get("restarts", {}).items()})
         self._retry_at = noted["retry_at"]
         self.awaits_restart = noted["awaits_restart"]
         self.history.extend(Happening(*each) for each in noted["history"])
@@ -338,7 +343,7 @@ class Slot:
         if self.is_one_off:
             self._advance(SlotEvent.COMPLETED)
         elif failure is not None:
-            self._crash(0.0)
+            self._crash(0.0, RestartCause.CRASH)
             self._shared.exited(self.name, self._refused_with)
         return None
 
@@ -362,7 +367,7 @@ class Slot:
             if (ending := self._asked(instance)) is not None:
                 return ending
             if not self._checks.heed(instance):
-                self.restart("liveness check failed")
+                self.restart("liveness check failed", cause=RestartCause.HEALTH)
             self._settle(instance)
             deadlines = (self._silence_deadline(instance), instance.cycle_at, self._settled_at(instance))
             due = [at for at in deadlines if at is not None]
@@ -439,6 +444,7 @@ class Slot:
         self._leave_gate()
         instance.advance(InstanceEvent.READY)
         instance.up_since = asyncio.get_running_loop().time()
+        self._attendant.booted(self.name, instance.up_since - instance.launched)
         if cycle_s := self.command.rules.cycle_s:
             instance.cycle_at = instance.launched + cycle_s * (1 + CYCLE_SPREAD * self._shared.random())
         self._shared.placement.set_state(instance.id, instance.note())
@@ -464,6 +470,7 @@ class Slot:
                 ending = await self._prove(new, old)
             if ending is None or ending is Ending.STOP:
                 self.instance, self._replacement, self._trial = new, None, None
+                self.restarts[self._restart_cause] += ending is None
                 if ending is None and new.state is InstanceState.LAUNCHING:
                     self._ready(new)
                 else:
@@ -496,13 +503,14 @@ class Slot:
                 await self._read_out(instance)
                 self._say_exit(instance)
                 self.instance = None
-                self._crash(self._up_s(instance))
+                self._crash(self._up_s(instance), RestartCause.CRASH)
                 self._shared.exited(self.name, instance.exit_code or 0)
             case Ending.STOP:
                 self._advance(SlotEvent.STOP)
                 await self._retire(instance)
             case Ending.RESTART:
                 self._say(self._restart_word)
+                self.restarts[self._restart_cause] += 1
                 self._advance(SlotEvent.RESTART)
                 self._crashes = 0
                 await self._retire(instance)
@@ -512,12 +520,13 @@ class Slot:
             case Ending.BOOT_TIMEOUT | Ending.OVER_MEMORY:
                 await self._kill_aloud(instance)
                 self.instance = None
-                self._crash(self._up_s(instance))
+                cause = RestartCause.MEMORY if ending is Ending.OVER_MEMORY else RestartCause.BOOT
+                self._crash(self._up_s(instance), cause)
                 self._shared.exited(self.name, instance.exit_code or 0)
             case Ending.CHECKS_FAILED:
                 await self._retire(instance, account=False)
                 self.instance = None
-                self._crash(0.0)
+                self._crash(0.0, RestartCause.BOOT)
                 self._shared.exited(self.name, instance.exit_code or 0)
         self.instance = None
         self._keep()
@@ -569,7 +578,8 @@ class Slot:
             self._restart_asked = False
             self._crashes = 0
 
-    def _crash(self, up_s: float) -> None:
+    def _crash(self, up_s: float, cause: RestartCause) -> None:
+        self.restarts[cause] += 1
         policy = self.command.rules.restart
         self._crashes = policy.crashes_after(self._crashes, up_s)
         delay_s = policy.delay_s(self._crashes, self._shared.random)
@@ -605,6 +615,7 @@ class Slot:
                     "state": self.state,
                     "since": self.since,
                     "crashes": self._crashes,
+                    "restarts": self.restarts,
                     "retry_at": self._retry_at,
                     "instance": self.instance.id if self.instance is not None else None,
                     "replacement": self._replacement.id if self._replacement is not None else None,
@@ -630,7 +641,7 @@ class Slot:
         at = instance.cycle_at
         if at is not None and instance.exit_code is None and asyncio.get_running_loop().time() >= at:
             instance.cycle_at = None
-            self.restart(f"cycled after {self.command.rules.cycle_s:.0f} s", word="Cycling")
+            self.restart(f"cycled after {self.command.rules.cycle_s:.0f} s", word="Cycling", cause=RestartCause.CYCLE)
 
     def _silence_deadline(self, instance: Instance) -> float | None:
         if instance.silence_said or instance.has_written or instance.up_since is None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, 
 from typing import Final
 
 from dynod.core.dyno import InstanceEvent, InstanceState, SlotState, StopRule, exit_status
+from dynod.core.histogram import BOOT_BOUNDS_S, Histogram
 from dynod.core.memory_quota import R15
 from dynod.core.serving import web_condition
 from dynod.process.attachment import SECRET_BYTES, Attachment, Window
@@ -31,6 +32,7 @@ class Supervisor:
         self._slots: dict[str, Slot] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._instances: dict[str, Instance] = {}
+        self._boots: dict[str, Histogram] = {}
         self._hastened = False
         self._quantities: dict[str, int] | None = None  # None: the formation is not known yet, a release runs first
 
@@ -58,6 +60,11 @@ class Supervisor:
     def slots(self) -> Collection[Slot]:
         """In the order in which they were made; those that still stop included."""
         return self._slots.values()
+
+    @property
+    def boots(self) -> Mapping[str, Histogram]:
+        """How long dynos took until they were up, in seconds, by process type; of types that there are."""
+        return {name: self._boots[name] for name in self._commands if name in self._boots}
 
     # --- formation --------------------------------------------------------------------------------------------------
 
@@ -262,6 +269,12 @@ class Supervisor:
             web = self._of_type(WEB)
             states = [SlotState.STARTING if slot.is_about_to_start else slot.state for slot in web]
         self._shared.traffic.condition(web_condition(states))
+
+    def booted(self, name: str, took_s: float) -> None:
+        """Count how long it took until it was up."""
+        self._boots = {name: boots for name, boots in self._boots.items() if name in self._commands}
+        if (process_type := _type_of(name)) in self._commands:
+            self._boots.setdefault(process_type, Histogram(BOOT_BOUNDS_S)).observe(took_s)
 
     # --- what attachments tell (Host) -------------------------------------------------------------------------------
 

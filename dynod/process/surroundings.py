@@ -87,5 +87,6 @@ class Attendant(Protocol):
     def account(self, instance: Instance) -> None: ...  # the slot has drawn the consequences of its end
     def in_background(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]: ...
     def state_changed(self) -> None: ...
+    def booted(self, name: str, took_s: float) -> None: ...  # from its launch until it was up
     @property
     def hastened(self) -> bool: ...  # a person will not wait for anybody's grace

@@ -51,6 +51,15 @@ class Builds:
 
         await self._database.write(work)
 
+    async def counts(self) -> dict[tuple[str, str], int]:
+        """How many there are, by app id and status. Raises StoreError."""
+
+        def work(connection: sqlite3.Connection) -> dict[tuple[str, str], int]:
+            rows = connection.execute("SELECT app_id, status, COUNT(*) FROM builds GROUP BY app_id, status")
+            return {(app_id, status): count for app_id, status, count in rows}
+
+        return await self._database.read(work)
+
     async def abandon(self) -> tuple[Build, ...]:
         """Those that an earlier core was at have failed; returns them. Raises StoreError."""
 

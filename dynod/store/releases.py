@@ -108,6 +108,15 @@ class Releases:
 
         await self._database.write(work)
 
+    async def counts(self) -> dict[tuple[str, str], int]:
+        """How many there are, by app id and status. Raises StoreError."""
+
+        def work(connection: sqlite3.Connection) -> dict[tuple[str, str], int]:
+            rows = connection.execute("SELECT app_id, status, COUNT(*) FROM releases GROUP BY app_id, status")
+            return {(app_id, status): count for app_id, status, count in rows}
+
+        return await self._database.read(work)
+
     async def purge(self, app_id: str, name: str, *, by: Actor) -> int:
         """Empty the value of a config var in every release but the newest that has not failed; returns in how many.
 

@@ -11,13 +11,7 @@ from router.settings import RouterSettings
 from support.source_tree import Module, modules
 
 TABLES = {"serve": Serve, "dynos": Dynos, "logs": Logs}
-REFUSED = {"api", "metrics"}  # of [serve]: not there yet, which `dynod serve` says
-PLAIN = [
-    (section, name)
-    for section, table in TABLES.items()
-    for name in table.__struct_fields__
-    if name not in {"rules", *REFUSED}
-]
+PLAIN = [(section, name) for section, table in TABLES.items() for name in table.__struct_fields__ if name != "rules"]
 
 
 def read_from(owner: str, sources: Iterable[Module]) -> set[str]:

@@ -87,7 +87,10 @@ def test_check_looks_at_the_settings_and_starts_nothing(tmp_path: Path) -> None:
         ("[app]\ngrace_s = 5\n", "dynod settings:set -a APP"),
         ("serve = 5\n", "serve: expected a table"),
         ("[serve\n", "dynod.toml"),
-        ('[serve]\nmetrics = "127.0.0.1:9000"\n', "serve.metrics: dynod cannot listen there yet"),
+        (
+            '[serve]\nmetrics_token_file = "/nowhere/token"\n',
+            "metrics_token_file: /nowhere/token: No such file or directory",
+        ),
     ],
 )
 @pytest.mark.parametrize("check", [True, False])

@@ -1,0 +1,224 @@
+"""A real Prometheus scrapes a real `dynod serve`: series, discovery, the shipped rules, and a killed core."""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from support.app_folder import app_folder, toy
+from support.counts import rounds
+from support.installed import program
+from support.serve import Serve, ServedApp
+from support.source_tree import REPOSITORY
+from support.up import Up, clean_environment, eventually, free_port
+
+pytestmark = pytest.mark.timeout(240)
+
+TOKEN: Final = "a-token-of-some-length"
+SCALINGS: Final = rounds(6, full=500)
+RELEASES: Final = rounds(2, full=50)
+Series = set[tuple[str, tuple[tuple[str, str], ...]]]
+
+
+class Metered:
+    """A `dynod serve` with metrics, and its app."""
+
+    def __init__(self, serve: Serve, shop: ServedApp, port: int) -> None:
+        self.serve = serve
+        self.shop = shop
+        self.port = port
+
+    def ask(self, path: str, *, token: str | None = TOKEN, host: str = "127.0.0.1") -> tuple[int, str]:
+        return get(self.port, path, {"Host": host, **({"Authorization": f"Bearer {token}"} if token else {})})
+
+    def value(self, name: str, **labels: str) -> float | None:
+        for family in text_string_to_metric_families(self.ask("/metrics")[1]):
+            for sample in family.samples:
+                if sample.name == name and labels.items() <= sample.labels.items():
+                    return sample.value
+        return None
+
+    def series(self) -> Series:
+        families = text_string_to_metric_families(self.ask("/metrics")[1])
+        return {(s.name, tuple(sorted(s.labels.items()))) for family in families for s in family.samples}
+
+
+def get(port: int, path: str, headers: dict[str, str]) -> tuple[int, str]:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+
+
+@pytest.fixture(scope="module")
+def metered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Metered]:
+    folder = tmp_path_factory.mktemp("metrics")
+    token = folder / "token"
+    token.write_text(f"{TOKEN}\n")
+    port = free_port()
+    toml = f'[serve]\nmetrics = "127.0.0.1:{port}"\nmetrics_token_file = "{token}"\n[dynos]\nsettle_s = 0\n'
+    with Serve(folder / "state", toml=toml) as serve:
+        procfile = {"web": toy("web_server"), "worker": toy("waits")}
+        shop = serve.app(folder, "shop", procfile=procfile, quantities={"web": 1, "worker": 1})
+        shop.wait_until_up("web.1", "worker.1")
+        yield Metered(serve, shop, port)
+
+
+@contextmanager
+def prometheus(metered: Metered, folder: Path) -> Iterator[int]:
+    """The shipped scrape file and rules, at a pace for tests; yields the port of its API."""
+    port = free_port()
+    (folder / "token").write_text(TOKEN)
+    config = (REPOSITORY / "config/prometheus/prometheus.yml").read_text()
+    config = config.replace("15s", "1s").replace("127.0.0.1:9394", f"127.0.0.1:{metered.port}")
+    token = f"authorization: {{type: Bearer, credentials_file: {folder / 'token'}}}"
+    config = config.replace("    static_configs:", f"    {token}\n    static_configs:")
+    config = config.replace("        refresh_interval:", f"        {token}\n        refresh_interval:")
+    (folder / "prometheus.yml").write_text(config)
+    (folder / "rules.yml").write_bytes((REPOSITORY / "config/prometheus/rules.yml").read_bytes())
+    checked = subprocess.run([program("promtool"), "check", "config", str(folder / "prometheus.yml")], check=False)
+    assert checked.returncode == 0
+    child = subprocess.Popen(
+        [
+            program("prometheus"),
+            f"--config.file={folder / 'prometheus.yml'}",
+            f"--storage.tsdb.path={folder / 'data'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+            "--log.level=error",
+        ],
+        env=clean_environment() | {"GOMAXPROCS": "1"},
+    )
+    try:
+        eventually(lambda: answers(port), what="Prometheus answers", timeout_s=60)
+        yield port
+    finally:
+        child.terminate()
+        child.wait(30)
+
+
+def answers(port: int) -> bool:
+    try:
+        return get(port, "/-/ready", {})[0] == 200
+    except OSError:
+        return False
+
+
+def query(port: int, expression: str) -> list[dict[str, Any]]:
+    status, text = get(port, f"/api/v1/query?query={urllib.parse.quote(expression)}", {})
+    assert status == 200, text
+    found: list[dict[str, Any]] = json.loads(text)["data"]["result"]
+    return found
+
+
+def firing(port: int) -> dict[str, set[str]]:
+    """Alerts that fire, each with the dynos that it names."""
+    found: dict[str, set[str]] = {}
+    for each in query(port, 'ALERTS{alertstate="firing"}'):
+        found.setdefault(each["metric"]["alertname"], set()).add(each["metric"].get("dyno", ""))
+    return found
+
+
+def test_prometheus_has_the_series_finds_the_dynos_and_fires_the_one_alert(metered: Metered, tmp_path: Path) -> None:
+    assert metered.shop.get("/").status == 200
+    with prometheus(metered, tmp_path) as port:
+        restarts = 'dynod_dyno_restarts_total{app="shop",dyno="worker.1",reason="crash"}'
+        eventually(
+            lambda: len(query(port, f"{restarts}[5m]")) and query(port, f"count_over_time({restarts}[1m]) >= 2"),
+            what="two scrapes",
+            timeout_s=60,
+        )
+        (requests,) = query(port, 'dynod_router_requests_total{app="shop",dyno="web.1",status="2xx"}')
+        assert float(requests["value"][1]) >= 1
+        eventually(
+            lambda: len(query(port, 'up{job="dynos",app="shop",process_type=~"web|worker"}')) == 2,
+            what="http_sd lists both dynos",
+            timeout_s=60,
+        )
+        assert firing(port) == {}
+        pid = metered.shop.pids()["worker.1"]
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: firing(port), what="an alert fires", timeout_s=60)
+        metered.shop.wait_until_up("web.1", "worker.1")
+        assert firing(port) == {"DynoCrashed": {"worker.1"}}
+
+
+def test_promtool_finds_nothing_wrong_with_names_and_rules(metered: Metered) -> None:
+    for arguments, given in (
+        (["check", "rules", str(REPOSITORY / "config/prometheus/rules.yml")], ""),
+        (["check", "metrics"], metered.ask("/metrics")[1]),
+    ):
+        ended = subprocess.run(
+            [program("promtool"), *arguments], input=given, capture_output=True, text=True, check=False
+        )
+        assert (ended.returncode, ended.stderr) == (0, ""), ended.stdout + ended.stderr
+
+
+def test_nobody_without_the_token_and_no_web_page_is_let_in(metered: Metered) -> None:
+    for path in ("/metrics", "/sd/prometheus"):
+        assert metered.ask(path)[0] == 200
+        assert metered.ask(path, token=None)[0] == 401
+        assert metered.ask(path, token="another-token-of-the-length")[0] == 401
+        assert metered.ask(path, host="rebound.example")[0] == 403
+
+
+def test_series_after_scalings_and_releases_are_those_from_before(metered: Metered) -> None:
+    metered.shop.wait_until_up("web.1", "worker.1")
+    has_usage = ("dynod_dyno_memory_bytes", "dynod_dyno_cpu_seconds_total", "dynod_dyno_processes")
+
+    def sampled() -> bool:
+        return all(metered.value(name, dyno=dyno) is not None for name in has_usage for dyno in ("web.1", "worker.1"))
+
+    eventually(sampled, what="every dyno has been looked at", timeout_s=60)
+    first = metered.series()
+    for number in range(SCALINGS):
+        up = "web=2" if number % 2 else "worker=3"
+        metered.shop.scale(up)
+        metered.shop.scale("web=1", "worker=1")
+    for number in range(RELEASES):
+        metered.serve.done("config:set", f"N={number}", "-a", "shop")
+    metered.shop.wait_until_up("web.1", "worker.1")
+    eventually(sampled, what="every dyno has been looked at again", timeout_s=60)
+    assert metered.series() == first
+
+
+def test_a_killed_core_answers_again_and_restarts_are_not_forgotten(metered: Metered) -> None:
+    restarts = {"app": "shop", "dyno": "worker.1", "reason": "crash"}
+    before = metered.value("dynod_dyno_restarts_total", **restarts)
+    pid = metered.shop.pids()["worker.1"]
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    eventually(
+        lambda: metered.value("dynod_dyno_restarts_total", **restarts) == (before or 0) + 1, what="it is counted"
+    )
+    core = metered.serve.core_pid()
+    os.kill(core, signal.SIGKILL)
+    metered.serve.core_pid(other_than=core)
+    assert (
+        metered.value("dynod_dyno_restarts_total", **restarts) == (before or 0) + 1
+    )  # waits in the backlog, not refused
+    assert metered.ask("/metrics", token=None)[0] == 401
+
+
+def test_up_has_metrics_too_and_refuses_a_port_that_is_taken(tmp_path: Path) -> None:
+    folder = app_folder(tmp_path, procfile={"web": toy("web_server")})
+    port = free_port()
+    with Up(folder, "--metrics", f"127.0.0.1:{port}") as up:
+        up.wait_for_line(rf"dynod: metrics on http://127\.0\.0\.1:{port}/metrics")
+        up.wait_until_up("web.1")
+        status, text = get(port, "/metrics", {})
+        assert status == 200
+        assert 'dynod_dyno_state{app="app",dyno="web.1",process_type="web",state="up"} 1.0' in text
+        other = app_folder(tmp_path, procfile={"web": toy("web_server")}, name="other")
+        with Up(other, "--metrics", f"127.0.0.1:{port}") as refused:
+            assert refused.wait() == 1
+            refused.wait_for_line("choose another with --metrics PORT")
