@@ -93,11 +93,11 @@ $(EXAMPLE)/.venv/.installed: .venv/.made $(EXAMPLE)/requirements.txt
 	@touch $@
 
 # Only tests need these: npm for the Node stacks and Heroku's own command line, curl for README's tour, openssl for certificates, syslog-ng to receive
-# logs; nginx, HAProxy and Caddy in front of dynod, PHP behind it; ssh and sshd between a user and it. As root on Debian, what is missing is installed;
+# logs; nginx, HAProxy and Caddy in front of dynod, PHP behind it; ssh and sshd between a user and it; zsh and fish, whose Tab it answers. As root on Debian, what is missing is installed;
 # otherwise the tests that need it say that they are skipped (in CI they fail). Packages that would start or enable
 # something, and rsyslog, which cannot be installed beside syslog-ng, are unpacked into folders of the clone.
 test-tools:
-	@missing=; for tool in npm curl openssl syslog-ng ssh; do \
+	@missing=; for tool in npm curl openssl syslog-ng ssh zsh fish; do \
 	  PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || \
 	    missing="$$missing $$(echo $$tool | sed "s/syslog-ng/syslog-ng-core/; s/^ssh/openssh-client/")"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \

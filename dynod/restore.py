@@ -6,6 +6,7 @@ since it needs no daemon and the store.
 """
 
 import io
+import json
 import os
 import tempfile
 from collections.abc import Callable
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import IO, Final
 
 import click
+import msgspec
 
 from dynod.backup_file import SETTINGS, BackupError, Manifest, Part, as_it_is, read_manifest, read_parts
 from dynod.cli.passphrase import asked_for, by_file
-from dynod.cli.terminal import action, tell
+from dynod.cli.terminal import action, show, tell
 from dynod.store.store import NEWEST_SCHEMA, Store
 
 HELD: Final = "held"  # of the state folder: while it is there, no dyno starts by itself
@@ -26,7 +28,8 @@ HELD: Final = "held"  # of the state folder: while it is there, no dyno starts b
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
 @click.option("--state", required=True, type=click.Path(path_type=Path), help="The new state folder; empty, or none.")
 @by_file
-def command(file: Path, state: Path, passphrase_file: Path | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print what was in it as JSON.")
+def command(file: Path, state: Path, passphrase_file: Path | None, as_json: bool) -> None:
     """Make the state folder of a new daemon from a backup.
 
     Everything in it is verified before anything is written. Dynos stay down until `dynod serve --start`.
@@ -40,6 +43,8 @@ def command(file: Path, state: Path, passphrase_file: Path | None) -> None:
         tell(f"Its settings are in {state / SETTINGS}: look at their addresses, then put them into place or --config")
     for checksum in manifest.missing:
         tell(f"The archive {checksum} was not there when the backup was made: its release cannot start")
+    if as_json:
+        show(json.dumps(msgspec.to_builtins(manifest), indent=2))
 
 
 def _opening(file: Path, passphrase_file: Path | None) -> Callable[[IO[bytes]], IO[bytes]]:

@@ -7,11 +7,14 @@ what a verb does is in its own module. `up` and `serve` are in the table for the
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from dynod.errors import DynodError, ExitStatus
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
@@ -92,6 +95,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "maintenance:off": Verb(module="dynod.cli.maintenance", attribute="off", line="Let requests reach the app again."),
     "backup": Verb(module="dynod.cli.backup", line="Write what has to be kept of a daemon to a file."),
     "restore": Verb(module="dynod.restore", line="Make a new daemon's state from a backup."),
+    "completion": Verb(module="dynod.cli.completion", line="Have Tab complete verbs and names in bash, zsh or fish."),
     "heroku:env": Verb(module="dynod.cli.heroku_env", line="Point Heroku's own command line at this dynod."),
     "api-stdio": Verb(module="dynod.cli.api_stdio", line="Join stdin and stdout to the API; for ssh to start."),
     "auth:create": Verb(module="dynod.cli.auth", attribute="create", line="Make a token for the API over TCP."),
@@ -156,11 +160,18 @@ class VerbTable(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         known = {**VERBS, **ALIASES}
-        if args and args[0] not in known and not args[0].startswith("-"):
+        if args and args[0] not in known and not args[0].startswith("-") and not ctx.resilient_parsing:
             from dynod.core.suggest import did_you_mean  # noqa: PLC0415 - what only a mistake needs, no verb pays for
 
             raise click.UsageError(f'no such command "{args[0]}"{did_you_mean(args[0], known)}', ctx)
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem[str]]":
+        """Verbs by their table, so that none is imported, then options."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 - what only a Tab needs
+
+        verbs = [CompletionItem(name, help=verb.line) for name, verb in VERBS.items() if name.startswith(incomplete)]
+        return verbs or click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx

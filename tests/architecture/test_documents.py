@@ -2,10 +2,11 @@
 
 import re
 
+import click
 import pytest
 
 from dynod import __version__
-from dynod.cli.main import VERBS
+from dynod.cli.main import VERBS, dynod
 from dynod.cli.up import command as up_command
 from dynod.errors import ExitStatus
 from support.source_tree import PACKAGES, REPOSITORY, modules, written_files
@@ -20,6 +21,17 @@ MACHINE_PATHS = re.compile(r"(?<![A-Za-z0-9_.~}>-])/(?:work|root|farm|home/[a-z]
 @pytest.mark.parametrize("verb", VERBS)
 def test_readme_has_a_section_for_each_verb(verb: str) -> None:
     assert re.search(rf"^##+ `dynod {re.escape(verb)}`", README, re.MULTILINE)
+
+
+# What these write is a stream of its own: an app's, the API's, a shell's.
+WITHOUT_JSON = frozenset({"up", "serve", "api-stdio", "completion"})
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS.keys() - WITHOUT_JSON))
+def test_every_verb_answers_programs(verb: str) -> None:
+    command = dynod.get_command(click.Context(dynod), verb)
+    assert command is not None
+    assert any("--json" in parameter.opts for parameter in command.params)
 
 
 @pytest.mark.parametrize(
