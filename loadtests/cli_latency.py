@@ -13,7 +13,6 @@ editable finder to be imported first. `--imports` prints the costliest imports o
 """
 
 import argparse
-import json
 import os
 import platform
 import re
@@ -29,6 +28,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from loadtests.measured import Figures
 from loadtests.peers.supervisors import SLEEP
 
 TIMEOUT_S = 60.0
@@ -149,10 +149,15 @@ def main(arguments: Iterable[str]) -> None:
     for what in starts[0]:
         report(f"dynod up to {what}, wall", [each[what] for each in starts])
     print("\n".join(costly))
-    if given.json is not None:
-        with given.json.open("a") as file:
-            json.dump({"at": f"{datetime.now(UTC):%FT%TZ}", "commands": taken, "up": starts}, file)
-            file.write("\n")
+    figures = Figures()
+    for command_name, values in taken.items():
+        for value in values:
+            figures.add("command line", command_name, "wall", "ms", value.wall_ms)
+            figures.add("command line", command_name, "cpu", "ms", value.cpu_ms)
+    for each in starts:
+        for what, wall_ms in each.items():
+            figures.add("command line", "dynod up", what, "ms", wall_ms)
+    figures.append_to(given.json)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from loadtests.measured import Figures as Measures
 from loadtests.peers.supervisors import REPORTING, SLEEP, Contestant, Make, Work, circus, dynod, honcho, supervisord
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -436,23 +437,28 @@ def main(arguments: Iterable[str]) -> None:
     parser.add_argument("--dynod", default=f"{shlex.quote(sys.executable)} -P -m dynod")
     parser.add_argument("--beside", default="")
     parser.add_argument("--only", action="append", help="a contestant's name; may be given several times")
-    parser.add_argument("--json", type=Path, help="append the figures to this file, an object a line")
+    parser.add_argument("--json", type=Path, help="append the figures to this file")
     given = parser.parse_args(list(arguments))
     print(
         f"$ python -m loadtests.dynos {shlex.join(arguments)}\n{datetime.now(UTC):%F %T} UTC, {platform.platform()}, "
         f"{os.cpu_count()} cores, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f} at the beginning"
     )
+    if given.peers is not None:
+        given.peers = given.peers.resolve()
     results: dict[str, list[Figures]] = {}
     makes = contestants(given)
     for _ in range(given.rounds):
         for name, make in makes.items():
             results.setdefault(name, []).append(SCENARIOS[given.scenario].run(make, given))
     report(results)
-    if given.json is not None:
-        with given.json.open("a") as file:
-            settings = {"dynos": given.dynos, "web": given.web, "at": f"{datetime.now(UTC):%FT%TZ}"}
-            json.dump({"scenario": given.scenario, **settings, "results": results}, file)
-            file.write("\n")
+    kept = Measures()
+    scenario = f"{given.dynos} {'web ' if given.web else ''}dynos, {given.scenario}"
+    for name, rounds_of in results.items():
+        for each in rounds_of:
+            for measure, value in each.items():
+                what, _, unit = measure.rpartition("_")
+                kept.add(scenario, name, what or measure, {"percent": "% of a core"}.get(unit, unit), value)
+    kept.append_to(given.json)
 
 
 if __name__ == "__main__":

