@@ -9,6 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 EXAMPLE := config/examples/django
 UP_ARGS ?=
 FUZZ_ARGS ?=
+CHAOS_ARGS ?=
 # Most integration tests wait for children; a file's tests stay together, since some share what is dear to make.
 PYTEST_ARGS ?= -n 4 --dist loadfile
 # dynod as on a system that has nothing of Linux's: all of the integration tests, and those that show most of it in CI.
@@ -18,7 +19,7 @@ WITHOUT_LINUX_CI := --without all --dist load $(patsubst %,tests/integration/tes
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo install test test-full test-laptops test-unit fuzz lint types imports test-tools bench bench-check clean
+.PHONY: help demo install test test-full test-laptops test-unit fuzz chaos lint types imports test-tools bench bench-check clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \t\2/p' Makefile | expand -t 20
@@ -51,6 +52,9 @@ test-unit: .venv/.installed-dev ## the tests that start nothing
 
 fuzz: .venv/.installed-dev ## mutated messages against our parsers and everybody else's: FUZZ_ARGS='--count 1000000'
 	PYTHONPATH=tests $(BIN)/python -m unit.router.head_fuzz $(FUZZ_ARGS)
+
+chaos: .venv/.installed-dev ## faults against a daemon under load, half an hour of them: CHAOS_ARGS='--seed N --seconds 60'
+	PYTHONPATH=tests:. $(BIN)/python -m loadtests.chaos $(CHAOS_ARGS)
 
 lint: .venv/.installed-dev ## ruff: rules and formatting
 	$(BIN)/ruff check .

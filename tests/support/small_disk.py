@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -27,10 +28,12 @@ def may_mount() -> None:
 class OnSmallDisk(Serve):
     """Its state is on a file system of its own, which only its processes see."""
 
-    def __init__(self, state: Path, *, toml: str = "", size_mb: int = SIZE_MB) -> None:
+    def __init__(
+        self, state: Path, *, toml: str = "", size_mb: int = SIZE_MB, env: Mapping[str, str] | None = None
+    ) -> None:
         """`state` is made, and mounted over."""
         state.mkdir(mode=0o700)
-        super().__init__(state, toml=toml)
+        super().__init__(state, toml=toml, env=env)
         self._mounted = state
         mount = f'mount -t tmpfs -o size={size_mb}m,mode=700 none "$1" && shift && exec "$@"'
         self._command = ["unshare", "--mount", "sh", "-c", mount, "sh", str(state), *self._command]

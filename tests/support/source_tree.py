@@ -15,7 +15,9 @@ TOP_LEVEL: Final = (
     *(".ci", ".gitignore", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "README.md"),
     *("config", "dynod", "loadtests", "pyproject.toml", "router", "systemd", "tests"),
 )
-_MADE: Final = frozenset({"__pycache__", "node_modules", ".venv", "venv", ".dynod", ".hypothesis"})
+_MADE: Final = frozenset(
+    {"__pycache__", "node_modules", ".venv", "venv", ".dynod", ".hypothesis", ".peers", ".rsyslog"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
