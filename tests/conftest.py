@@ -1,6 +1,7 @@
-"""What holds for every test: it starts from a clean environment, and the seeds of a run are printed."""
+"""What holds for every test: it starts from a clean environment with the usual signals, and the seeds of a run are printed."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import settings
@@ -26,6 +27,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     abilities.switch_off(config.getoption("--without"))
+    # A run that was begun by nohup, or in the background of a script, ignores these, and so would all that it starts.
+    for number, usual in (
+        (signal.SIGHUP, signal.SIG_DFL),
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGQUIT, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
