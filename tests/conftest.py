@@ -1,4 +1,4 @@
-"""What holds for every test: it starts from a clean environment with the usual signals, and the seeds of a run are printed."""
+"""What holds for every test: a clean environment, the usual signals, and the seeds of a run are printed."""
 
 import os
 import signal

@@ -43,8 +43,9 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
 
 
 @pytest.fixture(scope="module")
-def heroku(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> HerokuCli:
-    return HerokuCli(serve, tmp_path_factory.mktemp("home"))
+def heroku(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HerokuCli]:
+    with HerokuCli(serve, tmp_path_factory.mktemp("home")) as cli:
+        yield cli
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def django(parent: Path, mark: str) -> Path:
 
 
 def test_who_one_is_and_what_there_is(heroku: HerokuCli, serve: Serve, demo: ServedApp) -> None:
-    whoami, apps, info, access, tokens, labs, ps, formation, drains = heroku.together(
+    whoami, apps, info, access, tokens, labs, ps, formation, drains = heroku.each(
         ("auth:whoami",),
         ("apps", "--json"),
         ("apps:info", "--json", *DEMO),
@@ -94,7 +95,7 @@ def test_who_one_is_and_what_there_is(heroku: HerokuCli, serve: Serve, demo: Ser
 
 
 def test_what_people_read(heroku: HerokuCli) -> None:
-    apps, info, ps, types = heroku.together(("apps",), ("apps:info", *DEMO), ("ps", *DEMO), ("ps:type", *DEMO))
+    apps, info, ps, types = heroku.each(("apps",), ("apps:info", *DEMO), ("ps", *DEMO), ("ps:type", *DEMO))
     assert apps == f"=== {ME} Apps\n\ndemo (local)\n"
     assert re.search(r"^Dynos: +web: 2, worker: 1$", info, re.MULTILINE)
     assert re.search(r"^=== web \(Unsized\): gunicorn .* \(2\)$", ps, re.MULTILINE)
@@ -103,10 +104,12 @@ def test_what_people_read(heroku: HerokuCli) -> None:
 
 
 def test_what_is_not_there_is_said(heroku: HerokuCli) -> None:
-    missing = heroku.run("ps", "-a", "nothing")
+    """By the program that users start, which says the same as many commands in one process."""
+    missing, there = heroku.alone("ps", "-a", "nothing"), heroku.alone("ps:scale", *DEMO)
     assert missing.returncode != 0
     assert "Couldn't find that app." in missing.stderr
     assert "Error ID: not_found" in missing.stderr
+    assert (there.returncode, there.stdout) == (0, heroku.done("ps:scale", *DEMO).stdout)
 
 
 # --- changing ----------------------------------------------------------------------------------------------------
@@ -163,43 +166,6 @@ def test_apps_come_and_go(heroku: HerokuCli, serve: Serve) -> None:
     assert serve.app_names() == ["demo"]
 
 
-def test_config_vars_and_releases(heroku: HerokuCli, serve: Serve, tmp_path: Path) -> None:
-    procfile = {"web": toy("web_server"), "release": 'echo "migrated for $A"'}
-    app = serve.app(tmp_path, "conf", procfile=procfile)
-    app.wait_until_up("web.1")
-    conf = ("-a", "conf")
-    serve.done("settings:set", "settle_s=0", *conf)
-
-    def live() -> None:
-        serve.done("ps:wait", *conf)
-
-    done = heroku.done("config:set", "A=1", "B=x=y", *conf)
-    assert re.search(r"Setting A, B and restarting .*conf\.\.\. done, v4", done.stderr)
-    live()
-    assert app.dynos()["web.1"]["release"]["version"] == 4
-    assert json.loads(heroku.done("config", "--json", *conf).stdout)["B"] == "x=y"
-    assert heroku.done("config:get", "B", *conf).stdout == "x=y\n"
-    assert "done, v5" in heroku.done("config:unset", "A", *conf).stderr
-    live()
-    listed, info, output = heroku.together(
-        ("releases", *conf), ("releases:info", "v4", *conf), ("releases:output", "v4", *conf)
-    )
-    assert re.search(r"Releases - Current: v5", listed)
-    assert re.search(r"v4 +Set A, B config vars", listed)
-    assert re.search(r"^A: +1$", info, re.MULTILINE)
-    assert output == "migrated for 1\n"
-    back = heroku.done("rollback", "v4", *conf)
-    assert re.search(r"to v4\.\.\. done, v6", back.stderr)
-    live()
-    assert app.dynos()["web.1"]["release"]["version"] == 6
-    assert heroku.done("config:get", "A", *conf).stdout == "1\n"
-    types = HerokuTypes.load()
-    with contextlib.closing(serve.client) as client:
-        for release in client.releases("conf"):
-            assert types.faults(release, "Release") == []
-    serve.done("apps:destroy", "conf", "--confirm", "conf")
-
-
 def test_maintenance(heroku: HerokuCli, demo: ServedApp) -> None:
     heroku.done("maintenance:on", *DEMO)
     assert heroku.done("maintenance", *DEMO).stdout == "on\n"
@@ -226,14 +192,14 @@ def test_features(heroku: HerokuCli, serve: Serve) -> None:
     assert "preboot" not in enabled()
     heroku.done("features:enable", "preboot", *DEMO)
     assert "preboot" in enabled()
-    shown, info = heroku.together(("features", *DEMO), ("features:info", "preboot", *DEMO))
+    shown, info = heroku.each(("features", *DEMO), ("features:info", "preboot", *DEMO))
     assert re.search(r"^\[\+\] preboot ", shown, re.MULTILINE)
     assert "preboot" in info
     heroku.done("features:disable", "preboot", *DEMO)
     assert "preboot" not in enabled()
     heroku.done("labs:enable", "log-runtime-metrics", *DEMO)
     assert enabled() == {"log-runtime-metrics"}
-    labs, info = heroku.together(("labs", *DEMO), ("labs:info", "log-runtime-metrics", *DEMO))
+    labs, info = heroku.each(("labs", *DEMO), ("labs:info", "log-runtime-metrics", *DEMO))
     assert re.search(r"^\[\+\] log-runtime-metrics ", labs, re.MULTILINE)
     assert "preboot" not in labs  # which is no experiment
     assert re.search(r"^Enabled: +true$", info, re.MULTILINE)
@@ -309,7 +275,7 @@ def test_config_vars_reach_the_dynos(heroku: HerokuCli, serve: Serve, palette: S
     assert said.stdout == "COLOUR: deep blue\nSHAPE:  a=b\n"
     wait_until_live(serve, palette, first + 1)
     assert {"COLOUR": "deep blue", "SHAPE": "a=b"}.items() <= environment(palette).items()
-    shown, shell, one, nothing = heroku.together(
+    shown, shell, one, nothing = heroku.each(
         ("config", "--json", *of),
         ("config", "-s", *of),
         ("config:get", "COLOUR", "SHAPE", *of),
@@ -346,7 +312,7 @@ def test_releases_are_shown_and_gone_back_to(heroku: HerokuCli, serve: Serve, pa
         serve.done("config:set", f"COLOUR={colour}", *of)
         wait_until_live(serve, palette, first + at)
     green, yellow, back = first + 1, first + 2, first + 3
-    listed, table, info, current, output = heroku.together(
+    listed, table, info, current, output = heroku.each(
         ("releases", "--json", *of),
         ("releases", *of),
         ("releases:info", f"v{green}", *of),
@@ -370,6 +336,10 @@ def test_releases_are_shown_and_gone_back_to(heroku: HerokuCli, serve: Serve, pa
     heroku.done("rollback", f"v{yellow}", *of)
     wait_until_live(serve, palette, back + 1)
     assert environment(palette)["COLOUR"] == "yellow"
+    types = HerokuTypes.load()
+    with contextlib.closing(serve.client) as client:
+        for release in client.releases("palette"):
+            assert types.faults(release, "Release") == []
     missing, impossible = heroku.run("rollback", "v999", *of), heroku.run("rollback", "v1", *of)
     assert 0 not in {missing.returncode, impossible.returncode}
     assert "Couldn't find that release." in missing.stderr
@@ -382,7 +352,7 @@ def test_releases_are_shown_and_gone_back_to(heroku: HerokuCli, serve: Serve, pa
 def test_logs(heroku: HerokuCli, demo: ServedApp) -> None:
     demo.get("/unmistakable")
     demo.wait_for_log(r"heroku\[router\]: .*path=./unmistakable")
-    newest, of_one = heroku.together(
+    newest, of_one = heroku.each(
         ("logs", "-n", "200", *DEMO), ("logs", "-n", "200", "--dyno-name", "worker.1", "--source", "app", *DEMO)
     )
     assert 'path="/unmistakable"' in newest
@@ -410,14 +380,14 @@ def test_drains(heroku: HerokuCli, demo: ServedApp) -> None:
 
 
 def test_run_passes_output_status_variables_and_input(heroku: HerokuCli, demo: ServedApp) -> None:
-    said = heroku.done("run", "-x", "-e", "NUMBER=42;TEXT=two words", *DEMO, "--", 'echo "$NUMBER $TEXT $DYNO"')
+    said = heroku.alone("run", "-x", "-e", "NUMBER=42;TEXT=two words", *DEMO, "--", 'echo "$NUMBER $TEXT $DYNO"')
     assert re.fullmatch(r"42 two words run\.\d+\n", said.stdout)
-    failed = heroku.run("run", "-x", *DEMO, "--", "sh -c 'exit 7'")
+    failed = heroku.alone("run", "-x", *DEMO, "--", "sh -c 'exit 7'")
     assert failed.returncode == 7
     assert "Process exited with code 7" in failed.stderr
-    through = heroku.done("run", "--no-tty", *DEMO, "--", "tr a-z A-Z", stdin="some words\n" * 2000)
+    through = heroku.alone("run", "--no-tty", *DEMO, "--", "tr a-z A-Z", stdin="some words\n" * 2000)
     assert through.stdout == "SOME WORDS\n" * 2000
-    managed = heroku.done("run", *DEMO, "--", "python manage.py check")
+    managed = heroku.alone("run", *DEMO, "--", "python manage.py check")
     assert "System check identified no issues" in managed.stdout
     eventually(lambda: not [name for name in demo.dynos() if name.startswith("run.")], what="no one-off dyno")
     assert not any("two words" in line for line in demo.log() if line.startswith("app[run."))
