@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "dynod.logs": ("dynod.core", "dynod.errors"),
     "dynod.store": ("dynod.core", "dynod.errors"),
     "dynod.builds": ("dynod.core", "dynod.errors"),
+    "dynod.builds.packs": ("dynod.errors",),
     "dynod.platform_api": (
         "dynod.access",
         "dynod.operations",
@@ -87,6 +88,15 @@ def test_the_keeper_loads_the_standard_library_and_itself_alone() -> None:
     loaded = loaded_by("import dynod.keeper.main") - before
     foreign = {name for name in loaded if name.split(".")[0] not in STANDARD_LIBRARY}
     assert {name for name in foreign if name != "dynod" and not name.startswith("dynod.keeper")} == set()
+    assert "asyncio" not in loaded
+
+
+def test_the_buildpacks_load_the_standard_library_and_themselves_alone() -> None:
+    """They run as an app's user, perhaps in a container, and each of their scripts is a process of its own."""
+    names = [m.name for m in modules() if m.name.startswith("dynod.builds.packs")]
+    loaded = loaded_by("\n".join(f"import {name}" for name in names)) - loaded_by("pass")
+    foreign = {name for name in loaded if name.split(".")[0] not in STANDARD_LIBRARY}
+    assert {n for n in foreign if not n.startswith("dynod.builds.packs")} == {"dynod", "dynod.builds", "dynod.errors"}
     assert "asyncio" not in loaded
 
 
