@@ -21,10 +21,12 @@ from dynod.app_config import AppConfig
 from dynod.app_domains import AppDomains
 from dynod.app_features import AppFeatures
 from dynod.app_figures import AppFigures, figures_of
+from dynod.app_git import AppGit
 from dynod.app_run import RunningApps
 from dynod.app_settings import AppSettings
 from dynod.app_slugs import AppSlugs
 from dynod.builds.archives import Archives, blob_key
+from dynod.builds.repositories import Repositories
 from dynod.cli.serve import ServeOptions
 from dynod.core.app_features import SESSION_AFFINITY
 from dynod.core.histogram import LAG_BOUNDS_S, Histogram
@@ -183,6 +185,7 @@ class Serve:
                 deploy=self._deploy,
                 group=group,
             )
+            self._git = AppGit(self._operations, Repositories(self._state), control=self._control_path())
             await self._builds.resume()
             await self._slugs.sweep()
             await asyncio.to_thread(remove_left_logs, self._state, list(self._served))
@@ -280,6 +283,7 @@ class Serve:
             buildpacks=AppBuildpacks(operations, store),
             slugs=self._slugs,
             builds=self._builds,
+            git=self._git,
             backup=DaemonBackup(store, Archives(self._state), settings=settings_file(self._options.config, os.environ)),
             blob_key=blob_key(self._state),
         )
@@ -352,6 +356,7 @@ class Serve:
         builds = await self._store.builds.of(app.id)
         await self._served.pop(app.id).destroy(self._hurry, by)
         await self._builds.forget([build.id for build in builds])
+        await self._git.forget(app.id)
         await self._slugs.sweep()
         self._choose_default_app()
 

@@ -10,6 +10,7 @@ from dynod.app_builds import AppBuilds
 from dynod.app_config import AppConfig
 from dynod.app_domains import AppDomains
 from dynod.app_features import AppFeatures
+from dynod.app_git import AppGit
 from dynod.app_settings import AppSettings
 from dynod.app_slugs import AppSlugs
 from dynod.daemon_backup import DaemonBackup
@@ -26,5 +27,6 @@ class StoredResources:
     buildpacks: AppBuildpacks
     slugs: AppSlugs
     builds: AppBuilds
+    git: AppGit
     backup: DaemonBackup
     blob_key: bytes  # signs the addresses of archives

@@ -21,11 +21,13 @@ _OTHER_SCOPES: Final = {
     ("GET", "/apps/{}/releases/{}/config-vars"): Scope.DEPLOY,
     ("GET", "/apps/{}/slugs/{}"): Scope.DEPLOY,
     ("GET", "/apps/{}/dynos/{}/attach/{}"): Scope.DEPLOY,
+    ("GET", "/apps/{}/git/{}"): Scope.DEPLOY,
     ("POST", "/apps"): Scope.ADMIN,
     ("DELETE", "/apps/{}"): Scope.ADMIN,
     (None, "/oauth/authorizations"): Scope.ADMIN,
     (None, "/oauth/authorizations/{}"): Scope.ADMIN,
     (None, "/dynod/heroku-environment"): Scope.ADMIN,
+    (None, "/dynod/on-behalf"): Scope.ADMIN,
     ("GET", "/dynod/backup"): Scope.ADMIN,
     (None, "/audit"): Scope.ADMIN,
 }

@@ -19,7 +19,7 @@ from dynod.core.api_token import ApiToken
 from dynod.core.asker import Asker
 from dynod.core.rate_limit import RateLimit
 from dynod.operations import NotFoundError
-from dynod.platform_api.connection import is_tcp
+from dynod.platform_api.connection import is_tcp, spoken_for_on
 from dynod.platform_api.errors import RefusedError
 from dynod.platform_api.exchange import operations
 from dynod.platform_api.peer import CALLER, Caller, login_of, uid_of
@@ -55,13 +55,19 @@ class Admission:
     async def admit(self, request: web.Request) -> None:
         """Find out who asks, and whether they may. Raises RefusedError, NotFoundError, DynodError."""
         if not is_tcp(request):
-            uid = uid_of(request)
-            request[CALLER] = Caller(asker=Asker(login_of(uid), f"unix uid {uid}"), uid=uid)
+            spoken_for = spoken_for_on(request)
+            if spoken_for is not None:
+                request[CALLER] = spoken_for
+                _check_right(request, spoken_for)
+            else:
+                uid = uid_of(request)
+                request[CALLER] = Caller(asker=Asker(login_of(uid), f"unix uid {uid}"), uid=uid)
             return
         token = await self._token(request)
-        request[CALLER] = Caller(asker=Asker(token.user, f"tcp {request.remote}"), token=token)
+        asker = Asker(token.user, f"tcp {request.remote}")
+        request[CALLER] = caller = Caller(asker=asker, scope=token.scope, app_id=token.app_id)
         self._count(request, token)
-        _check_right(request, token)
+        _check_right(request, caller)
 
     async def _token(self, request: web.Request) -> ApiToken:
         headers = request.headers.getall("Authorization", [])
@@ -106,18 +112,18 @@ def secret_of(header: str) -> str | None:
     return secret if 0 < len(secret) <= LONGEST_SECRET else None
 
 
-def _check_right(request: web.Request, token: ApiToken) -> None:
+def _check_right(request: web.Request, caller: Caller) -> None:
     """Raises RefusedError, NotFoundError."""
     resource = request.match_info.route.resource
     if resource is None:
         return  # nothing is there: 404
     route = resource.canonical
-    if token.app_id is not None:
+    if caller.app_id is not None:
         if not is_open_to_app_tokens(request.method, route):
             raise RefusedError(HTTPStatus.FORBIDDEN, "This token is for one app alone.")
         app = request.match_info.get("app")
-        if app is not None and operations(request).app(app).id != token.app_id:
+        if app is not None and operations(request).app(app).id != caller.app_id:
             raise NotFoundError("Couldn't find that app.", "app")  # nor learn that it is there
     needed = needed_scope(request.method, route)
-    if not token.scope.covers(needed):
-        raise RefusedError(HTTPStatus.FORBIDDEN, f"This needs a token of scope {needed}; yours has {token.scope}.")
+    if caller.scope is not None and not caller.scope.covers(needed):
+        raise RefusedError(HTTPStatus.FORBIDDEN, f"This needs a token of scope {needed}; yours has {caller.scope}.")

@@ -81,7 +81,7 @@ async def attach(request: web.Request) -> web.StreamResponse:
     with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as own:
         session = Session(own, attachment)
         await session.run()
-    return _Over()
+    return Over()
 
 
 class Session:
@@ -226,7 +226,7 @@ class Session:
             self._loop.remove_reader(self._socket)
 
 
-class _Over(web.StreamResponse):
+class Over(web.StreamResponse):
     """The answer was given long ago: aiohttp closes the connection and writes nothing."""
 
     def __init__(self) -> None:

@@ -15,6 +15,7 @@ from email.message import Message
 from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn, cast
 from urllib.parse import quote, urlsplit
 
+from dynod.core import git_push
 from dynod.core.attach_frame import UPGRADE
 from dynod.errors import DynodError
 from dynod.platform_api.finding import START_ONE, Daemon, NoDaemonError
@@ -62,18 +63,21 @@ class ApiError(DynodError):
 
 
 class UnixConnection(http.client.HTTPConnection):
-    """An HTTP connection to a unix socket."""
+    """An HTTP connection to a unix socket, on behalf of somebody else where `on_behalf` says of whom."""
 
-    def __init__(self, path: str, timeout_s: float) -> None:
+    def __init__(self, path: str, timeout_s: float, on_behalf: Mapping[str, str] | None = None) -> None:
         super().__init__("localhost", timeout=timeout_s)
         self._path = path
+        self._on_behalf = on_behalf
 
     def connect(self) -> None:
-        """Open it; `sock` is None until that has succeeded."""
+        """Open it; `sock` is None until that has succeeded. Raises OSError, ApiError."""
         opening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             opening.settimeout(self.timeout)
             opening.connect(self._path)
+            if self._on_behalf is not None:
+                _speak_for(opening, self._on_behalf)
         except BaseException:
             opening.close()
             raise
@@ -83,8 +87,12 @@ class UnixConnection(http.client.HTTPConnection):
 class ApiClient:
     """One daemon. Opens a connection when it is first needed, and keeps it."""
 
-    def __init__(self, daemon: Daemon, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, daemon: Daemon, *, timeout_s: float = TIMEOUT_S, on_behalf: Mapping[str, str] | None = None
+    ) -> None:
+        """`on_behalf`: all is asked for somebody else (`/dynod/on-behalf`), over the control socket of this machine."""
         self.daemon = daemon
+        self._on_behalf = on_behalf
         self._said: Said | None = None
         self._connection = self._new_connection(timeout_s)
         self._session: http.client.HTTPConnection | None = None  # the newest that `attach` has opened
@@ -96,8 +104,8 @@ class ApiClient:
             self._session.close()
 
     def open_socket(self) -> socket.socket:
-        """A connection of its own, for whoever talks the API by other means. Raises NoDaemonError."""
-        opening = UnixConnection(self.daemon.socket, TIMEOUT_S)
+        """A connection of its own, for whoever talks the API by other means. Raises NoDaemonError, ApiError."""
+        opening = UnixConnection(self.daemon.socket, TIMEOUT_S, self._on_behalf)
         try:
             opening.connect()
         except OSError as error:
@@ -177,6 +185,18 @@ class ApiClient:
 
         Raises NoDaemonError, ApiError.
         """
+        size = f"Window-Size: {window[0]}x{window[1]}\r\n" if window is not None else ""
+        return self._upgrade(url.removeprefix("unix:"), UPGRADE, size)
+
+    def git(self, app: str, service: str) -> tuple[socket.socket, bytes]:
+        """A connection on which that service of git talks about an app, and what it has said already.
+
+        Raises NoDaemonError, ApiError.
+        """
+        return self._upgrade(_path("apps", app, "git", service), git_push.UPGRADE)
+
+    def _upgrade(self, path: str, protocol: str, more: str = "") -> tuple[socket.socket, bytes]:
+        """A connection of its own, switched to another protocol. `more`: fields of the head, each with its end."""
         if self._session is not None:
             self._session.close()
         self._session = opening = self._new_connection(TIMEOUT_S)
@@ -186,10 +206,9 @@ class ApiClient:
             raise _unreachable(self.daemon, error) from error
         connection = opening.sock
         try:
-            size = f"Window-Size: {window[0]}x{window[1]}\r\n" if window is not None else ""
             connection.sendall(
-                f"GET {url.removeprefix('unix:')} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
-                f"Upgrade: {UPGRADE}\r\n{size}\r\n".encode("ascii")
+                f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
+                f"Upgrade: {protocol}\r\n{more}\r\n".encode("ascii")
             )
             head, rest = _head(connection)
             if head.startswith(b"HTTP/1.1 101 "):
@@ -464,7 +483,7 @@ class ApiClient:
 
     def _new_connection(self, timeout_s: float) -> http.client.HTTPConnection:
         if self.daemon.host is None:
-            return UnixConnection(self.daemon.socket, timeout_s)
+            return UnixConnection(self.daemon.socket, timeout_s, self._on_behalf)
         from dynod.platform_api.over_ssh import Said, SshConnection  # noqa: PLC0415 (who stays here does not pay)
 
         self._said = self._said or Said()
@@ -476,6 +495,22 @@ class ApiClient:
                 self._connection.connect()
             except OSError as error:
                 raise _unreachable(self.daemon, error) from error
+
+
+def _speak_for(connection: socket.socket, somebody: Mapping[str, str]) -> None:
+    """Nothing else is asked on this connection before the daemon has agreed. Raises OSError, ApiError."""
+    body = json.dumps(dict(somebody)).encode()
+    connection.sendall(
+        f"POST /dynod/on-behalf HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    )
+    response = http.client.HTTPResponse(connection)
+    try:
+        response.begin()
+        _understood(response.status, response.read())
+    except http.client.HTTPException as error:
+        raise ConnectionResetError("cut short") from error
+    finally:
+        response.close()
 
 
 def _understood(status: int, content: bytes) -> object:

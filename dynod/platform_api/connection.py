@@ -11,6 +11,7 @@ from typing import Final, cast
 from aiohttp import web
 
 from dynod.platform_api.errors import UNEXPECTED, answer_to, error_response
+from dynod.platform_api.peer import Caller
 
 LONGEST_LINE: Final = 8190  # bytes: request line, and one field of a head
 MOST_FIELDS: Final = 100
@@ -24,6 +25,7 @@ class Connection(web.RequestHandler):
 
     def __init__(self, server: web.Server, loop: asyncio.AbstractEventLoop, *, tcp: bool = False) -> None:
         self.tcp = tcp
+        self.caller: Caller | None = None  # for whom its client speaks, not for itself (`on_behalf`)
         super().__init__(
             server,
             loop=loop,
@@ -86,3 +88,9 @@ def is_tcp(request: web.BaseRequest) -> bool:
     """Whether it has come over TCP, where nobody is vouched for by the kernel."""
     connection = request.protocol
     return not isinstance(connection, Connection) or connection.tcp
+
+
+def spoken_for_on(request: web.BaseRequest) -> Caller | None:
+    """For whom the client of this connection has said that it speaks."""
+    connection = request.protocol
+    return connection.caller if isinstance(connection, Connection) else None

@@ -93,6 +93,15 @@ def _of_remote(remote: GitRemote, source: str, environ: Mapping[str, str]) -> Da
     return Daemon(socket=str(remote.host), source=source, app=remote.app, host=remote.host, ssh=ssh)
 
 
+def daemon_of(
+    remote: GitRemote, environ: Mapping[str, str], *, source: str, system_socket: str = SYSTEM_SOCKET
+) -> Daemon:
+    """The daemon of a remote; where it names none, the one that is found from no folder. Raises NoDaemonError."""
+    if remote.host is None and remote.socket is None:
+        return find_daemon(None, environ, Path("/"), system_socket=system_socket)
+    return _of_remote(remote, source, environ)
+
+
 def nearest_mark(folder: Path) -> Daemon | None:
     """The `dynod up` of this folder, or of the nearest one above that has one. Raises NoDaemonError."""
     for above in (folder, *folder.parents):

@@ -14,23 +14,25 @@ from typing import Final
 
 from aiohttp import web
 
-from dynod.core.api_token import ApiToken
+from dynod.core.api_token import Scope
 from dynod.core.asker import Asker
 
+LOGIN: Final = "dynod"  # the account that people come to by ssh, whose sshd starts `dynod ssh-serve`
 CREDENTIALS: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who asks. `token`: over TCP; `uid`: over the control socket."""
+    """Who asks. `uid`: over the control socket, in their own name. `scope`, `app_id`: what they are held to, if any."""
 
     asker: Asker
-    token: ApiToken | None = None
+    scope: Scope | None = None
+    app_id: str | None = None
     uid: int | None = None
 
     def sees(self, app_id: str) -> bool:
         """Whether there is such an app for them."""
-        return self.token is None or self.token.app_id in {None, app_id}
+        return self.app_id in {None, app_id}
 
 
 CALLER: Final = web.RequestKey("caller", Caller)
@@ -66,3 +68,9 @@ def asker(request: web.Request) -> Asker:
 def owns_dynod(request: web.Request) -> bool:
     """Whether it is dynod's own user or root who asks, on this machine."""
     return request[CALLER].uid in {0, os.geteuid()}
+
+
+def may_speak_for_others(request: web.Request) -> bool:
+    """Whether what is asked here may be asked in another's name: dynod's own programs do, started by it or by sshd."""
+    uid = request[CALLER].uid
+    return owns_dynod(request) or (uid is not None and login_of(uid) == LOGIN)

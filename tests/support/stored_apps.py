@@ -19,10 +19,12 @@ from dynod.app_buildpacks import AppBuildpacks
 from dynod.app_config import AppConfig
 from dynod.app_domains import AppDomains
 from dynod.app_features import AppFeatures
+from dynod.app_git import AppGit
 from dynod.app_releases import AppReleases, Live
 from dynod.app_settings import AppSettings
 from dynod.app_slugs import AppSlugs
 from dynod.builds.archives import Archives, blob_key
+from dynod.builds.repositories import Repositories
 from dynod.core.archive_rules import Limits
 from dynod.core.log_line import LogBatch
 from dynod.core.release import Draft, Release
@@ -87,6 +89,7 @@ class StoredApps:
             buildpacks=AppBuildpacks(self.operations, self.store),
             slugs=self.slugs,
             builds=cast("AppBuilds", None),  # they make releases
+            git=AppGit(self.operations, Repositories(folder), control=folder / "none"),
             backup=DaemonBackup(self.store, Archives(folder), settings=None),
             blob_key=blob_key(folder),
             config=AppConfig(self.operations, slugs=self.slugs, deploy=self._deploy),
