@@ -45,6 +45,7 @@ class Live:
     rules: Callable[[], ChangeRules]  # as settings and memory are now. Raises DynodError: not even one dyno fits
     gone_live: Callable[[Release], Awaitable[None]]  # it is the current one from now on
     clock: Callable[[], float]  # seconds since the epoch
+    settled: Callable[[Release, str | None], None] = lambda _release, _failure: None  # why it failed; None: it is live
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +177,7 @@ class AppReleases:
                 self._journal.api(f"The outcome of v{release.version} cannot be kept yet: {error}")
                 await asyncio.sleep(STORE_RETRY_S)
         self._placement.put(self._key, None)
+        self._live.settled(release, failure)
         if failure is not None:
             kept = f"v{self.current.version} goes on" if self.current is not None else "nothing was changed"
             self._journal.api(f"Release v{release.version} failed: {failure.splitlines()[0]}; {kept}")

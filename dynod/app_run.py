@@ -11,7 +11,7 @@ import signal
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,7 @@ from dynod.app_logs import AppLogs, DrainKeeper
 from dynod.core.boot import Address
 from dynod.core.dyno import InstanceEvent
 from dynod.core.dyno_sizes import UNSIZED, DynoSize
+from dynod.core.incidents import Trouble
 from dynod.core.log_history import LogHistory
 from dynod.core.ports import FIRST_PORT, LAST_PORT, PortAllotment
 from dynod.core.reachability import ReachabilityNotices
@@ -42,7 +43,7 @@ from dynod.process.sampler import Sample, Sampled, Sampler
 from dynod.process.sockets import port_is_free
 from dynod.process.start_gate import StartGate
 from dynod.process.supervisor import Supervisor
-from dynod.process.surroundings import Command, Surroundings
+from dynod.process.surroundings import Command, Reports, Surroundings, Unheard
 from dynod.process.usage import Cgroup, UsageReader
 from dynod.settings import Settings
 
@@ -51,6 +52,7 @@ HURRIED_FLUSH_S: Final = 0.5  # to one that may be stuck, while a person waits
 SWEEP_S: Final = 0.05
 BOOTING_AT_ONCE: Final = 4 * (os.cpu_count() or 1)
 
+MEMORY_ERRORS: Final = ("Error R14", "Error R15")
 APP_NUMBERS: Final = 10**8  # Heroku's numbers of apps, in its labels of dynos, have so many digits
 
 SinkMaker = Callable[
@@ -80,7 +82,21 @@ class AppParts:
     attach: AttachRules
     enforce: bool  # production's limits
     history_lines: int  # kept in memory for whoever asks later
+    reports: Reports = field(default_factory=Unheard)
     names_open_binds: bool  # says which dynos others can reach past the router
+
+
+class _MemoryJournal:
+    """What the sampler says: to the log, and what concerns a quota to whoever watches."""
+
+    def __init__(self, stream: LogStream, reports: Reports) -> None:
+        self._stream = stream
+        self._reports = reports
+
+    def platform(self, ps: str, message: str) -> None:
+        self._stream.platform(ps, message)
+        if message.startswith(MEMORY_ERRORS):
+            self._reports.failed(Trouble.MEMORY, ps, message)
 
 
 class AppRun:
@@ -108,6 +124,7 @@ class AppRun:
             peek=None if running.features.tee and running.features.epoll else False,
         )
         self.sizes = parts.sizes
+        self._reports = parts.reports
         self._reachable = ReachabilityNotices() if parts.names_open_binds else None
         self._known: dict[tuple[int, str], Command] = {}  # by release and process type
         self.know(parts.commands)
@@ -133,13 +150,14 @@ class AppRun:
             listens=self._listens,
             publish=self.stream.publish_app,
             attach=parts.attach,
+            reports=parts.reports,
         )
         self.supervisor = Supervisor(running.group, shared, parts.commands)
         self.one_offs = OneOffs(self.supervisor, shared, running.group, parts.one_off, self.sizes)
         self._sampler = Sampler(
             dynos=lambda: [self._sampled(instance, running) for instance in self.supervisor.instances.values()],
             members=running.members,
-            journal=self.stream,
+            journal=_MemoryJournal(self.stream, parts.reports),
             vast=self.supervisor.over_memory,
             clock=loop.time,
             enforce=parts.enforce,
@@ -200,6 +218,7 @@ class AppRun:
             cause = self._sampler.exited(self._sampled(instance, running), exit_code, killed_by_us=by_us)
             if cause is not None:
                 self.supervisor.happened(instance.name, cause)
+                self._reports.failed(Trouble.MEMORY, instance.name, cause)
                 self.stream.platform(instance.name, cause)
         self.supervisor.exited(instance_id, exit_code)
 

@@ -139,6 +139,7 @@ class RunningApp:
     releases: AppReleases | None = None  # none in `up`: the app runs as its folder is
     has_code: bool = True
     maintenance: bool = False
+    note: Callable[[str, str, str], None] = lambda _action, _detail, _by: None  # an event, on somebody's behalf
     features: frozenset[str] = frozenset()  # those that are on, of core.app_features
     updated_at: datetime | None = None  # when the app itself was changed: its name, its maintenance mode
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)  # one change of the app at a time
@@ -301,6 +302,7 @@ class Operations:
             )
         )
         slot.happened(f"run by {by}")
+        app.note("dyno.run", f"{slot.name}: {command}", by)
         return replace(_dyno_view(app, slot), secret=attachment.secret if attachment is not None else None)
 
     def attachment(self, ref: str, dyno: str, secret: str) -> Attachment:
@@ -338,12 +340,15 @@ class Operations:
         """
         app = self.find(ref)
         names = self._selected(app, selector)
+        app.note("dyno.restart", " ".join(names), by)
         app.supervisor.restart_in_background(names, f"restarted by {by}")
 
     def stop(self, ref: str, selector: str, *, by: str) -> None:
         """Stop a one-off dyno (`run.12`, or all by `run`). A dyno of the formation comes back at once, as on Heroku."""
         app = self.find(ref)
-        for name in self._selected(app, selector):
+        names = self._selected(app, selector)
+        app.note("dyno.stop", " ".join(names), by)
+        for name in names:
             slot = self._slot(app, name)
             if slot.is_one_off:
                 slot.stop(f"stopped by {by}")

@@ -34,6 +34,7 @@ from dynod.core.slug import Slug
 from dynod.daemon_backup import DaemonBackup
 from dynod.errors import DynodError
 from dynod.folder_claim import runtime_folder
+from dynod.happenings import Happenings
 from dynod.keeper.client import KeeperClient, Snapshot
 from dynod.keeper.features import Features
 from dynod.kept_notes import from_note, kept_secret, to_note
@@ -54,6 +55,7 @@ from dynod.stderr import say
 from dynod.store.apps import App
 from dynod.store.audit import actor
 from dynod.store.store import Store
+from dynod.stored_events import StoredEvents
 from dynod.stored_resources import StoredResources
 
 CONTROL_GROUP: Final = "dynod"  # its members may use the control socket
@@ -158,6 +160,14 @@ class Serve:
             self._group = group
             self._served: dict[str, ServedApp] = {}
             self._operations = Operations([], host=self)
+            events = StoredEvents(self._store)
+            self._happenings = Happenings(
+                keep=events.keep,
+                apps=self._figures,
+                name_of=lambda id_: self._served[id_].run.name if id_ in self._served else None,
+                state=self._state,
+            )
+            watching = group.create_task(self._happenings.run(), name="happenings")
             archives = Archives(self._state)
             self._slugs = AppSlugs(self._operations, self._store, archives)
             self._premises = Premises(
@@ -167,6 +177,7 @@ class Serve:
                 apps=self._apps,
                 routing=self._routing,
                 state=self._state,
+                happenings=self._happenings,
                 web_url=self._web_url,
                 code=self._slugs.folder_of_id,
             )
@@ -204,6 +215,7 @@ class Serve:
                     refused=lambda: self._store.refused,
                 ),
                 stored=self._stored_resources(),
+                events=events,
                 secret=kept_secret(self._snapshot.stored, self._keeper.put),
                 over_tcp=OverTcp(
                     access=Access(self._store.tokens),
@@ -237,6 +249,7 @@ class Serve:
             self._control_path().unlink(missing_ok=True)
             boots.cancel()
             lost.cancel()
+            watching.cancel()
         self._store.close()
         return self._status
 
@@ -288,11 +301,11 @@ class Serve:
             blob_key=blob_key(self._state),
         )
 
+    def _figures(self) -> list[AppFigures]:
+        return [figures_of(served.running, now=self._loop.time()) for served in self._served.values()]
+
     async def _measure(self) -> None:
         """Answer Prometheus, where that was asked for."""
-
-        def apps() -> list[AppFigures]:
-            return [figures_of(served.running, now=self._loop.time()) for served in self._served.values()]
 
         async def stored() -> StoredCounts:
             store = self._store
@@ -302,14 +315,14 @@ class Serve:
         self._keeper.beat_late = lag.observe
         sources = MetricSources(
             verb="serve",
-            apps=apps,
+            apps=self._figures,
             router=self._routing.metrics,
             lag=lag,
             keeper_pid=os.getppid(),
             state=self._state,
             stored=stored,
         )
-        await self._metrics_listener.start(DaemonMetrics(sources), apps)
+        await self._metrics_listener.start(DaemonMetrics(sources), self._figures)
 
     def _web_url(self, app: str) -> str:
         """A URL that works: by name where the listeners are, on loopback."""
@@ -355,6 +368,7 @@ class Serve:
         """Stop every dyno, then forget the app. Its folder is left alone."""
         builds = await self._store.builds.of(app.id)
         await self._served.pop(app.id).destroy(self._hurry, by)
+        self._happenings.gone(app.id)
         await self._builds.forget([build.id for build in builds])
         await self._git.forget(app.id)
         await self._slugs.sweep()

@@ -22,10 +22,12 @@ from dynod.core.app_features import DYNO_METADATA, PREBOOT, RUNTIME_METRICS
 from dynod.core.dyno_metadata import dyno_metadata
 from dynod.core.dyno_sizes import SIZES, UNSIZED, DynoSize
 from dynod.core.formation import RELEASE
+from dynod.core.incidents import Trouble
 from dynod.core.release import Draft, Release, draft_code
 from dynod.core.slug import Slug
 from dynod.core.surge import affordable_surge
 from dynod.errors import DynodError
+from dynod.happenings import AppReports, Happenings
 from dynod.keeper.client import KeeperClient
 from dynod.kept_notes import from_note, to_note
 from dynod.logs.history_folder import HistoryFolder
@@ -59,6 +61,7 @@ class Premises:
     apps: RunningApps
     routing: Routing
     state: Path
+    happenings: Happenings
     web_url: Callable[[str], str]  # of an app's name
     code: Callable[[str], Awaitable[Path]]  # of a slug's id: its folder, unpacked where it is not. Raises DynodError
 
@@ -74,6 +77,7 @@ class ServedApp:
         self.running: RunningApp
         self._app = app
         self._premises = premises
+        self._reports = AppReports(premises.happenings, app.id)
         self._plan = empty_plan(app.name, "")  # of the live release
         self._knobs: Mapping[str, str] = {}  # its settings, as the store has them
         self._folders: dict[str, Path] = {}  # by slug id: where its code is now
@@ -102,6 +106,7 @@ class ServedApp:
                 enforce=True,
                 history_lines=settings.logs.history_lines,
                 names_open_binds=False,
+                reports=self._reports,
             )
         )
         self.traffic.lines, self.traffic.says = run.stream.router_lines, run.stream.platform
@@ -120,6 +125,7 @@ class ServedApp:
                 rules=self._rules,
                 gone_live=self._gone_live,
                 clock=time.time,
+                settled=self._settled,
             ),
             output=output,
         )
@@ -137,6 +143,7 @@ class ServedApp:
             keep=self._keep_formation,
             logs=run.logs,
             usage=run.latest_usage,
+            note=self._reports.note,
             maintenance=app.maintenance,
             updated_at=app.updated_at,
             releases=self.releases,
@@ -278,6 +285,13 @@ class ServedApp:
             order=Order.PREBOOT if preboot else Order(rules.release_order),
             window_s=rules.boot_timeout_s + PREBOOT_S,
         )
+
+    def _settled(self, release: Release, failure: str | None) -> None:
+        if failure is None:
+            self._reports.note("release.live", f"v{release.version} {release.description}", release.user)
+            self._reports.well(Trouble.RELEASE, "")
+        else:
+            self._reports.failed(Trouble.RELEASE, "", f"v{release.version}: {failure.splitlines()[0]}")
 
     async def _gone_live(self, release: Release) -> None:
         by = Actor(name=release.user, origin=f"release v{release.version}")

@@ -28,6 +28,7 @@ from dynod.core.histogram import LAG_BOUNDS_S, Histogram
 from dynod.core.log_text import FullText, LogText
 from dynod.errors import DynodError
 from dynod.folder_claim import FolderClaim, runtime_folder
+from dynod.happenings import AppReports, Happenings, MemoryEvents
 from dynod.keeper.client import KeeperClient, Snapshot
 from dynod.keeper.features import Features
 from dynod.kept_notes import from_note, kept_secret, to_note
@@ -69,6 +70,7 @@ class Up:
         self._keeper = keeper
         self._snapshot = snapshot
         self._features = features
+        self._running: RunningApp | None = None
         self._resumes = "plan" in snapshot.stored  # an earlier core was here
         self._loop = asyncio.get_running_loop()
         self._ending = asyncio.Event()
@@ -173,6 +175,15 @@ class Up:
             self._apps = RunningApps(
                 self._keeper, self._snapshot, self._features, group, self._plan.settings.dynos.starts_at_once
             )
+            events = MemoryEvents()
+            happenings = Happenings(
+                keep=events.keep,
+                apps=self._figures,
+                name_of=lambda _id: self._plan.app,
+                state=None,
+            )
+            self._reports = AppReports(happenings, self._app_id)
+            watching = group.create_task(happenings.run(), name="happenings")
             traffic = self._routing.add_app(self._plan.app, default=True)
             drains = KeptDrains(self._snapshot.stored.get(KEPT_DRAINS), self._keeper.put)
             self._app = self._apps.add(
@@ -190,6 +201,7 @@ class Up:
                     enforce=self._options.strict,
                     history_lines=self._plan.settings.logs.history_lines,
                     names_open_binds=True,
+                    reports=self._reports,
                 )
             )
             self._app.set_runtime_metrics(on=self._plan.settings.logs_runtime_metrics())
@@ -201,7 +213,7 @@ class Up:
             traffic.lines, traffic.says = self._app.stream.router_lines, self._app.stream.platform
             if self._listeners:
                 await self._routing.start(self._listeners)
-            running = self._running_app()
+            self._running = running = self._running_app()
             api = PlatformApi(
                 Operations([running]),
                 facts=DaemonFacts(
@@ -215,10 +227,11 @@ class Up:
                 ),
                 over_tcp=self._over_tcp(),
                 secret=kept_secret(self._snapshot.stored, self._keeper.put),
+                events=events,
             )
             await api.start([self._claim.control])
             await self._api_listener.start(api)
-            await self._measure(running)
+            await self._measure()
             adopted = self._apps.adopt(self._app)
             self._apps.listen(signalled=self._signalled, lost=self._lost.set)
             if (noted := self._snapshot.stored.get("ending")) is not None:
@@ -240,6 +253,7 @@ class Up:
             self._claim.release()
             boots.cancel()
             lost.cancel()
+            watching.cancel()
         return self._status
 
     def _watch(self, group: asyncio.TaskGroup) -> asyncio.Task[None]:
@@ -257,10 +271,14 @@ class Up:
     def _command(self, process_type: str) -> Command:
         return self._plan.command(process_type, strict=self._options.strict)
 
+    @property
+    def _app_id(self) -> str:
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, Path(self._plan.folder).as_uri()))
+
     def _running_app(self) -> RunningApp:
         formation = self._formation
         return RunningApp(
-            id=str(uuid.uuid5(uuid.NAMESPACE_URL, Path(self._plan.folder).as_uri())),
+            id=self._app_id,
             name=self._plan.app,
             web_url=f"{url(self._listeners)}/" if self._listeners else "",
             created_at=datetime.fromtimestamp(self._plan.started_at, UTC),
@@ -273,18 +291,20 @@ class Up:
             keep=self._keep_formation,
             logs=self._app.logs,
             usage=self._app.latest_usage,
+            note=self._reports.note,
         )
 
-    async def _measure(self, running: RunningApp) -> None:
+    def _figures(self) -> list[AppFigures]:
+        return [figures_of(self._running, now=self._loop.time())] if self._running is not None else []
+
+    async def _measure(self) -> None:
         """Answer Prometheus, where that was asked for."""
-
-        def apps() -> list[AppFigures]:
-            return [figures_of(running, now=self._loop.time())]
-
         lag = Histogram(LAG_BOUNDS_S)
         self._keeper.beat_late = lag.observe
-        sources = MetricSources(verb="up", apps=apps, router=self._routing.metrics, lag=lag, keeper_pid=os.getppid())
-        await self._metrics_listener.start(DaemonMetrics(sources), apps)
+        sources = MetricSources(
+            verb="up", apps=self._figures, router=self._routing.metrics, lag=lag, keeper_pid=os.getppid()
+        )
+        await self._metrics_listener.start(DaemonMetrics(sources), self._figures)
 
     def _over_tcp(self) -> OverTcp:
         return OverTcp(
@@ -296,7 +316,9 @@ class Up:
 
     async def _keep_formation(self, quantities: Mapping[str, int], sizes: Mapping[str, DynoSize], by: str) -> None:
         """What `ps:scale` asked for lasts as long as this `dynod up`, over a crash of the core too."""
-        del by
+        changed = [f"{name}={count}" for name, count in quantities.items()]
+        changed += [f"{name}:{size.name}" for name, size in sizes.items()]
+        self._reports.note("formation.set", " ".join(changed), by)
         self._formation = KeptFormation(
             quantities={**self._formation.quantities, **quantities},
             sizes={**self._formation.sizes, **{name: size.name for name, size in sizes.items()}},

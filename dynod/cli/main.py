@@ -39,6 +39,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "ps:stop": Verb(module="dynod.cli.ps", attribute="stop", line="Stop a one-off dyno, or the dynos of a type."),
     "ps:wait": Verb(module="dynod.cli.ps", attribute="wait", line="Wait until every dyno is up."),
     "ps:type": Verb(module="dynod.cli.ps", attribute="size", line="Show or change dyno sizes."),
+    "events": Verb(module="dynod.cli.events", line="Show what was done to an app, and what happened to it."),
     "logs": Verb(module="dynod.cli.logs", line="Show an app's log: its newest lines, and with --tail what comes."),
     "drains": Verb(module="dynod.cli.drains", attribute="drains", line="List where an app's log is sent."),
     "drains:add": Verb(module="dynod.cli.drains", attribute="add", line="Send an app's log somewhere, from now on."),

@@ -29,7 +29,7 @@ _OTHER_SCOPES: Final = {
     (None, "/dynod/heroku-environment"): Scope.ADMIN,
     (None, "/dynod/on-behalf"): Scope.ADMIN,
     ("GET", "/dynod/backup"): Scope.ADMIN,
-    (None, "/audit"): Scope.ADMIN,
+    ("GET", "/dynod/events"): Scope.ADMIN,
 }
 
 # Without an app in their path, and yet for a token of one app: they show that app, or what is the same for everybody.

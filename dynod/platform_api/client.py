@@ -29,6 +29,7 @@ from dynod.platform_api.schema import (
     DrainTest,
     Dyno,
     DynoSize,
+    EventEntry,
     Feature,
     Formation,
     HerokuEnvironment,
@@ -330,6 +331,12 @@ class ApiClient:
     def backup(self) -> Iterator[bytes]:
         """Everything that has to be kept, in pieces as they come. Raises ApiError, also where it is cut short."""
         yield from self.stream("/dynod/backup")
+
+    def events(self, app: str | None, *, after: int | None = None, limit: int = 100) -> list[EventEntry]:
+        """The causal history of an app, None: of all, oldest first; after that id, else the newest."""
+        path = _path("apps", app, "events") if app is not None else "/dynod/events"
+        query = f"?limit={limit}" + (f"&after={after}" if after is not None else "")
+        return cast("list[EventEntry]", self._send("GET", path + query))
 
     def status(self) -> Status:
         """How the daemon does."""

@@ -203,6 +203,18 @@ class Build(TypedDict):
     dynod: BuildExtras
 
 
+class EventEntry(TypedDict):
+    """An entry of the causal history."""
+
+    id: int
+    at: str
+    actor: str
+    origin: str
+    action: str
+    app: Ref | None
+    detail: str
+
+
 class Status(TypedDict):
     """How a daemon does."""
 

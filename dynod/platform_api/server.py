@@ -19,6 +19,7 @@ from aiohttp import web
 from dynod.operations import Operations
 from dynod.platform_api import (
     absent,
+    app_events,
     app_settings,
     apps,
     attach,
@@ -44,6 +45,7 @@ from dynod.platform_api import (
     slugs,
 )
 from dynod.platform_api.admission import Admission
+from dynod.platform_api.app_events import EVENTS, Events
 from dynod.platform_api.connection import open_connection
 from dynod.platform_api.exchange import LARGEST_BODY, OPERATIONS, OVER_TCP, STORED, answer
 from dynod.platform_api.gate import ADMISSION, HEALTH, ON_BUG, OnBug, gate
@@ -74,6 +76,7 @@ class PlatformApi:
         over_tcp: OverTcp | None = None,
         secret: bytes,
         facts: DaemonFacts | None = None,
+        events: Events | None = None,
         on_bug: OnBug = report_bug,
     ) -> None:
         """`stored`: what lasts, None in `up`. `over_tcp`: for whoever has a token; None: not at all.
@@ -88,6 +91,7 @@ class PlatformApi:
         application[daemon.STATUS] = lambda: status_of(operations, facts) if facts is not None else None
         application[ADMISSION] = Admission(over_tcp)
         application[OVER_TCP] = self._over_tcp = over_tcp
+        application[EVENTS] = events
         application.router.add_get(HEALTH, _health)
         application[log_sessions.SESSIONS] = sessions = log_sessions.LogSessions(secret)
         application[OPEN_STREAMS] = streams = Streams()
@@ -95,6 +99,7 @@ class PlatformApi:
         application[blobs.UPLOADS] = asyncio.Semaphore(blobs.MOST_UPLOADS)
         for resource in (
             absent,
+            app_events,
             app_settings,
             apps,
             attach,

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from dynod.core.dyno import InstanceEvent, InstanceState, RestartCause, SlotEvent, SlotState, advance_slot, exit_status
+from dynod.core.incidents import Trouble
 from dynod.core.launch import COMMAND_NOT_EXECUTABLE
 from dynod.process.attachment import R13, Attachment
 from dynod.process.boot import Boot
@@ -367,6 +368,7 @@ class Slot:
             if (ending := self._asked(instance)) is not None:
                 return ending
             if not self._checks.heed(instance):
+                self._shared.reports.note("dyno.unhealthy", f"{self.name}: liveness check failed")
                 self.restart("liveness check failed", cause=RestartCause.HEALTH)
             self._settle(instance)
             deadlines = (self._silence_deadline(instance), instance.cycle_at, self._settled_at(instance))
@@ -450,6 +452,7 @@ class Slot:
         self._shared.placement.set_state(instance.id, instance.note())
         self._checks.join(instance)
         self._advance(SlotEvent.READY)
+        self._shared.reports.well(Trouble.CRASHED, self.name)
         if self._trial is None:
             self._restarted(up=True)
 
@@ -586,6 +589,8 @@ class Slot:
         self._retry_at = asyncio.get_running_loop().time() + delay_s
         again = datetime.fromtimestamp(self._shared.clock() + delay_s, UTC)
         when = f"back-off until {again:%H:%M:%S} UTC" if delay_s else "next start at once"
+        why = self.history[-1].what if self.history else cause.value
+        self._shared.reports.failed(Trouble.CRASHED, self.name, f"{why}; crash {self._crashes} in a row, {when}")
         self.happened(f"crash {self._crashes} in a row, {when}")
         self._advance(SlotEvent.EXITED)
         if not self._restart_asked:

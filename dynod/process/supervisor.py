@@ -237,6 +237,7 @@ class Supervisor:
         while slot.wanted:  # it may be wanted again while it still stops
             await slot.run()
         del self._slots[slot.name], self._tasks[slot.name]
+        self._shared.reports.gone(slot.name)
         self._shared.placement.put(self.note_prefix + slot.name, None)
         self.state_changed()
 

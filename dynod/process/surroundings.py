@@ -5,12 +5,13 @@ Values and seams alone; nothing here acts. May import `core`, `errors` and the s
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from dynod.core.app_manifest import Healthcheck
 from dynod.core.boot import BOOT_TIMEOUT_S, Address
 from dynod.core.dyno import StopRule
+from dynod.core.incidents import Trouble
 from dynod.core.ports import PortAllotment
 from dynod.core.restart import RestartPolicy
 from dynod.process.attachment import HEROKU, AttachRules, Publish
@@ -58,6 +59,24 @@ class Trial:
     beside: bool = True  # False: no memory for two at once, the old process goes first
 
 
+class Reports(Protocol):
+    """Who is told of what goes wrong with an app's dynos."""
+
+    def failed(self, trouble: Trouble, subject: str, detail: str, /) -> None: ...
+    def well(self, trouble: Trouble, subject: str, /) -> None: ...
+    def gone(self, subject: str, /) -> None: ...
+    def note(self, action: str, detail: str, /) -> None: ...
+
+
+class Unheard:
+    """Nobody."""
+
+    def failed(self, trouble: Trouble, subject: str, detail: str) -> None: ...
+    def well(self, trouble: Trouble, subject: str) -> None: ...
+    def gone(self, subject: str) -> None: ...
+    def note(self, action: str, detail: str) -> None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """What every slot of an app shares."""
@@ -78,6 +97,7 @@ class Surroundings:
     listens: Callable[[str, Sequence[Address]], None] = lambda _name, _addresses: None  # a web dyno is up: all of its
     publish: Publish = lambda _ps, _lines, _on_handed_on: True  # lines of dynos that are not in `output`
     attach: AttachRules = HEROKU
+    reports: Reports = field(default_factory=Unheard)
 
 
 class Attendant(Protocol):

@@ -52,6 +52,12 @@ class Audit:
         """The newest entries, newest first; of one app, where `app_id` says so."""
         return await self._database.read(lambda connection: _newest(connection, limit, app_id))
 
+    async def since(self, after: int | None, *, limit: int = 100, app_id: str | None = None) -> tuple[AuditEntry, ...]:
+        """The entries after this id, oldest first, at most `limit`; None: the newest ones."""
+        if after is None:
+            return tuple(reversed(await self.newest(limit=limit, app_id=app_id)))
+        return await self._database.read(lambda connection: _after(connection, after, limit, app_id))
+
     async def add(self, action: str, *, by: Actor, app: tuple[str, str] | None = None, detail: str = "") -> None:
         """Note what changed nothing in the store, such as a restart. `app`: id and name."""
 
@@ -73,11 +79,24 @@ def note(
     connection.execute("DELETE FROM audit WHERE id <= ?", ((row or 0) - ENTRIES_KEPT,))
 
 
+_COLUMNS: Final = "id, at, actor, origin, action, app_id, app_name, detail"
+
+
 def _newest(connection: sqlite3.Connection, limit: int, app_id: str | None) -> tuple[AuditEntry, ...]:
-    columns = "id, at, actor, origin, action, app_id, app_name, detail"
     of_app = "" if app_id is None else "WHERE app_id = ?"
     arguments = (limit,) if app_id is None else (app_id, limit)
-    query = f"SELECT {columns} FROM audit {of_app} ORDER BY id DESC LIMIT ?"  # noqa: S608 (no text from outside)
+    query = f"SELECT {_COLUMNS} FROM audit {of_app} ORDER BY id DESC LIMIT ?"  # noqa: S608 (no text from outside)
+    return _entries(connection, query, arguments)
+
+
+def _after(connection: sqlite3.Connection, after: int, limit: int, app_id: str | None) -> tuple[AuditEntry, ...]:
+    of_app = "" if app_id is None else "AND app_id = ?"
+    arguments = (after, limit) if app_id is None else (after, app_id, limit)
+    query = f"SELECT {_COLUMNS} FROM audit WHERE id > ? {of_app} ORDER BY id LIMIT ?"  # noqa: S608 (no text from outside)
+    return _entries(connection, query, arguments)
+
+
+def _entries(connection: sqlite3.Connection, query: str, arguments: tuple[int | str, ...]) -> tuple[AuditEntry, ...]:
     return tuple(
         AuditEntry(
             id=row[0],

@@ -39,6 +39,7 @@ MAY_IMPORT = {
     ),
     "dynod.access": ("dynod.core", "dynod.errors"),
     "dynod.app_folder": ("dynod.core", "dynod.errors"),
+    "dynod.happenings": ("dynod.app_figures", "dynod.core", "dynod.errors"),
     "dynod.metrics": ("dynod.app_figures", "dynod.core", "dynod.__version__"),
     "dynod.metrics_listener": ("dynod.app_figures", "dynod.listeners", "dynod.core", "dynod.errors"),
     "dynod.routing": ("dynod.core", "dynod.errors", "dynod.stderr", "router"),
