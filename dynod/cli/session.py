@@ -10,12 +10,13 @@ from typing import Concatenate, ParamSpec
 import click
 
 from dynod.cli.terminal import show
-from dynod.errors import UsageError
-from dynod.platform_api.client import ApiClient
+from dynod.errors import DynodError, UsageError
+from dynod.platform_api.client import ApiClient, ApiError
 from dynod.platform_api.finding import Daemon, daemon_at, find_daemon, names_app_of
 from dynod.platform_api.git_folder import nearest_remote
 
 Given = ParamSpec("Given")
+NO_APP = "Couldn't find that app"  # Heroku's words
 
 
 class Session:
@@ -70,6 +71,20 @@ class Session:
             raise UsageError("--host and --socket name two daemons: which one?")
         self._elsewhere = daemon_at(host, os.environ, source="--host")
 
+    def with_hint(self, error: ApiError) -> DynodError:
+        """The error; where it is about the app that was named, with the name that was meant."""
+        named = self.named_app
+        if named is None or str(error) != f"{NO_APP}.":
+            return error
+        from dynod.core.suggest import did_you_mean  # noqa: PLC0415 - what only a mistake needs, no verb pays for
+
+        try:
+            names = [app["name"] for app in self.client.apps()]
+        except DynodError:
+            return error
+        hint = did_you_mean(named, names)
+        return ApiError(f"{NO_APP}{hint}", code=error.code, status=error.status) if hint else error
+
     def close(self) -> None:
         """Let go of the daemon, if there was one."""
         if "client" in vars(self):
@@ -91,6 +106,8 @@ def with_session(function: Callable[Concatenate[Session, Given], None]) -> Calla
         )
         try:
             function(session, *args, **kwargs)
+        except ApiError as error:
+            raise session.with_hint(error) from error.__cause__
         finally:
             session.close()
 

@@ -1,0 +1,188 @@
+"""Every verb as a program meets it: JSON on stdout and nothing else there, messages and exit statuses."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from dynod.cli.main import VERBS, main
+from support.app_folder import toy
+from support.serve import Serve
+from support.up import clean_environment
+
+# By verb, in the order in which they are run, each with what it is given; all of them with --json.
+WALK: Final[list[tuple[str, ...]]] = [
+    ("status",),
+    ("auth:whoami",),
+    ("apps",),
+    ("apps:create", "blog"),
+    ("apps:rename", "-a", "blog", "news"),
+    ("apps:info", "shop"),
+    ("ps",),
+    ("ps:scale",),
+    ("ps:scale", "worker=1"),
+    ("ps:type",),
+    ("ps:wait",),
+    ("ps:restart", "worker"),
+    ("ps:stop", "worker.1"),
+    ("ps:wait",),
+    ("run:detached", "true"),
+    ("logs", "-n", "5"),
+    ("config",),
+    ("config:set", "A=1", "B=2"),
+    ("config:get", "A"),
+    ("config:unset", "B"),
+    ("config:purge", "A"),
+    ("config:edit",),
+    ("releases",),
+    ("releases:info",),
+    ("releases:output", "v4"),
+    ("releases:rollback", "v3", "--yes"),
+    ("releases:diff", "v3", "v4"),
+    ("drains:add", "file://FOLDER/drain"),
+    ("drains",),
+    ("drains:test",),
+    ("drains:remove", "file://FOLDER/drain"),
+    ("domains:add", "shop.example.com"),
+    ("domains",),
+    ("domains:remove", "shop.example.com"),
+    ("domains:clear",),
+    ("features",),
+    ("features:info", "preboot"),
+    ("features:enable", "preboot"),
+    ("features:disable", "preboot"),
+    ("labs",),
+    ("settings:set", "worker.grace_s=7"),
+    ("settings",),
+    ("settings:unset", "worker.grace_s"),
+    ("buildpacks:add", "heroku/python"),
+    ("buildpacks",),
+    ("buildpacks:set", "heroku/nodejs"),
+    ("buildpacks:remove", "heroku/nodejs"),
+    ("buildpacks:clear",),
+    ("builds",),
+    ("maintenance",),
+    ("maintenance:on",),
+    ("maintenance:off",),
+    ("auth:create", "--scope", "read"),
+    ("auth:list",),
+    ("heroku:env",),
+    ("apps:destroy", "news", "--confirm", "news"),
+]
+APPLESS: Final = frozenset({"apps", "apps:create", "apps:info", "apps:destroy", "status", "auth:whoami", "auth:list"})
+
+
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    folder = tmp_path_factory.mktemp("verbs")
+    with Serve(folder / "state", toml="[dynos]\nsettle_s = 0\n") as running:
+        running.wait_until_ready()
+        procfile = {"web": toy("web_server"), "worker": "exec sleep 100000", "release": "echo migrated"}
+        app = running.app(folder, "shop", procfile=procfile)
+        app.wait_until_up("web.1")
+        yield running
+
+
+@pytest.fixture
+def called(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the shell of somebody whose dynod that is. In this process: seventy interpreters would cost ten seconds."""
+    for name in list(os.environ):
+        if name.startswith(("DYNOD_", "HEROKU_")):
+            monkeypatch.delenv(name)
+    editor = tmp_path / "editor"
+    editor.write_text('#!/bin/sh\necho "C=3" >> "$1"\n')
+    editor.chmod(0o700)
+    monkeypatch.setenv("DYNOD_SOCKET", str(serve.socket))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("EDITOR", str(editor))
+    monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("called")
+def test_each_verb_prints_one_document_of_json(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for verb, *given in WALK:
+        arguments = [each.replace("FOLDER", str(tmp_path)) for each in given]
+        named = [] if verb in APPLESS or "-a" in arguments else ["-a", "shop"]
+        status = main([verb, *named, "--json", *arguments])
+        said = capfd.readouterr()
+        assert status == 0, (verb, said.err)
+        lines = said.out.splitlines() if verb == "logs" else [said.out]  # of a log each line is a document
+        for line in lines:
+            try:
+                json.loads(line)
+            except ValueError:
+                pytest.fail(f"{verb} {arguments}: {said.out!r} {said.err!r}")
+        assert lines, verb
+        assert "{" not in said.err, "it is on stdout"
+
+
+@pytest.mark.usefixtures("called")
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["ps", "-a", "shpo"], 1, 'Couldn\'t find that app; did you mean "shop"?'),
+        (["config:set", "A=1", "-a", "shpo"], 1, 'Couldn\'t find that app; did you mean "shop"?'),
+        (["ps", "-a", "quite-another"], 1, "Couldn't find that app."),
+        (["ps:scale", "wroker=1", "-a", "shop"], 1, 'did you mean "worker"?'),
+        (["features:enable", "prebot", "-a", "shop"], 1, 'did you mean "preboot"?'),
+        (["settings:set", "grace=1", "-a", "shop"], 1, 'did you mean "grace_s"?'),
+        (["ps:scael"], 2, 'did you mean "ps:scale"?'),
+        (["ps", "--jsno"], 2, "--json"),
+        (["logs", "--source", "ap"], 2, "'app'"),
+        (["ps", "--why", "web.9", "-a", "shop"], 1, "Couldn't find that dyno."),
+    ],
+)
+def test_a_mistake_is_told_with_what_was_meant(
+    arguments: list[str], status: int, said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == status
+    assert said in capfd.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: only root can be somebody else")
+def test_whoever_is_not_let_in_is_told_of_the_group(serve: Serve) -> None:
+    """As a user without a name, whom the socket's mode keeps out; the folder above it lets anybody through."""
+    before = stat.S_IMODE(serve.runtime.stat().st_mode)
+    serve.runtime.chmod(0o755)
+    try:
+        kept_out = subprocess.run(
+            [sys.executable, "-c", _AS_NOBODY, "ps", "-a", "shop", "--socket", str(serve.socket)],
+            env=clean_environment(),
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        serve.runtime.chmod(before)
+    assert kept_out.returncode == 1
+    said = kept_out.stderr.splitlines()[1]
+    assert said.startswith(f"dynod: you may not talk to the dynod at {serve.socket} (from --socket): ")
+    assert "the group dynod" in said
+    assert "usermod -aG dynod" in said
+
+
+# Once as root, so that all is imported: the interpreter and the packages may lie where only root may look.
+_AS_NOBODY = """
+import os, sys
+from dynod.cli.main import main
+main([*sys.argv[1:-1], "/nowhere"])
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_the_walk_leaves_out_only_what_is_shown_elsewhere() -> None:
+    """What takes a terminal, a source, or the place of a daemon has tests of its own."""
+    elsewhere = {"up", "serve", "check", "run", "attach", "backup", "restore", "completion", "api-stdio"}
+    elsewhere |= {"deploy", "git:remote", "builds:create", "builds:info", "builds:output", "auth:revoke"}
+    walked = {verb for verb, *_ in WALK}
+    assert not walked & elsewhere
+    assert walked | elsewhere <= VERBS.keys()
