@@ -12,7 +12,6 @@ import errno
 import faulthandler
 import math
 import os
-import resource
 import select
 import signal
 import socket
@@ -21,7 +20,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from dynod.keeper import cgroups, processes
+from dynod.keeper import cgroups, limits, processes
 from dynod.keeper.features import Features, become_subreaper, detect, give_back_memory
 from dynod.keeper.launches import AT_ONCE_S, Launch, Launches, can_tell
 from dynod.keeper.notify import Notifier
@@ -66,7 +65,6 @@ EX_SOFTWARE = 70  # sysexits(3)
 SIGNALS = tuple(each for each in CAUGHT if each != signal.SIGCHLD)
 # -P: the folder that `dynod up` runs in is the app's; its modules must not stand in for the core's.
 CORE = (sys.executable, "-P", "-m", "dynod.daemon")
-OPEN_MAX = 10_240  # the most descriptors that macOS gives where its limit says "unlimited"
 SPARE_FDS = 64  # of dynod's own: sockets, wake-up pipe, a look at /proc
 MOST_CELLS = 65_535  # in a row or a column: struct winsize has unsigned shorts
 LONGEST_SLEEP_S = 3600.0  # poll(2) counts milliseconds in an int
@@ -157,7 +155,8 @@ class Keeper:
         self._watchdog_at = 0.0
         self._sweep_at: float | None = None
         self._to_signal: list[tuple[_Instance, int]] = []
-        self._nofile = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # A developer's dyno leaves the dump that is waited for; a server's would leave secrets behind.
+        self._limits = limits.of_dynos(may_dump=arguments[:1] == ["up"])
         self._stdin, self._stdin_end = _standard_input()
         self._poll = select.poll()
         self._launches = Launches(self._poll)
@@ -173,7 +172,7 @@ class Keeper:
         if features.subreaper:
             become_subreaper()
         self._groups = cgroups.find(os.getpid()) if features.cgroup else None
-        self._most_fds = _raise_nofile(self._nofile[1])  # the core inherits it; dynos get theirs back
+        self._most_fds = limits.take_own(self._limits)  # the core inherits them; dynos get theirs
 
     # --- the loop ---------------------------------------------------------------------------------------------------
 
@@ -477,7 +476,7 @@ class Keeper:
                 env=request.env,
                 cwd=request.cwd,
                 stdin=self._stdin,
-                nofile=self._nofile,
+                limits=self._limits,
                 group=self._make_group(request.id),
                 features=self._features,
                 terminal=terminal,
@@ -732,16 +731,6 @@ def _standard_input() -> tuple[int, int | None]:
     if sys.stdin is not None and sys.stdin.isatty():
         return os.pipe()
     return os.open(os.devnull, os.O_RDONLY), None
-
-
-def _raise_nofile(hard: int) -> int:
-    """As many descriptors for dynod as there may be; returns how many that is."""
-    for wanted in (hard, OPEN_MAX):
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-            break
-    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return soft if soft != resource.RLIM_INFINITY else sys.maxsize
 
 
 def own_descriptors() -> None:

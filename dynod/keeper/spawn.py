@@ -10,7 +10,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import resource
 import signal
 import struct
 import termios
@@ -19,6 +18,7 @@ from typing import NamedTuple, NoReturn
 
 from dynod.keeper.cgroups import enter
 from dynod.keeper.features import Features, end_with_parent
+from dynod.keeper.limits import Limits
 
 _REPORT = "{} {}"
 _REPORT_BYTES = 64  # more than any report; it comes whole, being shorter than PIPE_BUF
@@ -65,7 +65,7 @@ def fork(
     env: Mapping[str, str],
     cwd: str,
     stdin: int,
-    nofile: tuple[int, int],
+    limits: Limits,
     group: str | None,
     features: Features,
     terminal: tuple[int, int] | None = None,
@@ -101,7 +101,7 @@ def fork(
             output=ends.output,
             takes_terminal=terminal is not None,
             report=report_end,
-            nofile=nofile,
+            limits=limits,
             group=group,
             keeper=keeper,
             features=features,
@@ -168,7 +168,7 @@ def _child(
     output: int,
     takes_terminal: bool,
     report: int,
-    nofile: tuple[int, int],
+    limits: Limits,
     group: str | None,
     keeper: int,
     features: Features,
@@ -185,7 +185,7 @@ def _child(
             during = "cgroup"
             enter(group)
         during = "setrlimit"
-        resource.setrlimit(resource.RLIMIT_NOFILE, nofile)
+        limits.apply()
         if takes_terminal:
             during = "controlling terminal"
             fcntl.ioctl(stdin, termios.TIOCSCTTY, 0)

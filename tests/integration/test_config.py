@@ -168,6 +168,8 @@ def test_a_canary_is_in_the_state_file_and_in_its_dynos_alone(serve: Serve, tmp_
     for pid in {serve.core_pid(), serve.pid}:
         for name in ("cmdline", "environ"):
             assert CANARY.encode() not in Path(f"/proc/{pid}/{name}").read_bytes()
+    for process in serve.processes():  # of dynos the environment has it, which is their own user's to read
+        assert CANARY.encode() not in Path(f"/proc/{process.pid}/cmdline").read_bytes()
     assert given(app)["KEY"] == CANARY
     purged = serve.done("config:purge", "KEY")
     assert purged.stderr.endswith("Purging KEY from the releases of ⬢ shop... done, 2 of them had it\n")

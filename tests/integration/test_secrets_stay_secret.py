@@ -7,8 +7,11 @@ what its API answers, what it keeps on disk, and what every user of the machine 
 import contextlib
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -112,6 +115,74 @@ def test_up_never_says_a_value_in_words_of_its_own(tmp_path: Path) -> None:
             assert_no_canary(text)
         assert up.stop() == 0
     assert_no_canary(str(up.output))
+
+
+@contextlib.contextmanager
+def dumps_wanted() -> Iterator[None]:
+    """What is started meanwhile may write its memory to disk at a crash, as much as it likes."""
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (before[1], before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, before)
+
+
+def dump_limit(pid: int) -> str:
+    text = Path(f"/proc/{pid}/limits").read_text()
+    return next(line for line in text.splitlines() if line.startswith("Max core file size")).split("size")[1].strip()
+
+
+def dumps(*folders: Path) -> list[Path]:
+    """Where a kernel of the usual `core_pattern` puts them: the working folder."""
+    return [path for folder in folders for path in folder.glob("core*") if path.read_bytes()[:4] == b"\x7fELF"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="NOT TESTED: /proc")
+@pytest.mark.skipif(resource.getrlimit(resource.RLIMIT_CORE)[1] == 0, reason="NOT TESTED: nobody may dump here")
+def test_a_crash_in_serve_leaves_no_memory_on_disk(tmp_path: Path) -> None:
+    """Neither dynod's own nor a dyno's, whatever limit dynod was started with, and whatever becomes of a dump."""
+    pattern = Path("/proc/sys/kernel/core_pattern").read_text()
+    here = Path.cwd()
+    before = set(dumps(here))
+    with dumps_wanted():
+        if pattern.startswith("core"):  # else it goes elsewhere, and only the limits tell
+            subprocess.run(["sh", "-c", "kill -SEGV $$"], cwd=tmp_path, check=False)
+            (control,) = dumps(tmp_path)
+            control.unlink()
+        serve = Serve(tmp_path / "state")
+        serve.__enter__()
+    with contextlib.ExitStack() as stack:
+        stack.push(serve.__exit__)
+        serve.wait_until_ready()
+        app = serve.app(tmp_path, "shop", procfile={"worker": "exec sleep 100000"}, quantities={"worker": 1})
+        app.wait_until_up("worker.1")
+        serve.done("config:set", f"KEY={CANARY}", "--no-wait")
+        app.wait()
+        core, dyno = serve.core_pid(), app.pids()["worker.1"]
+        assert dyno is not None
+        assert dump_limit(dyno).split() == ["1", "1", "bytes"], "nor can it raise that"
+        for pid in (core, serve.pid):
+            assert dump_limit(pid).split()[0] == "1"
+        os.kill(dyno, signal.SIGSEGV)
+        app.wait_for_log(r"heroku\[worker\.1\]: Process exited with status 139")
+        os.kill(core, signal.SIGSEGV)
+        serve.core_pid(other_than=core)
+        assert set(dumps(here)) == before
+        assert dumps(tmp_path, tmp_path / "shop", serve.state) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="NOT TESTED: /proc")
+def test_a_dyno_of_up_has_the_limit_of_whoever_started_it(tmp_path: Path) -> None:
+    with dumps_wanted():
+        up = Up(app_folder(tmp_path, procfile={"worker": toy("waits")}))
+        expected = dump_limit(os.getpid())
+        up.__enter__()
+    with contextlib.ExitStack() as stack:
+        stack.push(up.__exit__)
+        up.wait_until_up("worker.1")
+        assert dump_limit(up.dyno_pids()["worker.1"][0]) == expected
+        assert dump_limit(up.core_pid()).split()[0] in {"0", "1"}
 
 
 def test_an_env_file_that_is_not_understood_is_not_quoted(tmp_path: Path) -> None:
