@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from dynod.core.api_host import is_loopback
 from dynod.errors import SettingsError
-from dynod.listeners import ListenAddress, listen, listen_near, url
+from dynod.listeners import ListenAddress, listen_again, listen_near, url
 
 HELD: Final = "api"  # the name under which the keeper has them
 DEFAULT_PORT: Final = 5080  # from here up, for who has not chosen: near the router's, and the same after a restart
@@ -41,13 +41,21 @@ class ApiListener:
         self._server: Server | None = None
 
     def prepare(self, held: Mapping[str, Sequence[int]], *, resumes: bool) -> None:
-        """Take over what an earlier core had, or listen where it was asked for. Raises DynodError."""
+        """Take over what an earlier core had, or listen where it was asked for. Raises DynodError.
+
+        Without `resumes`, what is held was kept from an earlier dynod, and is used where it still is what is asked for.
+        """
+        kept = [socket.socket(fileno=fd) for fd in held.get(HELD, ())]
         if resumes:
-            self._sockets = [socket.socket(fileno=fd) for fd in held.get(HELD, ())]
+            self._sockets = kept
         elif self._address is not None:
             if not self._insecure:
                 refuse_other_machines(self._address)
-            self._take(listen(self._address))
+            self._take(listen_again(self._address, kept))
+            for each in kept:
+                each.close()
+        elif kept:
+            self._take(kept)  # somebody had asked for it, and has that address
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -411,6 +411,13 @@ class RunningApps:
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
+    @property
+    def longest_grace_s(self) -> float:
+        """What the most patient dyno may take to end."""
+        return max(
+            (each.grace_s for run in self._runs.values() for each in run.supervisor.instances.values()), default=0.0
+        )
+
     def stop_one_offs(self, why: str) -> None:
         for run in self._runs.values():
             run.supervisor.stop_one_offs(why)

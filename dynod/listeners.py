@@ -1,5 +1,6 @@
 """The addresses dynod listens on: from what a person wrote to bound, listening sockets."""
 
+import contextlib
 import errno
 import re
 import socket
@@ -67,6 +68,18 @@ def listen(address: ListenAddress, *, option: str = "-p") -> list[socket.socket]
         shown = f"[{host}]" if ":" in host else host
         raise ListenError(f"cannot listen on {shown}:{address.port}: {reason}") from error
     return sockets
+
+
+def listen_again(address: ListenAddress, kept: list[socket.socket]) -> list[socket.socket]:
+    """As `listen`, by sockets of `kept` that are bound there already; those are taken out of the list."""
+    wanted = set()
+    for host in address.hosts:
+        with contextlib.suppress(OSError):
+            wanted.add(socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)[0][4][:2])
+    found = [each for each in kept if each.getsockname()[:2] in wanted]
+    for each in found:
+        kept.remove(each)
+    return found or listen(address)
 
 
 def listen_near(port: int) -> list[socket.socket]:

@@ -116,6 +116,10 @@ class Routing:
         """Whether these are settings of the router. Raises SettingsError."""
         _settings(knobs)
 
+    def go_by(self, knobs: Mapping[str, object]) -> None:
+        """Other settings of the router itself, for connections that are made from now on. Raises SettingsError."""
+        self._router.set_settings(_settings(knobs))
+
     def add_app(
         self,
         app: str,

@@ -5,11 +5,10 @@ As in `up`, an unexpected exception ends the core and touches no dyno, and dynos
 
 import asyncio
 import contextlib
-import grp
 import os
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -30,15 +29,17 @@ from dynod.builds.repositories import Repositories
 from dynod.cli.serve import ServeOptions
 from dynod.core.app_features import SESSION_AFFINITY
 from dynod.core.histogram import LAG_BOUNDS_S, Histogram
+from dynod.core.service_notice import serving, stopping
 from dynod.core.slug import Slug
 from dynod.daemon_backup import DaemonBackup
 from dynod.errors import DynodError
 from dynod.folder_claim import runtime_folder
 from dynod.happenings import Happenings
+from dynod.journal import open_journal
 from dynod.keeper.client import KeeperClient, Snapshot
 from dynod.keeper.features import Features
 from dynod.kept_notes import from_note, kept_secret, to_note
-from dynod.listeners import listen, url
+from dynod.listeners import url
 from dynod.local_ca import LocalAuthority
 from dynod.metrics import DaemonMetrics, MetricSources, StoredCounts
 from dynod.metrics_listener import MetricsListener, token_hash
@@ -46,8 +47,10 @@ from dynod.operations import InvalidError, Operations, RunningApp
 from dynod.platform_api.server import PlatformApi
 from dynod.platform_api.tcp_door import OverTcp
 from dynod.restore import is_held
-from dynod.routing import Routing
+from dynod.routing import DRAIN_S, Routing
+from dynod.serve_listeners import CONTROL, ROUTER, SOCKET_UNIT, control_listener, resumed, router_listeners
 from dynod.serve_plan import make_serve_plan
+from dynod.serve_reload import Reload
 from dynod.served_app import Premises, ServedApp, remove_left_logs
 from dynod.settings import Settings, load_settings, settings_file, state_folder
 from dynod.status_report import DaemonFacts, lacks
@@ -58,9 +61,7 @@ from dynod.store.store import Store
 from dynod.stored_events import StoredEvents
 from dynod.stored_resources import StoredResources
 
-CONTROL_GROUP: Final = "dynod"  # its members may use the control socket
 SYSTEM_SOCKET: Final = Path("/run/dynod/dynod.sock")
-BACKLOG: Final = 128
 SETTINGS: Final = "serve"  # the key under which the keeper keeps them
 AUTHORITY: Final = "ca"  # of the state folder: what vouches for the API's TLS on loopback
 
@@ -91,13 +92,7 @@ class Serve:
         self._store = Store.open(self._state)
         self._held = is_held(self._state, start=self._options.start)
         try:
-            if self._resumes:
-                # Without listeners: the core before was stopping already.
-                self._listeners = [socket.socket(fileno=fd) for fd in self._snapshot.held.get("router", ())]
-                self._control = socket.socket(fileno=self._snapshot.held["control"][0])
-            else:
-                self._listeners = [each for address in self._settings.serve.listen for each in listen(address)]
-                self._control = self._listen_for_control()
+            self._take_sockets(self._snapshot.held)
         except DynodError:
             self._store.close()
             raise
@@ -114,35 +109,20 @@ class Serve:
                 self._control_path().unlink(missing_ok=True)
             raise
         if not self._resumes:
-            self._keeper.hold("router", [listener.fileno() for listener in self._listeners])
-            self._keeper.hold("control", [self._control.fileno()])
             self._keeper.put(SETTINGS, to_note(self._settings))
 
-    def _listen_for_control(self) -> socket.socket:
-        path = self._control_path()
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, contextlib.suppress(OSError):
-            probe.connect(os.fspath(path))
-            raise InvalidError(f"another dynod serves on {path}: stop it, or choose another --socket")
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_socket():
-                path.unlink()  # of a dynod that was killed
-            old = os.umask(0o177)
-            try:
-                listener.bind(os.fspath(path))
-            finally:
-                os.umask(old)
-        except OSError as error:
-            listener.close()
-            raise InvalidError(
-                f"cannot listen on {path}: {error.strerror or error}; choose another --socket"
-            ) from error
-        with contextlib.suppress(KeyError, PermissionError):
-            os.chown(path, -1, grp.getgrnam(CONTROL_GROUP).gr_gid)
-            path.chmod(0o660)
-        listener.listen(BACKLOG)
-        return listener
+    def _take_sockets(self, held: Mapping[str, Sequence[int]]) -> None:
+        if self._resumes:
+            self._listeners = resumed(held)
+            self._control = socket.socket(fileno=held[CONTROL][0])
+            return
+        self._listeners, by_systemd = router_listeners(held, self._settings.serve.listen)
+        self._control = control_listener(held, self._control_path())
+        if by_systemd:
+            self._keeper.release(ROUTER)
+        else:
+            self._keeper.hold(ROUTER, [listener.fileno() for listener in self._listeners])
+        self._keeper.hold(CONTROL, [self._control.fileno()])
 
     def _control_path(self) -> Path:
         if self._settings.serve.socket:
@@ -153,7 +133,10 @@ class Serve:
 
     async def run(self) -> int:
         """Until dynod is told to end; returns its exit status."""
-        async with asyncio.TaskGroup() as group:
+        async with contextlib.AsyncExitStack() as left, asyncio.TaskGroup() as group:
+            journal = open_journal(os.environ)
+            if journal is not None:
+                left.callback(journal.close)
             self._apps = RunningApps(
                 self._keeper, self._snapshot, self._features, group, self._settings.dynos.starts_at_once
             )
@@ -180,9 +163,18 @@ class Serve:
                 happenings=self._happenings,
                 web_url=self._web_url,
                 code=self._slugs.folder_of_id,
+                journal=journal,
             )
             boots = group.create_task(self._apps.boots.run(), name="boot-watch")
             lost = group.create_task(self._end_without_keeper(), name="keeper-lost")
+            self._reload = Reload(
+                self._keeper,
+                self._snapshot.stored,
+                read=self._read_again,
+                current=lambda: self._settings,
+                apply=self._go_by,
+            )
+            reloads = group.create_task(self._reload.run(), name="reload")
             for app in await self._store.apps.all():
                 served = await self._serve(app)
                 await served.resume(group, fresh=not self._resumes, held=self._held)
@@ -233,6 +225,7 @@ class Serve:
                 self._signalled(number)
             self._apps.end_left_checks()
             self._keeper.ready()
+            self._keeper.notify(serving(len(self._served)))
             if not self._resumes and self._held:
                 say("restored from a backup: no dyno starts until dynod serve --start")
             if not self._resumes:
@@ -250,6 +243,7 @@ class Serve:
             boots.cancel()
             lost.cancel()
             watching.cancel()
+            reloads.cancel()
         self._store.close()
         return self._status
 
@@ -257,6 +251,23 @@ class Serve:
         served = self._served[app.id] = await ServedApp.make(app, self._premises)
         await self.reroute(app.id)
         return served
+
+    def _read_again(self) -> Settings:
+        settings = read_settings(self._options)
+        Routing.check(settings.router)
+        return settings
+
+    async def _go_by(self, settings: Settings) -> None:
+        """Other settings, from now on and over crashes; of apps that run, too."""
+        self._routing.go_by(settings.router)
+        self._settings = self._premises.settings = settings
+        self._keeper.put(SETTINGS, to_note(settings))
+        for id_, served in list(self._served.items()):
+            async with served.running.changing:
+                if id_ in self._served:
+                    served.running.web_url = self._web_url(served.run.name)
+                    await self.refit(id_)
+        self._choose_default_app()
 
     async def reroute(self, app_id: str) -> None:
         """Let the router know by which hosts an app is reached now, and by which settings of its own."""
@@ -378,7 +389,8 @@ class Serve:
 
     def _signalled(self, number: int) -> None:
         if number == signal.SIGHUP:
-            return  # reload: comes with the systemd service
+            self._reload.ask()
+            return
         self._signals += 1
         if self._signals == 1:
             say(f"{signal.Signals(number).name}: stopping (once more kills what is still running)")
@@ -389,12 +401,14 @@ class Serve:
             self._apps.hasten()
 
     async def _shut_down(self) -> None:
+        self._keeper.notify(stopping(DRAIN_S, self._apps.longest_grace_s))
         await self._builds.close()
         for served in self._served.values():
             await served.releases.close()
         self._api_listener.close()
         self._routing.stop_accepting()
-        self._keeper.release("router")
+        for name in (SOCKET_UNIT, ROUTER):
+            self._keeper.release(name)
         for listener in self._listeners:
             listener.close()  # the last one, so that a client is refused, and not left waiting in the backlog
         await self._routing.drain(self._hurry)

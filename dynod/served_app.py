@@ -28,6 +28,7 @@ from dynod.core.slug import Slug
 from dynod.core.surge import affordable_surge
 from dynod.errors import DynodError
 from dynod.happenings import AppReports, Happenings
+from dynod.journal import Journal
 from dynod.keeper.client import KeeperClient
 from dynod.kept_notes import from_note, to_note
 from dynod.logs.history_folder import HistoryFolder
@@ -51,11 +52,11 @@ LOGS: Final = "logs"  # of the state folder: a folder for each app's history
 RELEASE_OUTPUT: Final = "release-output"  # the same for what release commands print
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Premises:
-    """What all apps of one daemon share."""
+    """What all apps of one daemon share. Owned by the daemon."""
 
-    settings: Settings
+    settings: Settings  # replaced by a reload
     store: Store
     keeper: KeeperClient
     apps: RunningApps
@@ -64,6 +65,7 @@ class Premises:
     happenings: Happenings
     web_url: Callable[[str], str]  # of an app's name
     code: Callable[[str], Awaitable[Path]]  # of a slug's id: its folder, unpacked where it is not. Raises DynodError
+    journal: Journal | None = None  # systemd's, where dynod is its service
 
 
 class ServedApp:
@@ -110,6 +112,8 @@ class ServedApp:
             )
         )
         self.traffic.lines, self.traffic.says = run.stream.router_lines, run.stream.platform
+        if (journal := premises.journal) is not None:
+            run.stream.show_dynos_to(lambda dyno, message: journal.dyno(run.name, dyno, message))
         run.logs.start(await store.drains.of(app.id))
         output = ReleaseOutput(KeptOutput(premises.state / RELEASE_OUTPUT / app.id))
         run.stream.copy_to(output.copy)

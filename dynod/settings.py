@@ -37,6 +37,7 @@ from dynod.core.settings_table import (
     router_changes,
 )
 from dynod.core.suggest import did_you_mean
+from dynod.core.toml_lines import with_line
 from dynod.errors import SettingsError, UsageError
 from dynod.listeners import ListenAddress, parse_listen_address
 
@@ -258,8 +259,10 @@ class _Reading:
         self._faults: list[str] = []
 
     def file(self, file: Path) -> None:
+        found_before = len(self._faults)
         try:
-            document = tomllib.loads(file.read_text(encoding="utf-8"))
+            text = file.read_text(encoding="utf-8")
+            document = tomllib.loads(text)
         except OSError as error:
             self._faults.append(f"{file}: {error.strerror or error}")
         except UnicodeDecodeError:
@@ -269,6 +272,7 @@ class _Reading:
         else:
             for section, table in document.items():
                 self._section(str(file), section, table)
+            self._faults[found_before:] = [with_line(fault, text) for fault in self._faults[found_before:]]
 
     def environment(self, environ: Mapping[str, str]) -> None:
         for variable, text in sorted(environ.items()):

@@ -135,6 +135,17 @@ class Router:
         self._flush()
         return cut
 
+    def set_settings(self, settings: RouterSettings) -> None:
+        """Other settings of the router itself, for connections that are made from now on; an app keeps its own."""
+        self._settings = settings
+        self._networks = tuple(ipaddress.ip_network(network) for network in settings.trusted_proxies)
+        self._trust.clear()
+        self._max_connections = settings.max_connections or _connections_that_fit()
+        if self._context is not None:
+            self._context.settings = settings
+            self._context.limits = _limits(settings)
+            self._context.via = settings.via_name.encode()
+
     # -- apps ------------------------------------------------------------------------------------------------------
 
     def set_app(
@@ -218,12 +229,7 @@ class Router:
             self._context = RelayContext(
                 loop=loop,
                 settings=settings,
-                limits=HeadLimits(
-                    request_line=settings.max_request_line,
-                    line=settings.max_field_line,
-                    fields=settings.max_fields,
-                    head=settings.max_head,
-                ),
+                limits=_limits(settings),
                 apps=self._apps,
                 via=settings.via_name.encode(),
                 affinity_key=self._affinity_key,
@@ -358,3 +364,12 @@ def _connections_that_fit() -> int:
     if soft == resource.RLIM_INFINITY:
         return 1_000_000
     return max(16, (soft - _KEPT_DESCRIPTORS) // 2)
+
+
+def _limits(settings: RouterSettings) -> HeadLimits:
+    return HeadLimits(
+        request_line=settings.max_request_line,
+        line=settings.max_field_line,
+        fields=settings.max_fields,
+        head=settings.max_head,
+    )

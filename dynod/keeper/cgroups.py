@@ -2,8 +2,9 @@
 
 Version 2 wherever its tree is mounted and writable for this user (root, or a delegated subtree): membership and
 `cgroup.kill` need no controller. Version 1's freezer elsewhere: stop all, signal each, thaw.
-Groups lie below the keeper's own: `dynod-PID/INSTANCE`, PID being the keeper's. Limits are another matter and come
-with dyno sizes.
+Groups lie below the keeper's own: `dynod-PID/INSTANCE`, PID being the keeper's. As a service whose subtree systemd has
+delegated, keeper and core move to `daemon/` of it and dynos are in `dynos/INSTANCE`: a group that is to hand
+controllers on may have no process itself. Limits are another matter and come with dyno sizes.
 """
 
 import contextlib
@@ -17,6 +18,9 @@ from typing import Final
 _MOUNTS: Final = "/proc/self/mountinfo"
 _OWN: Final = "/proc/self/cgroup"
 _PREFIX: Final = "dynod-"
+_DELEGATED: Final = "user.delegate"  # systemd marks so what it leaves to a service (systemd.resource-control(5), 251)
+DAEMON: Final = "daemon"  # below a delegated group: keeper and core
+DYNOS: Final = "dynos"
 REMOVE_TRIES: Final = 50  # a group is busy until its last zombie has been reaped
 REMOVE_PAUSE_S: Final = 0.002
 
@@ -95,16 +99,19 @@ def enter(path: str) -> None:
     _write(f"{path}/cgroup.procs", "0")
 
 
-def find(pid: int) -> Groups | None:
+def find(pid: int, *, as_service: bool = False) -> Groups | None:
     """Where groups can be made for the keeper with this process id; None where they cannot.
 
-    Ends what is left in groups of keepers that were killed together with their core: nobody else will.
+    `as_service`: systemd has started it, and may have delegated its group. Ends what is left in groups of keepers that
+    were killed together with their core: nobody else will.
     """
     for version, mount in _mounts():
         own = _own_path(version)
         if own is None:
             continue
         folder = f"{mount}{own.rstrip('/')}"
+        if as_service and (service := _settle_in(folder)) is not None:
+            return service
         _sweep(folder)
         root = f"{folder}/{_PREFIX}{pid}"
         try:
@@ -118,6 +125,21 @@ def find(pid: int) -> Groups | None:
             return groups
         groups.remove_all()
     return None
+
+
+def _settle_in(folder: str) -> Groups | None:
+    """Move out of the way, where the group of this service is the keeper's to divide."""
+    unit = folder.removesuffix(f"/{DAEMON}")  # where a keeper that has replaced itself is already
+    try:
+        if os.getxattr(unit, _DELEGATED) != b"1":
+            return None
+        for name in (DAEMON, DYNOS):
+            os.makedirs(f"{unit}/{name}", exist_ok=True)  # noqa: PTH103
+        enter(f"{unit}/{DAEMON}")
+    except (OSError, AttributeError):  # no such mark, not allowed, not Linux
+        return None
+    groups = Groups(f"{unit}/{DYNOS}")
+    return groups if _works(groups) else None
 
 
 def _sweep(folder: str) -> None:

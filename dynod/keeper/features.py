@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_CLEAR_ALL = 4
 
 NAMES = ("subreaper", "pdeathsig", "proc", "waitid", "tee", "epoll", "netlink", "cgroup")
 WITHOUT = "DYNOD_WITHOUT"
@@ -56,6 +58,12 @@ def become_subreaper() -> None:
 def end_with_parent(signal: int) -> None:
     """Have the kernel send `signal` to this process when the thread that forked it ends. Raises OSError."""
     _prctl(_PR_SET_PDEATHSIG, signal)
+
+
+def drop_ambient_capabilities() -> None:
+    """What a service manager gave dynod beyond its user's rights does not pass to the next program that is executed."""
+    if sys.platform == "linux":
+        _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)  # refused only where there are none
 
 
 def give_back_memory() -> None:

@@ -17,10 +17,11 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from dynod.keeper import cgroups, limits, processes
+from dynod.keeper.activation import take_over
 from dynod.keeper.features import Features, become_subreaper, detect, give_back_memory
 from dynod.keeper.launches import AT_ONCE_S, Launch, Launches, can_tell
 from dynod.keeper.notify import Notifier
@@ -133,15 +134,19 @@ class Keeper:
         notifier: Notifier,
         core: Sequence[str] = CORE,
         patience: Patience = Patience(),  # noqa: B008 (a value)
+        given: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
-        """`core` is the program that is started with `--keeper-fd N` and the arguments."""
+        """`core` is the program that is started with `--keeper-fd N` and the arguments.
+
+        `given`: by name, descriptors that systemd has kept or opened, which are held for the first core.
+        """
         self._patience = patience
         self._arguments = arguments
         self._core_program = core
         self._features = features
         self._notifier = notifier
         self._instances: dict[str, _Instance] = {}
-        self._held: dict[str, list[int]] = {}
+        self._held: dict[str, list[int]] = {name: list(fds) for name, fds in (given or {}).items()}
         self._store: dict[str, str] = {}
         self._signals: list[int] = []
         self._core: _Core | None = None
@@ -171,7 +176,7 @@ class Keeper:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, CAUGHT)
         if features.subreaper:
             become_subreaper()
-        self._groups = cgroups.find(os.getpid()) if features.cgroup else None
+        self._groups = cgroups.find(os.getpid(), as_service=notifier.is_heard) if features.cgroup else None
         self._most_fds = limits.take_own(self._limits)  # the core inherits them; dynos get theirs
 
     # --- the loop ---------------------------------------------------------------------------------------------------
@@ -421,6 +426,7 @@ class Keeper:
             case Hold(name):
                 self._release(name)
                 self._held[name] = fds
+                self._notifier.keep(name, fds)
             case Release(name):
                 self._release(name)
             case Goodbye(status):
@@ -536,8 +542,10 @@ class Keeper:
                 self._groups.remove(id_)
 
     def _release(self, name: str) -> None:
-        for fd in self._held.pop(name, ()):
-            os.close(fd)
+        if (fds := self._held.pop(name, None)) is not None:
+            self._notifier.drop(name)
+            for fd in fds:
+                os.close(fd)
 
     # --- processes --------------------------------------------------------------------------------------------------
 
@@ -774,4 +782,4 @@ def main(argv: list[str]) -> int:
     faulthandler.enable(2)  # by number: sys.stderr is None where dynod was started without one
     features = detect(os.environ)
     notifier = Notifier(os.environ)
-    return Keeper(argv, features=features, notifier=notifier).run()
+    return Keeper(argv, features=features, notifier=notifier, given=take_over(os.environ)).run()

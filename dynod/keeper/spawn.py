@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple, NoReturn
 
 from dynod.keeper.cgroups import enter
-from dynod.keeper.features import Features, end_with_parent
+from dynod.keeper.features import Features, drop_ambient_capabilities, end_with_parent
 from dynod.keeper.limits import Limits
 
 _REPORT = "{} {}"
@@ -28,6 +28,18 @@ _REPORT_BYTES = 64  # more than any report; it comes whole, being shorter than P
 # keeper's CPU to start 500 dynos was 1.0 s in place of 0.6 s (loadtests/dynos.py start --dynos 500).
 CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD)
 _TO_RESET = tuple({*CAUGHT, *(each for each in signal.valid_signals() if signal.getsignal(each) is signal.SIG_IGN)})
+_OOM_SCORE = "/proc/self/oom_score_adj"
+
+
+def _is_shielded() -> bool:
+    try:
+        with open(_OOM_SCORE, encoding="ascii") as file:  # noqa: PTH123 (pathlib is heavy here)
+            return int(file.read()) < 0
+    except (OSError, ValueError):
+        return False
+
+
+_SHIELDED = _is_shielded()  # from the kernel's choice of whom to end for want of memory: dynod, and no dyno
 
 
 class Forked(NamedTuple):
@@ -184,6 +196,9 @@ def _child(
         if group is not None:
             during = "cgroup"
             enter(group)
+        if _SHIELDED:
+            during = "oom_score_adj"
+            _be_nobody_special()
         during = "setrlimit"
         limits.apply()
         if takes_terminal:
@@ -200,6 +215,7 @@ def _child(
             end_with_parent(signal.SIGKILL)
             if os.getppid() != keeper:
                 os._exit(137)  # the keeper died before the kernel was told to watch it
+        drop_ambient_capabilities()
         _exec(argv, env)
     except OSError as error:
         number = error.errno or number
@@ -208,6 +224,11 @@ def _child(
     finally:
         os.write(report, _REPORT.format(number, during).encode("ascii"))
         os._exit(127)
+
+
+def _be_nobody_special() -> None:
+    with open(_OOM_SCORE, "w", encoding="ascii") as file:  # noqa: PTH123 (as above)
+        file.write("0")
 
 
 def _exec(argv: list[str], env: Mapping[str, str]) -> NoReturn:

@@ -30,6 +30,8 @@ class Sink(Protocol):
 # Told of a dyno's lines, and of whom to call once they are handed on; says whom the sink is to call instead.
 Copy = Callable[[str, bytes, Callable[[], None]], Callable[[], None]]
 
+Witness = Callable[[str, str], None]  # of a dyno's name, and what is said about it
+
 
 class LogStream:
     """One app's stream. Owned by the loop; everything is synchronous."""
@@ -44,6 +46,11 @@ class LogStream:
         self._copy: Copy | None = None
         self.lines = 0  # so far, as of `bytes`
         self.bytes = 0
+        self._witness: Witness | None = None
+
+    def show_dynos_to(self, witness: Witness) -> None:
+        """Somebody hears, besides, what the dyno manager says about dynos."""
+        self._witness = witness
 
     def copy_to(self, copy: Copy) -> None:
         """Let somebody keep what dynos print besides the sink, as exactly: it counts as handed on once both have it."""
@@ -78,7 +85,10 @@ class LogStream:
 
     def platform(self, ps: str, *messages: str) -> None:
         """What the dyno manager says about a dyno: `heroku[web.1]: State changed from starting to up`."""
-        self._say("heroku", ps, messages)
+        said = self._say("heroku", ps, messages)
+        if self._witness is not None and said is not None:
+            for line in said.text.decode("utf-8", "backslashreplace").splitlines():
+                self._witness(ps, line)
 
     def api(self, *messages: str) -> None:
         """What an operator did: `app[api]: Release v5 created by user …`."""
@@ -97,14 +107,16 @@ class LogStream:
         """The newest `count` lines that are kept (None: all), oldest first."""
         return self._history.newest(count)
 
-    def _say(self, source: Source, ps: str, messages: Sequence[str]) -> None:
-        if messages:
-            self._add(platform_batch(time=self._clock(), source=source, ps=ps, messages=messages))
+    def _say(self, source: Source, ps: str, messages: Sequence[str]) -> LogBatch | None:
+        if not messages:
+            return None
+        return self._add(platform_batch(time=self._clock(), source=source, ps=ps, messages=messages))
 
-    def _add(self, batch: LogBatch) -> None:
+    def _add(self, batch: LogBatch) -> LogBatch:
         batch = self._masked(batch)  # a path with a key in it, a command with a password
         self._keep(batch)
         self._sink.accept(batch, None)
+        return batch
 
     def _masked(self, batch: LogBatch) -> LogBatch:
         return batch if self._mask is None else replace(batch, text=self._mask.hide(batch.text))

@@ -138,26 +138,26 @@ def test_every_fault_is_named_with_file_key_found_and_expected(tmp_path: Path) -
     """
     assert faults(text, tmp_path) == [
         'dynod.toml: sevre: no such section; did you mean "serve"?',
-        'dynod.toml: serve.listen: expected [HOST:]PORT, or a list of them, found ["0.0.0.0:80", "eighty"]',
-        'dynod.toml: serve.default_app: expected the name of an app, or "": the only one, found "Upper"',
-        'dynod.toml: serve.apps_domain: expected a domain name in lower case, found "-x"',
-        'dynod.toml: serve.state: expected a path, or "": the default place, found 3',
-        'dynod.toml: serve.lisen: no such setting; did you mean "listen"?',
-        "dynod.toml: dynos.starts_at_once: expected a whole number from 1 to 10000, or 0: four a processor, found -2",
-        'dynod.toml: dynos.grase_s: no such setting; did you mean "grace_s"?',
+        'dynod.toml: serve.listen: expected [HOST:]PORT, or a list of them, found ["0.0.0.0:80", "eighty"] (at line 4)',
+        'dynod.toml: serve.default_app: expected the name of an app, or "": the only one, found "Upper" (at line 6)',
+        'dynod.toml: serve.apps_domain: expected a domain name in lower case, found "-x" (at line 7)',
+        'dynod.toml: serve.state: expected a path, or "": the default place, found 3 (at line 8)',
+        'dynod.toml: serve.lisen: no such setting; did you mean "listen"? (at line 5)',
+        "dynod.toml: dynos.starts_at_once: expected a whole number from 1 to 10000, or 0: four a processor, found -2 (at line 15)",
+        'dynod.toml: dynos.grase_s: no such setting; did you mean "grace_s"? (at line 10)',
         (
             'dynod.toml: dynos.restart: expected "ladder" or "heroku", or a list of up to 100 delays in seconds, '
-            'found "never"'
+            'found "never" (at line 11)'
         ),
-        "dynod.toml: dynos.worker.grace_s: expected seconds from 0 to 86400, found -1",
+        "dynod.toml: dynos.worker.grace_s: expected seconds from 0 to 86400, found -1 (at line 12)",
         (
             "dynod.toml: dynos.worker.starts_at_once: this is a setting of dynod, not of a process type: "
-            "write starts_at_once"
+            "write starts_at_once (at line 13)"
         ),
-        'dynod.toml: dynos.a.b.grace_s: expected a process type before the dot, found "a.b"',
-        "dynod.toml: logs.stall_s: expected seconds from 0 to 2678400, or 0: never, found nan",
-        "dynod.toml: app.web.balance: this is a setting of the app, not of a process type: write balance",
-        "dynod.toml: app.grace_s: expected seconds from 0 to 86400, found true",
+        'dynod.toml: dynos.a.b.grace_s: expected a process type before the dot, found "a.b" (at line 14)',
+        "dynod.toml: logs.stall_s: expected seconds from 0 to 2678400, or 0: never, found nan (at line 17)",
+        "dynod.toml: app.web.balance: this is a setting of the app, not of a process type: write balance (at line 19)",
+        "dynod.toml: app.grace_s: expected seconds from 0 to 86400, found true (at line 20)",
     ]
 
 
@@ -182,8 +182,8 @@ def test_app_is_not_for_serve(tmp_path: Path) -> None:
         (b"[serve\n", "dynod.toml: Expected ']' at the end of a table declaration (at line 1, column 7)"),
         (b"serve = 3", "dynod.toml: serve: expected a table, found 3"),
         (b"[serve]\nstate = '\xff'", "dynod.toml: expected text in UTF-8"),
-        (b"[serve]\nstate = {}", 'dynod.toml: serve.state: expected a path, or "": the default place, found a table'),
-        (b"[router]\na = {}", f"dynod.toml: router.a: expected {ROUTERS}, found a table"),
+        (b"[serve]\nstate = {}", 'dynod.toml: serve.state: expected a path, or "": the default place, found a table (at line 2)'),
+        (b"[router]\na = {}", f"dynod.toml: router.a: expected {ROUTERS}, found a table (at line 2)"),
         (b"[app]\ngrace_s = {a = 1}", "dynod.toml: app.grace_s.a: no such setting"),
         (b'[app]\n"a\\nb" = 1', "dynod.toml: app.a\\nb: no such setting"),
     ],
