@@ -21,6 +21,7 @@ from router.settings import RouterSettings
 from support.source_tree import REPOSITORY
 
 SAMPLE = REPOSITORY / "config" / "dynod.toml"
+PATHS = 'a path, or "": the default place'
 ROUTERS = "a number, a text, a list of texts, true or false"
 
 
@@ -143,7 +144,10 @@ def test_every_fault_is_named_with_file_key_found_and_expected(tmp_path: Path) -
         'dynod.toml: serve.apps_domain: expected a domain name in lower case, found "-x" (at line 7)',
         'dynod.toml: serve.state: expected a path, or "": the default place, found 3 (at line 8)',
         'dynod.toml: serve.lisen: no such setting; did you mean "listen"? (at line 5)',
-        "dynod.toml: dynos.starts_at_once: expected a whole number from 1 to 10000, or 0: four a processor, found -2 (at line 15)",
+        (
+            "dynod.toml: dynos.starts_at_once: expected a whole number from 1 to 10000, or 0: four a processor, "
+            "found -2 (at line 15)"
+        ),
         'dynod.toml: dynos.grase_s: no such setting; did you mean "grace_s"? (at line 10)',
         (
             'dynod.toml: dynos.restart: expected "ladder" or "heroku", or a list of up to 100 delays in seconds, '
@@ -182,7 +186,7 @@ def test_app_is_not_for_serve(tmp_path: Path) -> None:
         (b"[serve\n", "dynod.toml: Expected ']' at the end of a table declaration (at line 1, column 7)"),
         (b"serve = 3", "dynod.toml: serve: expected a table, found 3"),
         (b"[serve]\nstate = '\xff'", "dynod.toml: expected text in UTF-8"),
-        (b"[serve]\nstate = {}", 'dynod.toml: serve.state: expected a path, or "": the default place, found a table (at line 2)'),
+        (b"[serve]\nstate = {}", f"dynod.toml: serve.state: expected {PATHS}, found a table (at line 2)"),
         (b"[router]\na = {}", f"dynod.toml: router.a: expected {ROUTERS}, found a table (at line 2)"),
         (b"[app]\ngrace_s = {a = 1}", "dynod.toml: app.grace_s.a: no such setting"),
         (b'[app]\n"a\\nb" = 1', "dynod.toml: app.a\\nb: no such setting"),
