@@ -97,6 +97,8 @@ VERBS: Final[Mapping[str, Verb]] = {
     "backup": Verb(module="dynod.cli.backup", line="Write what has to be kept of a daemon to a file."),
     "restore": Verb(module="dynod.restore", line="Make a new daemon's state from a backup."),
     "completion": Verb(module="dynod.cli.completion", line="Have Tab complete verbs and names in bash, zsh or fish."),
+    "systemd:install": Verb(module="dynod.cli.systemd", attribute="install", line="Make dynod a service of systemd."),
+    "systemd:uninstall": Verb(module="dynod.cli.systemd", attribute="uninstall", line="Remove that service."),
     "heroku:env": Verb(module="dynod.cli.heroku_env", line="Point Heroku's own command line at this dynod."),
     "api-stdio": Verb(module="dynod.cli.api_stdio", line="Join stdin and stdout to the API; for ssh to start."),
     "auth:create": Verb(module="dynod.cli.auth", attribute="create", line="Make a token for the API over TCP."),

@@ -29,6 +29,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for package in PACKAGES:
         ignored = shutil.ignore_patterns("__pycache__", "*.so")
         shutil.copytree(REPOSITORY / package, source / package, ignore=ignored)
+    shutil.copytree(REPOSITORY / "systemd", source / "systemd")
     out = tmp_path_factory.mktemp("wheel")
     run([sys.executable, "-m", "build", "--wheel", "--outdir", str(out), str(source)])
     (built,) = out.glob("*.whl")
@@ -49,12 +50,17 @@ def test_the_wheel_holds_both_packages_whole_and_nothing_else(wheel: Path) -> No
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
     compiled = {name for name in held if name.endswith(".so")}  # optional, and made by the build
+    units = {name for name in held if ".data/data/share/dynod/systemd/" in name}  # what systemd:install writes
+    wanted = {
+        str(path.relative_to(REPOSITORY)) for path in written_files() if path.parts[len(REPOSITORY.parts)] == "systemd"
+    }
+    assert {f"systemd/{name.partition('/systemd/')[2]}" for name in units} == wanted - {"systemd/README.md"}
     sources = {
         str(path.relative_to(REPOSITORY))
         for path in written_files()
         if path.relative_to(REPOSITORY).parts[0] in PACKAGES and path.suffix != ".c"
     }
-    assert held - compiled == sources
+    assert held - compiled - units == sources
 
 
 @pytest.mark.timeout(BUILD_S)

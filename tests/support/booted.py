@@ -216,6 +216,7 @@ def wheelhouse(folder: Path) -> Path:
     source = folder / "source"
     for package in PACKAGES:
         shutil.copytree(REPOSITORY / package, source / package, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    shutil.copytree(REPOSITORY / "systemd", source / "systemd")
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(REPOSITORY / name, source / name)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet", "--wheel-dir"]

@@ -1,0 +1,214 @@
+"""`dynod systemd:install` and `systemd:uninstall`: dynod as the service of a machine, or of one user.
+
+Does the steps of `core/service_plan`, and says each that it did. Versions lie side by side, each in a virtual
+environment of its own below /opt/dynod: installing over one that runs would break it.
+"""
+
+import importlib.metadata
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+import click
+
+import dynod
+from dynod.core.service_plan import CURRENT, STATE, Link, Machine, Remove, Run, Step, WriteFile, installation, removal
+from dynod.errors import DynodError
+
+UNITS: Final = "share/dynod/systemd"  # of the environment that dynod is installed in
+BOOTED: Final = Path("/run/systemd/system")  # sd_booted(3)
+MODE: Final = 0o644
+
+
+class InstallError(DynodError):
+    """The machine cannot have it."""
+
+    code = "systemd"
+
+
+@click.command("systemd:install")
+@click.option("--user", "for_user", is_flag=True, help="For this user alone, without root.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+def install(*, for_user: bool, dry_run: bool) -> None:
+    """Install this dynod as a service, start it, and have it started with the machine.
+
+    Doing it again changes nothing; with another version of dynod, that one is what runs from the next start on.
+    """
+    machine = _machine(for_user=for_user)
+    if not dry_run:
+        _refuse_what_cannot_be(for_user=for_user)
+    if not Path(machine.environment, "bin/dynod").exists():
+        for step in _make_environment(machine):
+            _do(step, dry_run=dry_run)
+    before = os.path.realpath(f"{machine.versions}/{CURRENT}")
+    changed = [step for step in installation(machine, _texts()) if _do(step, dry_run=dry_run)]
+    if dry_run:
+        return
+    if not any(isinstance(step, WriteFile | Link) for step in changed):
+        click.echo("nothing to change")
+    elif os.path.exists(before) and before != os.path.realpath(f"{machine.versions}/{CURRENT}"):  # noqa: PTH110
+        click.echo(f"dynod {machine.version} is in place: `systemctl restart dynod` has it run")
+    if for_user:
+        click.echo("while nobody is logged in it runs after: loginctl enable-linger")
+
+
+@click.command("systemd:uninstall")
+@click.option("--user", "for_user", is_flag=True, help="The service of this user.")
+@click.option("--purge", is_flag=True, help="Remove all apps with everything they have, settings, and the user dynod.")
+@click.option("--confirm", metavar="NUMBER", help="With --purge: how many apps there are, in place of the question.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+def uninstall(*, for_user: bool, purge: bool, confirm: str | None, dry_run: bool) -> None:
+    """Stop the service and remove it; apps, releases and logs stay, unless --purge is given."""
+    machine = _machine(for_user=for_user)
+    if not dry_run:
+        _refuse_what_cannot_be(for_user=for_user)
+        if purge:
+            _ask(_count_apps(Path(STATE if machine.home is None else f"{machine.home}/.local/state/dynod")), confirm)
+    for step in removal(machine, purge=purge):
+        _do(step, dry_run=dry_run)
+
+
+# --- what there is --------------------------------------------------------------------------------------------------
+
+
+def _machine(*, for_user: bool) -> Machine:
+    return Machine(
+        version=dynod.__version__,
+        home=str(Path.home()) if for_user else None,
+        has_ipv6=Path("/proc/net/if_inet6").exists(),
+        has_needrestart=Path("/etc/needrestart/conf.d").is_dir(),
+    )
+
+
+def _texts() -> dict[str, str]:
+    """The files of `systemd/`, of the environment that this runs in or of the clone."""
+    for folder in (Path(sys.prefix) / UNITS, Path(dynod.__file__).parent.parent / "systemd"):
+        if (folder / "dynod.service").is_file():
+            found = [path for path in folder.rglob("*") if path.is_file() and path.name != "README.md"]
+            return {str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in found}
+    raise InstallError("this dynod came without its unit files: install it with pip")
+
+
+def _refuse_what_cannot_be(*, for_user: bool) -> None:
+    if not BOOTED.is_dir():
+        raise InstallError("systemd does not run here: start `dynod serve` by what does start services on this machine")
+    if for_user and os.geteuid() == 0:
+        raise InstallError("--user is for one user's own service: leave it away, or be that user")
+    if not for_user and os.geteuid() != 0:
+        raise InstallError("only root can install a service of the machine: use sudo, or --user for your own")
+
+
+def _make_environment(machine: Machine) -> Iterable[Step]:
+    """The same dynod once more, in a place of its own."""
+    yield Run(argv=(sys.executable, "-m", "venv", machine.environment))
+    yield Run(argv=(f"{machine.environment}/bin/python", "-m", "pip", "install", "--quiet", _origin()))
+
+
+def _origin() -> str:
+    """What pip is to be given: a folder or a wheel if that is what this dynod came from (PEP 610), else its name."""
+    told = importlib.metadata.distribution("dynod").read_text("direct_url.json")
+    if told:
+        url = urlsplit(json.loads(told)["url"])
+        if url.scheme == "file" and os.path.exists(path := unquote(url.path)):  # noqa: PTH110
+            return path
+    return f"dynod=={dynod.__version__}"
+
+
+def _count_apps(state: Path) -> int:
+    database = state / "state.db"
+    if not database.is_file():
+        return 0
+    try:
+        connection = sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)
+        with connection:
+            (count,) = connection.execute("SELECT count(*) FROM apps").fetchone()
+        connection.close()
+    except sqlite3.Error as error:
+        raise InstallError(f"{database}: {error}") from error
+    return int(count)
+
+
+def _ask(count: int, confirm: str | None) -> None:
+    told = confirm or click.prompt(
+        f"This removes {count} app{'' if count == 1 else 's'}, with releases, config vars and logs, for good.\n"
+        "How many apps are there",
+        err=True,
+    )
+    if told.strip() != str(count):
+        raise InstallError(f"there are {count} apps, not {told}: nothing was removed")
+
+
+# --- doing it -------------------------------------------------------------------------------------------------------
+
+
+def _do(step: Step, *, dry_run: bool) -> bool:
+    """False where it was so already. Raises InstallError."""
+    if dry_run:
+        click.echo(step)
+        return True
+    try:
+        match step:
+            case WriteFile():
+                changed = _write(Path(step.path), step.text)
+            case Link():
+                changed = _link(Path(step.path), step.target)
+            case Remove():
+                changed = _remove(Path(step.path))
+            case Run():
+                return _run(step)
+    except OSError as error:
+        raise InstallError(f"{step}: {error.strerror or error}") from error
+    if changed:
+        click.echo(step)
+    return changed
+
+
+def _write(path: Path, text: str) -> bool:
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(text, encoding="utf-8")
+    new.chmod(MODE)
+    new.replace(path)
+    return True
+
+
+def _link(path: Path, target: str) -> bool:
+    if path.is_symlink() and os.readlink(path) == target:  # noqa: PTH115 (compared as text)
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    new.symlink_to(target)
+    new.replace(path)
+    return True
+
+
+def _remove(path: Path) -> bool:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    elif path.exists() or path.is_symlink():
+        path.unlink()
+    else:
+        return False
+    return True
+
+
+def _run(step: Run) -> bool:
+    try:
+        ended = subprocess.run(step.argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: S603 (of our own table)
+    except FileNotFoundError as error:
+        if step.optional:
+            return False
+        raise InstallError(f"{step}: there is no {step.argv[0]} here") from error
+    if ended.returncode != 0 and not step.optional:
+        raise InstallError(f"{step}: {(ended.stderr or ended.stdout).strip() or f'exit status {ended.returncode}'}")
+    return ended.returncode == 0
