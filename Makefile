@@ -112,13 +112,13 @@ loadtests/.peers/.installed: .venv/.made
 	@touch $@
 
 # Only tests need these: npm for the Node stacks and Heroku's own command line, curl for README's tour, openssl for certificates, syslog-ng to receive
-# logs; nginx, HAProxy and Caddy in front of dynod, PHP behind it; ssh and sshd between a user and it; zsh and fish, whose Tab it answers. As root on Debian, what is missing is installed;
+# logs, systemd-nspawn to boot a machine; nginx, HAProxy and Caddy in front of dynod, PHP behind it; ssh and sshd between a user and it; zsh and fish, whose Tab it answers. As root on Debian, what is missing is installed;
 # otherwise the tests that need it say that they are skipped (in CI they fail). Packages that would start or enable
 # something, and rsyslog, which cannot be installed beside syslog-ng, are unpacked into folders of the clone.
 test-tools:
-	@missing=; for tool in npm curl openssl syslog-ng ssh zsh fish; do \
+	@missing=; for tool in npm curl openssl syslog-ng ssh zsh fish systemd-nspawn; do \
 	  PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || \
-	    missing="$$missing $$(echo $$tool | sed "s/syslog-ng/syslog-ng-core/; s/^ssh/openssh-client/")"; done; \
+	    missing="$$missing $$(echo $$tool | sed "s/syslog-ng/syslog-ng-core/; s/^ssh/openssh-client/; s/systemd-nspawn/systemd-container/")"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "Installing what tests need and this machine lacks:$$missing (with apt-get, as you are root)"; \

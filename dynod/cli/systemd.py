@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 import click
 
-import dynod
+from dynod import __version__
 from dynod.core.service_plan import CURRENT, STATE, Link, Machine, Remove, Run, Step, WriteFile, installation, removal
 from dynod.errors import DynodError
 
@@ -47,16 +47,17 @@ def install(*, for_user: bool, dry_run: bool) -> None:
     if not Path(machine.environment, "bin/dynod").exists():
         for step in _make_environment(machine):
             _do(step, dry_run=dry_run)
-    before = os.path.realpath(f"{machine.versions}/{CURRENT}")
+    current = Path(machine.versions, CURRENT)
+    before = current.resolve() if current.exists() else None
     changed = [step for step in installation(machine, _texts()) if _do(step, dry_run=dry_run)]
     if dry_run:
         return
     if not any(isinstance(step, WriteFile | Link) for step in changed):
         click.echo("nothing to change")
-    elif os.path.exists(before) and before != os.path.realpath(f"{machine.versions}/{CURRENT}"):  # noqa: PTH110
+    elif before not in {None, current.resolve()}:
         click.echo(f"dynod {machine.version} is in place: `systemctl restart dynod` has it run")
     if for_user:
-        click.echo("while nobody is logged in it runs after: loginctl enable-linger")
+        click.echo("to have it run while you are not logged in: loginctl enable-linger")
 
 
 @click.command("systemd:uninstall")
@@ -80,7 +81,7 @@ def uninstall(*, for_user: bool, purge: bool, confirm: str | None, dry_run: bool
 
 def _machine(*, for_user: bool) -> Machine:
     return Machine(
-        version=dynod.__version__,
+        version=__version__,
         home=str(Path.home()) if for_user else None,
         has_ipv6=Path("/proc/net/if_inet6").exists(),
         has_needrestart=Path("/etc/needrestart/conf.d").is_dir(),
@@ -89,7 +90,7 @@ def _machine(*, for_user: bool) -> Machine:
 
 def _texts() -> dict[str, str]:
     """The files of `systemd/`, of the environment that this runs in or of the clone."""
-    for folder in (Path(sys.prefix) / UNITS, Path(dynod.__file__).parent.parent / "systemd"):
+    for folder in (Path(sys.prefix) / UNITS, Path(__file__).parents[2] / "systemd"):
         if (folder / "dynod.service").is_file():
             found = [path for path in folder.rglob("*") if path.is_file() and path.name != "README.md"]
             return {str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in found}
@@ -118,7 +119,7 @@ def _origin() -> str:
         url = urlsplit(json.loads(told)["url"])
         if url.scheme == "file" and os.path.exists(path := unquote(url.path)):  # noqa: PTH110
             return path
-    return f"dynod=={dynod.__version__}"
+    return f"dynod=={__version__}"
 
 
 def _count_apps(state: Path) -> int:
