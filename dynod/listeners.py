@@ -70,7 +70,7 @@ def listen(address: ListenAddress, *, option: str = "-p") -> list[socket.socket]
     return sockets
 
 
-def listen_again(address: ListenAddress, kept: list[socket.socket]) -> list[socket.socket]:
+def listen_again(address: ListenAddress, kept: list[socket.socket], *, option: str = "-p") -> list[socket.socket]:
     """As `listen`, by sockets of `kept` that are bound there already; those are taken out of the list."""
     wanted = set()
     for host in address.hosts:
@@ -79,7 +79,7 @@ def listen_again(address: ListenAddress, kept: list[socket.socket]) -> list[sock
     found = [each for each in kept if each.getsockname()[:2] in wanted]
     for each in found:
         kept.remove(each)
-    return found or listen(address)
+    return found or listen(address, option=option)
 
 
 def listen_near(port: int) -> list[socket.socket]:

@@ -21,7 +21,7 @@ from dynod.app_figures import AppFigures
 from dynod.core.api_host import host_of, is_loopback
 from dynod.core.boot import Address
 from dynod.errors import SettingsError
-from dynod.listeners import ListenAddress, listen, url
+from dynod.listeners import ListenAddress, listen_again, url
 
 HELD: Final = "metrics"  # the name under which the keeper has the sockets
 TOKEN_NOTE: Final = "metrics-token"  # noqa: S105 (a key: of the note that holds the hash)
@@ -72,10 +72,15 @@ class MetricsListener:
             self._token_hash = stored.get(TOKEN_NOTE, "")
             return
         self._token_hash = token_hash(self._token_file)
+        kept = [socket.socket(fileno=fd) for fd in held.get(HELD, ())]
         if self._address is not None:
-            self._sockets = listen(self._address, option="--metrics")
+            self._sockets = listen_again(self._address, kept, option="--metrics")
             self._keeper.hold(HELD, [each.fileno() for each in self._sockets])
             self._keeper.put(TOKEN_NOTE, self._token_hash)
+        elif kept:
+            self._keeper.release(HELD)
+        for each in kept:  # by systemd, from an earlier dynod that listened elsewhere
+            each.close()
 
     @property
     def url(self) -> str | None:

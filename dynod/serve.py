@@ -43,7 +43,7 @@ from dynod.listeners import url
 from dynod.local_ca import LocalAuthority
 from dynod.metrics import DaemonMetrics, MetricSources, StoredCounts
 from dynod.metrics_listener import MetricsListener, token_hash
-from dynod.operations import InvalidError, Operations, RunningApp
+from dynod.operations import Operations, RunningApp
 from dynod.platform_api.server import PlatformApi
 from dynod.platform_api.tcp_door import OverTcp
 from dynod.restore import is_held

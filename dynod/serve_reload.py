@@ -20,7 +20,10 @@ DONE: Final = "reloads"  # the key under which the keeper has how many were answ
 
 # What a daemon that runs holds on to: sockets, folders, buffers. By section.
 FIXED: Final[Mapping[str, tuple[str, ...]]] = {
-    "serve": ("listen", "socket", "api", "insecure_api", "api_calls_per_hour", "metrics", "state"),
+    "serve": (
+        *("listen", "socket", "state", "api", "insecure_api", "api_calls_per_hour"),
+        *("metrics", "metrics_token_file"),
+    ),
     "dynos": ("starts_at_once", "await_client_s", "reconnect_s", "hangup_s"),
     "logs": ("stall_s", "buffer_bytes", "history_lines"),
 }
