@@ -36,7 +36,8 @@ class InstallError(DynodError):
 @click.command("systemd:install")
 @click.option("--user", "for_user", is_flag=True, help="For this user alone, without root.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
-def install(*, for_user: bool, dry_run: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
+def install(*, for_user: bool, dry_run: bool, as_json: bool) -> None:
     """Install this dynod as a service, start it, and have it started with the machine.
 
     Doing it again changes nothing; with another version of dynod, that one is what runs from the next start on.
@@ -44,13 +45,11 @@ def install(*, for_user: bool, dry_run: bool) -> None:
     machine = _machine(for_user=for_user)
     if not dry_run:
         _refuse_what_cannot_be(for_user=for_user)
-    if not Path(machine.environment, "bin/dynod").exists():
-        for step in _make_environment(machine):
-            _do(step, dry_run=dry_run)
+    steps = [] if Path(machine.environment, "bin/dynod").exists() else _make_environment(machine)
     current = Path(machine.versions, CURRENT)
     before = current.resolve() if current.exists() else None
-    changed = [step for step in installation(machine, _texts()) if _do(step, dry_run=dry_run)]
-    if dry_run:
+    changed = _do_all([*steps, *installation(machine, _texts())], dry_run=dry_run, as_json=as_json)
+    if dry_run or as_json:
         return
     if not any(isinstance(step, WriteFile | Link) for step in changed):
         click.echo("nothing to change")
@@ -65,15 +64,15 @@ def install(*, for_user: bool, dry_run: bool) -> None:
 @click.option("--purge", is_flag=True, help="Remove all apps with everything they have, settings, and the user dynod.")
 @click.option("--confirm", metavar="NUMBER", help="With --purge: how many apps there are, in place of the question.")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
-def uninstall(*, for_user: bool, purge: bool, confirm: str | None, dry_run: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
+def uninstall(*, for_user: bool, purge: bool, confirm: str | None, dry_run: bool, as_json: bool) -> None:
     """Stop the service and remove it; apps, releases and logs stay, unless --purge is given."""
     machine = _machine(for_user=for_user)
     if not dry_run:
         _refuse_what_cannot_be(for_user=for_user)
         if purge:
             _ask(_count_apps(Path(STATE if machine.home is None else f"{machine.home}/.local/state/dynod")), confirm)
-    for step in removal(machine, purge=purge):
-        _do(step, dry_run=dry_run)
+    _do_all(removal(machine, purge=purge), dry_run=dry_run, as_json=as_json)
 
 
 # --- what there is --------------------------------------------------------------------------------------------------
@@ -106,10 +105,12 @@ def _refuse_what_cannot_be(*, for_user: bool) -> None:
         raise InstallError("only root can install a service of the machine: use sudo, or --user for your own")
 
 
-def _make_environment(machine: Machine) -> Iterable[Step]:
+def _make_environment(machine: Machine) -> list[Step]:
     """The same dynod once more, in a place of its own."""
-    yield Run(argv=(sys.executable, "-m", "venv", machine.environment))
-    yield Run(argv=(f"{machine.environment}/bin/python", "-m", "pip", "install", "--quiet", _origin()))
+    return [
+        Run(argv=(sys.executable, "-m", "venv", machine.environment)),
+        Run(argv=(f"{machine.environment}/bin/python", "-m", "pip", "install", "--quiet", _origin())),
+    ]
 
 
 def _origin() -> str:
@@ -149,26 +150,33 @@ def _ask(count: int, confirm: str | None) -> None:
 # --- doing it -------------------------------------------------------------------------------------------------------
 
 
-def _do(step: Step, *, dry_run: bool) -> bool:
+def _do_all(steps: Iterable[Step], *, dry_run: bool, as_json: bool) -> list[Step]:
+    """In order, each said; returns those that were not so already. Raises InstallError."""
+    changed = []
+    for step in steps:
+        if dry_run or _do(step):
+            changed.append(step)
+            if not as_json and (dry_run or not isinstance(step, Run)):
+                click.echo(step)
+    if as_json:
+        click.echo(json.dumps({"dry_run": dry_run, "steps": [str(step) for step in changed]}, indent=2))
+    return changed
+
+
+def _do(step: Step) -> bool:
     """False where it was so already. Raises InstallError."""
-    if dry_run:
-        click.echo(step)
-        return True
     try:
         match step:
             case WriteFile():
-                changed = _write(Path(step.path), step.text)
+                return _write(Path(step.path), step.text)
             case Link():
-                changed = _link(Path(step.path), step.target)
+                return _link(Path(step.path), step.target)
             case Remove():
-                changed = _remove(Path(step.path))
+                return _remove(Path(step.path))
             case Run():
                 return _run(step)
     except OSError as error:
         raise InstallError(f"{step}: {error.strerror or error}") from error
-    if changed:
-        click.echo(step)
-    return changed
 
 
 def _write(path: Path, text: str) -> bool:
