@@ -10,7 +10,7 @@ EXAMPLE := config/examples/django
 UP_ARGS ?=
 FUZZ_ARGS ?=
 CHAOS_ARGS ?=
-# Most integration tests wait for children; a file's tests stay together, since some share what is dear to make.
+# Most integration tests wait for children. Which tests stay together, and which begin first: tests/support/schedule.py.
 PYTEST_ARGS ?= -n 4 --dist loadfile
 # dynod as on a system that has nothing of Linux's: all of the integration tests, and those that show most of it in CI.
 WITHOUT_LINUX := tests/integration --ignore tests/integration/router --without all

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 
 from dynod.keeper.features import WITHOUT
-from support import abilities
+from support import abilities, schedule
 
 # One deadline for the whole test (pytest-timeout) and none for an example: two cores shared by a suite say nothing
 # about an example's speed. In CI the examples are the same in each run, so that a failure there can be repeated.
@@ -41,9 +41,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     same = abilities.same_tests(items)
     config.hook.pytest_deselected(items=same)
     items[:] = [item for item in items if item not in same]
+    schedule.dear_first(items)
     for item in items:
         for reason in abilities.reasons_to_skip(item.iter_markers(abilities.MARK), os.environ):
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> schedule.SharedTogether | None:
+    if config.getoption("dist") != "loadfile":
+        return None
+    config.option.loadscopereorder = False  # it goes by how many tests a file has
+    return schedule.SharedTogether(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -22,6 +22,7 @@ NOT_ON_MACOS: Final = {
     ("dynod/process/sockets.py", "AF_NETLINK"),  # SocketTable asks by netlink only where Features has it
     ("dynod/process/sockets.py", "SOCK_CLOEXEC"),
     ("dynod/logs/write_mark.py", "MFD_CLOEXEC"),  # behind hasattr
+    ("router/tcp.py", "TCP_INFO"),  # asked for only where sys.platform says linux
     *(  # PeekedPipes, made only where tee(2) was found and Features has it
         ("dynod/logs/dyno_pipe.py", name)
         for name in ("F_GETPIPE_SZ", "epoll", "EPOLLIN", "EPOLLET", "EPOLLHUP", "splice")
