@@ -1,79 +1,111 @@
-"""The builds of apps: an uploaded source becomes a slug as it is, and a release is made of it. No buildpack is run yet.
+"""The builds of apps: one at a time for an app, in the order in which they came; recorded, followed, and rebuilt.
 
-Flow: platform_api → **app builds** → archives, store, then whoever makes releases. What is said of a build is in its
-output, which can be followed while it grows. May import operations, the slugs, builds, store, core.
+Flow: platform_api → **app builds** → one build → whoever makes releases. A build goes on while the core is replaced:
+what was asked for is noted with the keeper until it is settled, and the next core waits for the same processes.
+May import operations, one_build, the slugs, store, core.
 """
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+import shutil
+import uuid
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from typing import Final
 
-from dynod.app_folder import read_process_types
-from dynod.app_slugs import AppSlugs, in_thread
-from dynod.builds.archives import Archives
-from dynod.core.build import Build, shown_version
-from dynod.core.slug import NewSlug, Slug
+from dynod.app_slugs import in_thread
+from dynod.core import build_text
+from dynod.core.build import MOST_WAITING, Build
+from dynod.core.release import current_of
 from dynod.errors import DynodError
-from dynod.operations import NotFoundError, Operations
+from dynod.one_build import NOTE, Asked, BuildTools, carry_out, see_off
+from dynod.operations import InvalidError, NotFoundError, Operations
 from dynod.store.audit import actor
-from dynod.store.store import Store
+from dynod.store.errors import StoreError
 
-OUTPUT_BYTES: Final = 64 * 1024  # read at a time
-LONGEST_VERSION: Final = 200  # characters
-
-Deploy = Callable[[Slug, Path, str, str], Awaitable[int]]
-# ^ make a release of a slug, its code, a description, on behalf of somebody; returns its version. Raises DynodError.
+STORE_RETRY_S: Final = 5.0  # a full disk: the outcome is written once there is room
+AT_ONCE: Final = max(2, (os.cpu_count() or 1) // 2)  # builds of all apps together
 
 
 class AppBuilds:
-    """Every build of every app of the daemon."""
+    """Every build of every app of the daemon. Each that is not over is a task of `group`."""
 
     def __init__(
         self,
         operations: Operations,
-        store: Store,
+        tools: BuildTools,
         *,
-        slugs: AppSlugs,
-        archives: Archives,
-        outputs: Path,
-        deploy: Deploy,
         group: asyncio.TaskGroup,
     ) -> None:
-        """`outputs`: the folder of the builds' output. Builds under way are tasks of `group`."""
         self._operations = operations
-        self._store = store
-        self._slugs = slugs
-        self._archives = archives
-        self._outputs = outputs
-        self._deploy = deploy
+        self._tools = tools
+        self._store = tools.store
+        self._put = tools.put
         self._group = group
-        self._growing: dict[str, asyncio.Event] = {}  # set, and replaced, when a build has said something
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._turns: dict[str, asyncio.Lock] = {}  # by app
+        self._free = asyncio.Semaphore(AT_ONCE)
+        self._tasks: dict[str, asyncio.Task[None]] = {}  # by build
+        self._waiting: dict[str, list[Build]] = {}  # by app: those that are not over, oldest first
 
-    async def resume(self) -> None:
-        """What an earlier core was at has failed: its source may be half read. Raises StoreError."""
-        for build in await self._store.builds.abandon():
-            self._say(build, " !     dynod was restarted meanwhile: start the build again")
+    async def resume(self, stored: Mapping[str, str], *, adopt: Callable[[], None]) -> None:
+        """Go on with what an earlier core was at, as the keeper has it; what it has not has failed.
+
+        `adopt` takes the processes over, whose lines come from then on. Raises StoreError.
+        """
+        pending = await self._store.builds.pending()
+        for build in pending:
+            self._tools.output.begin(build)
+        adopt()
+        for build in pending:
+            note = stored.get(NOTE + build.id)
+            if note is not None:
+                self._begin(build, Asked.from_note(note))
+            else:
+                self._tools.output.end(build)
+                said = build_text.error("dynod was restarted meanwhile: start the build again") + build_text.PUSH_FAILED
+                await self._tools.output.say(build, said)
+                await self._store.builds.settle(build.id)
+        for key in stored:
+            if key.startswith(NOTE) and key.removeprefix(NOTE) not in self._tasks:
+                self._put(key, None)  # it was settled, and then its core was killed
+        for build_id in self._tools.processes.known - self._tasks.keys():
+            self._group.create_task(self._see_off(build_id), name=f"build:{build_id}")
+        await self.sweep()
 
     async def close(self) -> None:
-        """Builds under way end as failed with the next core."""
-        for task in self._tasks:
+        """Dynod ends: what is under way is ended, and has failed when it starts again."""
+        for build_id, task in self._tasks.items():
+            self._tools.processes.stop(build_id, grace_s=0.0)
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     async def create(self, ref: str, source_id: str, version: str | None, *, by: str) -> Build:
-        """Build a source that was uploaded; returns once it has begun. Raises NotFoundError, StoreError."""
+        """Build a source that was uploaded; returns once that is recorded.
+
+        Raises NotFoundError, InvalidError, StoreError.
+        """
         app = self._operations.find(ref)
-        self._slugs.source(source_id)
+        self._tools.slugs.source(source_id)
+        waiting = self._waiting.get(app.id, [])
+        if len(waiting) > MOST_WAITING:
+            raise InvalidError(
+                f"{app.name} has {MOST_WAITING} builds waiting for build {waiting[0].id}: try again later."
+            )
         build = await self._store.builds.add(app.id, version, by=actor(by))
         app.journal.api(f"Build started by user {by}")
-        self._growing[build.id] = asyncio.Event()
-        task = self._group.create_task(self._run(build, source_id, by), name=f"build:{build.id}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._begin(build, Asked(source_id=source_id, by=by))
         return build
+
+    async def rebuild(self, ref: str, *, by: str) -> Build:
+        """Build again what the current release was built from. Raises NotFoundError, InvalidError, StoreError."""
+        app = self._operations.find(ref)
+        current = current_of(await self._store.releases.of(app.id))
+        slug = await self._store.slugs.find(current.slug_id) if current is not None and current.slug_id else None
+        if slug is None or self._tools.archives.source_of(slug.id) is None:
+            raise InvalidError(f"The source of what {app.name} runs is not here: deploy it again.")
+        slug_id, source_id = slug.id, str(uuid.uuid4())
+        await in_thread(lambda: self._tools.archives.source_again(slug_id, source_id))
+        return await self.create(ref, source_id, slug.commit, by=by)
 
     async def of(self, ref: str) -> tuple[Build, ...]:
         """The app's builds, newest first. Raises NotFoundError."""
@@ -81,91 +113,87 @@ class AppBuilds:
 
     async def info(self, ref: str, build_id: str) -> Build:
         """One build. Raises NotFoundError."""
-        for build in await self.of(ref):
-            if build.id == build_id:
-                return build
-        raise NotFoundError("Couldn't find that build.", "build")
+        build = await self._store.builds.find(build_id)
+        if build is None or build.app_id != self._operations.find(ref).id:
+            raise NotFoundError("Couldn't find that build.", "build")
+        return build
 
-    async def output(self, build_id: str) -> AsyncIterator[bytes]:
-        """What a build has said, and what it goes on to say, until it is over."""
-        path = self._outputs / build_id
-        offset = 0
-        while True:
-            growing = self._growing.get(build_id)  # before reading: what comes after it sets this one
-            while data := await in_thread(lambda: _read(path, offset)):  # noqa: B023 (it is awaited at once)
-                offset += len(data)
-                yield data
-            if growing is None:
-                return
-            await growing.wait()
+    async def output(self, build_id: str) -> AsyncGenerator[bytes, None]:
+        """What a build has said, and what it goes on to say, until it is over; an empty piece wherever it waits."""
+        build = await self._store.builds.find(build_id)
+        if build is not None:
+            async with aclosing(self._tools.output.stream(build)) as pieces:
+                async for piece in pieces:
+                    yield piece
 
-    async def forget(self, build_ids: list[str]) -> None:
-        """Outputs of an app that is no more."""
-        for build_id in build_ids:
-            await in_thread(lambda: (self._outputs / build_id).unlink(missing_ok=True))  # noqa: B023 (awaited at once)
+    async def end_those_of(self, app_id: str) -> None:
+        """The app is about to be destroyed: its builds end, and its cache goes."""
+        for build in list(self._waiting.get(app_id, [])):
+            task = self._tasks[build.id]
+            task.cancel()
+            await asyncio.wait([task])
+            self._put(NOTE + build.id, None)
+            await see_off(build.id, self._tools)
+        await in_thread(lambda: shutil.rmtree(self._tools.caches / app_id, ignore_errors=True))
+
+    async def sweep(self) -> None:
+        """Remove what builds have left of apps that are no more, or of cores that were killed."""
+        apps, tools = {view.id for view in self._operations.apps()}, self._tools
+        under_way = set(self._tasks)
+
+        def work() -> None:
+            tools.output.remove_all(but=apps)
+            for folder, kept in ((tools.state / "work", under_way), (tools.caches, apps)):
+                for left in list(folder.iterdir()) if folder.exists() else []:
+                    if left.name not in kept:
+                        shutil.rmtree(left, ignore_errors=True)
+
+        await in_thread(work)
 
     # --- one build --------------------------------------------------------------------------------------------------
 
-    async def _run(self, build: Build, source_id: str, by: str) -> None:
-        """The boundary of a build: whatever is wrong with its source is said in its output, and fails it."""
-        app = self._operations.find(build.app_id)
-        try:
-            slug, version = await self._build(build, source_id, by)
-        except DynodError as error:
-            for line in str(error).splitlines():
-                self._say(build, f" !     {line}")
-            self._say(build, " !     Push failed")
-            await self._store.builds.settle(build.id)
-            app.journal.api("Build failed -- check your build output: dynod builds:output " + build.id)
-        else:
-            await self._store.builds.settle(build.id, slug_id=slug.id, release_version=version)
-            app.journal.api("Build succeeded")
-        finally:
-            growing = self._growing.pop(build.id)
-            growing.set()
-        await in_thread(lambda: self._archives.remove_source(source_id))
-        await self._slugs.collect(build.app_id)
+    def _begin(self, build: Build, asked: Asked) -> None:
+        self._tools.output.begin(build)
+        self._waiting.setdefault(build.app_id, []).append(build)
+        self._put(NOTE + build.id, asked.note())
+        task = self._tasks[build.id] = self._group.create_task(self._run(build, asked), name=f"build:{build.id}")
+        task.add_done_callback(lambda _task: self._over(build))
 
-    async def _build(self, build: Build, source_id: str, by: str) -> tuple[Slug, int]:
-        self._say(build, "-----> Building from the source as it is: no buildpack is run")
-        received = await in_thread(lambda: self._archives.adopt_source(source_id))
-        folder = await self._slugs.unpacked(received.checksum)
-        self._say(build, "-----> Discovering process types")
-        types = await in_thread(lambda: read_process_types(folder))
-        self._say(build, f"       Procfile declares types -> {', '.join(types)}")
-        new = NewSlug(
-            process_types=types,
-            stack="host",
-            commit=build.source_version,
-            checksum=received.checksum,
-            size=received.size,
-        )
-        slug = await self._store.slugs.add(build.app_id, new, by=actor(by))
-        self._say(build, f"-----> Compressing...\n       Done: {received.size / 1024**2:.1f}M")
-        self._say(build, "-----> Launching...")
-        version = await self._deploy(slug, folder, f"Deploy {shown_version(build.source_version or slug.id[:8])}", by)
-        app = self._operations.app(build.app_id)
-        self._say(build, f"       Released v{version}\n       {app.web_url}")
-        return slug, version
+    def _over(self, build: Build) -> None:
+        del self._tasks[build.id]
+        self._waiting[build.app_id].remove(build)
+        self._tools.output.end(build)
 
-    def _say(self, build: Build, text: str) -> None:
-        """A few lines in all: written where it stands."""
-        self._outputs.mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(self._outputs / build.id, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            os.write(descriptor, f"{text}\n".encode("utf-8", "backslashreplace"))
-        finally:
-            os.close(descriptor)
-        growing = self._growing.get(build.id)
-        if growing is not None:
-            self._growing[build.id] = asyncio.Event()
-            growing.set()
+    async def _run(self, build: Build, asked: Asked) -> None:
+        """The boundary of a build: whatever is wrong with it is said in its output, and fails it."""
+        turn = self._turns.setdefault(build.app_id, asyncio.Lock())
+        if turn.locked():
+            first = self._waiting[build.app_id][0]
+            await self._tools.output.say(build, build_text.step(f"Waiting for build {first.id} of this app"))
+        async with turn, self._free:
+            app = self._operations.find(build.app_id)
+            try:
+                slug, version = await carry_out(build, asked, app.name, self._tools)
+            except DynodError as error:
+                await self._tools.output.say(build, build_text.error(str(error)) + build_text.PUSH_FAILED)
+                await self._settle(build)
+                app.journal.api(f"Build failed -- check your build output: dynod builds:output {build.id}")
+            else:
+                await self._settle(build, slug_id=slug.id, version=version)
+                app.journal.api("Build succeeded")
+            self._put(NOTE + build.id, None)
+            await see_off(build.id, self._tools)
+        await in_thread(lambda: self._tools.archives.remove_source(asked.source_id))
+        await self._tools.slugs.collect(build.app_id)
 
+    async def _settle(self, build: Build, *, slug_id: str | None = None, version: int | None = None) -> None:
+        while True:
+            try:
+                await self._store.builds.settle(build.id, slug_id=slug_id, release_version=version)
+                return
+            except StoreError as error:
+                self._operations.find(build.app_id).journal.api(f"The outcome of a build cannot be kept yet: {error}")
+                await asyncio.sleep(STORE_RETRY_S)
 
-def _read(path: Path, offset: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            return file.read(OUTPUT_BYTES)
-    except FileNotFoundError:
-        return b""
+    async def _see_off(self, build_id: str) -> None:
+        await see_off(build_id, self._tools)

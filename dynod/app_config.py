@@ -8,7 +8,6 @@ Values of config vars are in what it returns, and in no message.
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dynod.app_builds import Deploy
 from dynod.app_releases import AppReleases
 from dynod.app_slugs import AppSlugs
 from dynod.core.config_vars import ConfigRefusedError
@@ -22,6 +21,7 @@ from dynod.core.release import (
     draft_rollback,
 )
 from dynod.kept_notes import from_note
+from dynod.one_build import Deploy
 from dynod.operations import AppView, InvalidError, NotFoundError, Operations, RunningApp
 from dynod.serve_plan import ServePlan, declares_release
 from dynod.store.audit import actor

@@ -115,14 +115,6 @@ def inspect_app_folder(
     return app, tuple(faults)
 
 
-def read_process_types(folder: Path) -> dict[str, str]:
-    """What its Procfile declares: type → command. Raises AppFolderError with every fault."""
-    types, faults = _read_procfile(folder, None)
-    if faults:
-        raise AppFolderError("\n".join(str(fault) for fault in faults))
-    return {declared.name: declared.command for declared in types}
-
-
 def parse_dotenv(text: str, *, file: str = DOTENV) -> Dotenv:
     """The text of one `.env` file: python-dotenv cuts it into statements, `core.dotenv` judges them."""
     return read_dotenv(_statements(text), file=file)

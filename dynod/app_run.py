@@ -29,11 +29,12 @@ from dynod.keeper.client import Events, KeeperClient, Snapshot
 from dynod.keeper.features import Features
 from dynod.logs.drain_set import DrainSet
 from dynod.logs.history_sink import HistorySink
-from dynod.logs.pump import OutputPump
+from dynod.logs.pump import OutputPump, Publish
 from dynod.logs.stdout_sink import StdoutSink
 from dynod.logs.stream import LogStream
 from dynod.process.attachment import AttachRules
 from dynod.process.boot_watch import BootWatch, SocketTable
+from dynod.process.build_processes import BuildProcesses, is_build_note
 from dynod.process.check_commands import CheckCommands, Place, is_check_note
 from dynod.process.instance import Instance
 from dynod.process.one_off import MakeCommand, OneOffs
@@ -285,10 +286,12 @@ class RunningApps:
         self._snapshot = snapshot
         self._runs: dict[str, AppRun] = {}
         self._left_checks: set[str] = set()
+        self._builds: BuildProcesses | None = None
+        self._build_pump: OutputPump | None = None
         taken = [
             port
             for adopted in snapshot.adopted
-            if not is_check_note(adopted.instance.state)
+            if _is_a_dynos(adopted.instance.state)
             and (port := Instance.from_note(adopted.instance.id, adopted.instance.state).port) is not None
         ]
         # Two dynods on one machine begin apart.
@@ -313,7 +316,7 @@ class RunningApps:
         found: dict[str, list[Instance]] = {}
         for adopted in sorted(self._snapshot.adopted, key=lambda each: each.instance.started_at):
             kept = adopted.instance
-            if is_check_note(kept.state):
+            if not _is_a_dynos(kept.state):
                 continue
             instance = Instance.from_note(kept.id, kept.state)
             if instance.app != run.id:
@@ -345,6 +348,23 @@ class RunningApps:
                     self._left_checks.add(kept.id)
                     self.keeper.stop(kept.id, number=signal.SIGKILL, grace_s=0.0)
 
+    def add_builds(self, publish: Publish) -> BuildProcesses:
+        """The processes of builds, once for a daemon; `publish` takes what they print."""
+        features = self.features
+        peek = None if features.tee and features.epoll else False
+        self._build_pump = OutputPump(asyncio.get_running_loop(), publish=publish, peek=peek)
+        self._builds = BuildProcesses(self.keeper, self._build_pump)
+        return self._builds
+
+    def adopt_builds(self) -> None:
+        """Take over those of an earlier core."""
+        for adopted in self._snapshot.adopted:
+            kept = adopted.instance
+            if self._builds is not None and is_build_note(kept.state):
+                self._builds.adopt(
+                    kept.id, pid=kept.pid, output=adopted.output, exit_code=kept.exit_code, gone=kept.gone
+                )
+
     def slot_notes(self, run: AppRun) -> dict[str, str]:
         """What an earlier core noted of an app's slots, by dyno name."""
         prefix = run.supervisor.note_prefix
@@ -356,7 +376,7 @@ class RunningApps:
         """From now on every app hears of its dynos' ends."""
         self.keeper.listen(
             Events(
-                exited=lambda id_, code, _at: self._each(lambda run: run.exited(id_, code, self)),
+                exited=lambda id_, code, _at: self._exited(id_, code),
                 killed=lambda id_, _count: self._each(lambda run: run.supervisor.killed(id_)),
                 gone=self._gone,
                 signalled=signalled,
@@ -364,7 +384,13 @@ class RunningApps:
             )
         )
 
+    def _exited(self, instance_id: str, exit_code: int) -> None:
+        if self._builds is None or not self._builds.exited(instance_id, exit_code):
+            self._each(lambda run: run.exited(instance_id, exit_code, self))
+
     def _gone(self, instance_id: str) -> None:
+        if self._builds is not None and self._builds.gone(instance_id):
+            return
         if instance_id in self._left_checks:
             self._left_checks.remove(instance_id)
             self.keeper.forget(instance_id)
@@ -398,7 +424,8 @@ class RunningApps:
         return Cgroup(memory=path if self._memory_is_counted else None, cpu=path)
 
     def _owners(self) -> dict[str, processes.Owner]:
-        return {
+        builds = self._builds.owners() if self._builds is not None else {}
+        return {id_: processes.Owner(pid, (os.fsencode(mark),)) for id_, (pid, mark) in builds.items()} | {
             id_: processes.Owner(
                 instance.pid,
                 tuple(os.fsencode(mark) for mark in instance.marks),
@@ -431,6 +458,8 @@ class RunningApps:
         """Every app, all at once. `between` their dynos' end and their last lines, which it may add to."""
         await asyncio.gather(*(run.stop(hurry, why) for run in self._runs.values()))
         await between()
+        if self._build_pump is not None:
+            await self._build_pump.close()
         await asyncio.gather(*(run.close(hurry) for run in self._runs.values()))
 
     async def kill_without_keeper(self) -> None:
@@ -449,3 +478,8 @@ class RunningApps:
             for id_, pids in members.items():
                 processes.send(pids, signal.SIGKILL, leader=owners[id_].pid)
             await asyncio.sleep(SWEEP_S)
+
+
+def _is_a_dynos(note: str) -> bool:
+    """Whether an instance that an earlier core left is a dyno's, and not what runs beside dynos."""
+    return not is_check_note(note) and not is_build_note(note)

@@ -14,7 +14,7 @@ from dynod.builds.archives import Archives, Received, Upload, now
 from dynod.core.fault import quoted
 from dynod.core.procfile import parse_procfile
 from dynod.core.slug import NewSlug, Slug
-from dynod.core.slug_retention import SlugAge, slugs_to_remove
+from dynod.core.slug_retention import SlugAge, slugs_to_remove, sources_to_keep
 from dynod.errors import DynodError
 from dynod.operations import AppView, InvalidError, NotFoundError, Operations
 from dynod.store.audit import actor
@@ -138,12 +138,17 @@ class AppSlugs:
         doomed = slugs_to_remove(slugs, releases, now=self._store.now())
         if doomed:
             await self._store.slugs.remove(app_id, doomed)
+        kept = sources_to_keep(releases)
+        old = [slug.id for slug in slugs if slug.id not in kept and slug.id in {each.slug_id for each in releases}]
+        await in_thread(lambda: self._archives.remove_built_from(those=old))
         await self.sweep()
 
     async def sweep(self) -> None:
         """Remove archives that no slug names: of apps that are no more, or left by a core that was killed."""
         needed = await self._store.slugs.checksums()
+        slugs = await self._store.slugs.ids()
         older_than = now() - FILES_KEPT_S
+        await in_thread(lambda: self._archives.remove_built_from(but=slugs))
         await in_thread(lambda: self._archives.remove_slugs(but=needed, older_than=older_than))
         await in_thread(lambda: self._archives.remove_left(now()))
 

@@ -24,6 +24,7 @@ from dynod.app_git import AppGit
 from dynod.app_run import RunningApps
 from dynod.app_settings import AppSettings
 from dynod.app_slugs import AppSlugs
+from dynod.build_output import BuildOutput
 from dynod.builds.archives import Archives, blob_key
 from dynod.builds.repositories import Repositories
 from dynod.cli.serve import ServeOptions
@@ -43,6 +44,7 @@ from dynod.listeners import url
 from dynod.local_ca import LocalAuthority
 from dynod.metrics import DaemonMetrics, MetricSources, StoredCounts
 from dynod.metrics_listener import MetricsListener, token_hash
+from dynod.one_build import BuildTools
 from dynod.operations import Operations, RunningApp
 from dynod.platform_api.server import PlatformApi
 from dynod.platform_api.tcp_door import OverTcp
@@ -179,17 +181,9 @@ class Serve:
                 served = await self._serve(app)
                 await served.resume(group, fresh=not self._resumes, held=self._held)
                 self._operations.add(served.running)
-            self._builds = AppBuilds(
-                self._operations,
-                self._store,
-                slugs=self._slugs,
-                archives=archives,
-                outputs=self._state / "builds",
-                deploy=self._deploy,
-                group=group,
-            )
             self._git = AppGit(self._operations, Repositories(self._state), control=self._control_path())
-            await self._builds.resume()
+            self._builds = self._make_builds(archives, group)
+            await self._builds.resume(self._snapshot.stored, adopt=self._apps.adopt_builds)
             await self._slugs.sweep()
             await asyncio.to_thread(remove_left_logs, self._state, list(self._served))
             self._choose_default_app()
@@ -246,6 +240,22 @@ class Serve:
             reloads.cancel()
         self._store.close()
         return self._status
+
+    def _make_builds(self, archives: Archives, group: asyncio.TaskGroup) -> AppBuilds:
+        output = BuildOutput(self._state / "builds")
+        tools = BuildTools(
+            state=self._state,
+            store=self._store,
+            slugs=self._slugs,
+            archives=archives,
+            output=output,
+            processes=self._apps.add_builds(output.publish),
+            builds=self._settings.builds,
+            deploy=self._deploy,
+            web_url=lambda app_id: self._operations.app(app_id).web_url,
+            put=self._keeper.put,
+        )
+        return AppBuilds(self._operations, tools, group=group)
 
     async def _serve(self, app: App) -> ServedApp:
         served = self._served[app.id] = await ServedApp.make(app, self._premises)
@@ -377,11 +387,11 @@ class Serve:
 
     async def destroy(self, app: RunningApp, by: str) -> None:
         """Stop every dyno, then forget the app. Its folder is left alone."""
-        builds = await self._store.builds.of(app.id)
+        await self._builds.end_those_of(app.id)
         await self._served.pop(app.id).destroy(self._hurry, by)
         self._happenings.gone(app.id)
-        await self._builds.forget([build.id for build in builds])
         await self._git.forget(app.id)
+        await self._builds.sweep()
         await self._slugs.sweep()
         self._choose_default_app()
 

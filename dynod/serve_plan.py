@@ -7,12 +7,13 @@ and the next start of dynod go by what was released.
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from dynod.app_folder import check_commands, folder_bins, inspect_app_folder
+from dynod.builds.stack_probe import manifest_of
 from dynod.core.app_manifest import Healthcheck
 from dynod.core.command import analyse
 from dynod.core.dyno import StopRule
@@ -20,6 +21,7 @@ from dynod.core.environment import manifest_values, missing_variables, serve_env
 from dynod.core.formation import RELEASE
 from dynod.core.procfile import ProcessType
 from dynod.core.settings_table import DynoRules
+from dynod.core.slug_start import slug_argv
 from dynod.errors import AppFolderError
 from dynod.kept_notes import from_note
 from dynod.process.surroundings import Command, Rules
@@ -37,6 +39,8 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
     first_quantities: dict[str, int]  # of app.json
     manifest_env: dict[str, str]
     healthchecks: dict[str, list[Healthcheck]]  # by process type
+    by_profile: bool = False  # made by buildpacks: started after the scripts of .profile.d
+    postdeploy: str = ""  # app.json's script for the first deploy
 
     @property
     def types(self) -> list[str]:
@@ -79,7 +83,7 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
         shown = self.commands[process_type]
         stop, held = held_to(rules)
         return Command(
-            argv=analyse(shown, shell=shutil.which("bash") or "/bin/sh").argv,
+            argv=self._argv(shown),
             shown=shown,
             cwd=self.folder,
             environment=variables,
@@ -89,6 +93,12 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
             release=release,
             overlaps=rules.overlap,
         )
+
+    def _argv(self, command: str) -> Sequence[str]:
+        shell = shutil.which("bash")
+        if self.by_profile and shell is not None:
+            return slug_argv(command, bash=shell)
+        return analyse(command, shell=shell or "/bin/sh").argv
 
     def one_off(
         self,
@@ -106,7 +116,7 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
             return {**own, **environment, "DYNO": own["DYNO"], "PORT": own["PORT"]}
 
         return Command(
-            argv=analyse(command, shell=shutil.which("bash") or "/bin/sh").argv,
+            argv=self._argv(command),
             shown=command,
             cwd=self.folder,
             environment=variables,
@@ -152,6 +162,7 @@ def make_serve_plan(
             ProcessType(name=name, command=command, line=line)
             for line, (name, command) in enumerate(process_types.items(), start=1)
         ]
+    slug = manifest_of(folder)
     read, faults = inspect_app_folder(folder, declared=declared)
     manifest = read.manifest
     plan = ServePlan(
@@ -159,11 +170,18 @@ def make_serve_plan(
         folder=str(read.folder),
         commands={declared.name: declared.command for declared in read.types},
         first_quantities=dict(manifest.quantities),
-        manifest_env=manifest_values(manifest, elsewhere=config.keys(), secret=lambda: secrets.token_hex(32)),
+        manifest_env={
+            **(slug.config_vars if slug is not None else {}),
+            **manifest_values(manifest, elsewhere=config.keys(), secret=lambda: secrets.token_hex(32)),
+        },
         healthchecks={name: list(checks) for name, checks in manifest.healthchecks.items()},
+        by_profile=slug is not None,
+        postdeploy=manifest.scripts.get("postdeploy", ""),
     )
     path = plan.environment("check.1", None, {**plan.manifest_env, **config})["PATH"]
-    faults = (*faults, *missing_variables(manifest, elsewhere=config.keys()), *check_commands(read, path=path))
+    faults = (*faults, *missing_variables(manifest, elsewhere=config.keys()))
+    if slug is None:  # else PATH is what its scripts make of it
+        faults = (*faults, *check_commands(read, path=path))
     if faults:
         raise AppFolderError("\n".join(str(fault) for fault in faults))
     return plan

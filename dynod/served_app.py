@@ -18,6 +18,7 @@ import psutil
 from dynod.app_logs import DrainKeeper
 from dynod.app_releases import AppReleases, Left, Live
 from dynod.app_run import AppParts, AppRun, RunningApps, attach_rules
+from dynod.builds.stack_probe import misfit
 from dynod.core.app_features import DYNO_METADATA, PREBOOT, RUNTIME_METRICS
 from dynod.core.dyno_metadata import dyno_metadata
 from dynod.core.dyno_sizes import SIZES, UNSIZED, DynoSize
@@ -35,6 +36,7 @@ from dynod.logs.history_folder import HistoryFolder
 from dynod.logs.history_sink import HistorySink
 from dynod.logs.kept_output import KeptOutput
 from dynod.operations import RunningApp
+from dynod.process.one_off import detached
 from dynod.process.release_change import ChangeRules, Order
 from dynod.process.surroundings import Command
 from dynod.release_output import ReleaseOutput
@@ -66,6 +68,12 @@ class Premises:
     web_url: Callable[[str], str]  # of an app's name
     code: Callable[[str], Awaitable[Path]]  # of a slug's id: its folder, unpacked where it is not. Raises DynodError
     journal: Journal | None = None  # systemd's, where dynod is its service
+
+
+class StackError(DynodError):
+    """A slug that was built for another machine than this one is."""
+
+    code = "stack"
 
 
 class ServedApp:
@@ -125,7 +133,7 @@ class ServedApp:
             journal=run.stream,
             live=Live(
                 commands=self.commands,
-                fetch=self._fetch,
+                fetch=self._fetch_fitting,
                 rules=self._rules,
                 gone_live=self._gone_live,
                 clock=time.time,
@@ -261,11 +269,26 @@ class ServedApp:
         if release.slug_id is not None and release.plan is not None:
             self._folders[release.slug_id] = await self._premises.code(release.slug_id)
 
+    async def _fetch_fitting(self, release: Release) -> None:
+        """The same for one that is to go live, which this machine must be able to run. Raises DynodError."""
+        await self._fetch(release)
+        why = await self._misfit(release)
+        if why is not None:
+            raise StackError(why)
+
+    async def _misfit(self, release: Release) -> str | None:
+        folder = self._folders.get(release.slug_id) if release.slug_id is not None else None
+        return await asyncio.to_thread(misfit, folder, f"v{release.version}", self.run.name) if folder else None
+
     async def _fetch_again(self, releases: Sequence[Release]) -> None:
         """The same at the start, whatever was removed since; what cannot be had is said, and its dynos do not start."""
         for release in releases:
             try:
                 await self._fetch(release)
+                why = await self._misfit(release)
+                if why is not None:  # it may run for all that; and if not, here is why
+                    self.run.stream.api(why)
+                    say(f"{self._app.name}: {why}")
             except DynodError as error:
                 say(f"{self._app.name}: the code of v{release.version} cannot be unpacked: {error}")
 
@@ -320,6 +343,9 @@ class ServedApp:
         self._adopt_plan(release)
         quantities = {name: rows[name].quantity for name in plan.types if first or name not in before}
         self.run.supervisor.scale({**dict.fromkeys(before.difference(plan.types), 0), **quantities}, why)
+        if first and plan.postdeploy:
+            self.run.stream.api(f"Starting process with command `{plan.postdeploy}` by user {by.name}")
+            self.run.one_offs.start(detached(plan.postdeploy))
 
     def _adopt_plan(self, release: Release) -> None:
         self._plan = self._plan_of(release)
@@ -350,7 +376,7 @@ class ServedApp:
                 slug_id=slug.id,
                 description=description,
                 runs_command=RELEASE in plan.commands,
-                first_config=plan.manifest_env,
+                first_config=plan.manifest_env if base is None or base.plan is None else None,  # as on Heroku
             ),
             by=by,
         )

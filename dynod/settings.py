@@ -7,6 +7,7 @@ What `[router]` may hold is the router's to say: the daemon hands that table on.
 
 import math
 import os
+import shlex
 import signal
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -16,11 +17,13 @@ from typing import Final, Literal, NamedTuple, Protocol
 import msgspec
 
 from dynod.core.app_name import APP_NAME
+from dynod.core.build import BUILD_S, SLUG_BYTES
+from dynod.core.dotenv import NAME
 from dynod.core.dyno import StopRule
 from dynod.core.log_buffer import BUFFER_BYTES, STALL_S
 from dynod.core.log_history import HISTORY_LINES
 from dynod.core.rate_limit import CALLS_AN_HOUR
-from dynod.core.setting_kinds import Flag, Seconds, Text, Value, Whole
+from dynod.core.setting_kinds import DAY_S, Flag, Seconds, Text, Value, Whole
 from dynod.core.settings_table import (
     DYNO_KNOBS,
     KNOBS,
@@ -84,12 +87,21 @@ class Logs(msgspec.Struct, frozen=True, kw_only=True):
     history_lines: int = HISTORY_LINES
 
 
+class Builds(msgspec.Struct, frozen=True, kw_only=True):
+    """`[builds]`: what a build may take, and what it is told."""
+
+    timeout_s: float = BUILD_S
+    slug_bytes: int = SLUG_BYTES
+    env: dict[str, str] = {}
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All of dynod.toml. `router` is as TOML has it; `app` is a layer, and there in `up` alone."""
 
     serve: Serve = Serve()
     dynos: Dynos = Dynos()
     logs: Logs = Logs()
+    builds: Builds = Builds()
     router: dict[str, bool | int | float | str | list[str]] = {}
     app: dict[str, Value] = {}
 
@@ -194,6 +206,27 @@ class _Switched(NamedTuple):
     address: ListenAddress | None
 
 
+class _Variables:
+    """`[builds] env`: a table of texts; as one text, NAME=VALUE as a shell has them."""
+
+    expected = 'a table of variables, such as { PIP_INDEX_URL = "http://…" }'
+
+    def fit(self, found: object) -> dict[str, str] | None:
+        if not isinstance(found, dict):
+            return None
+        is_plain = all(
+            NAME.fullmatch(name) and isinstance(text, str) and "\0" not in text for name, text in found.items()
+        )
+        return dict(found) if is_plain else None
+
+    def parse(self, text: str) -> dict[str, str] | None:
+        try:
+            pairs = [word.partition("=") for word in shlex.split(text)]
+        except ValueError:
+            return None
+        return self.fit({name: value for name, _, value in pairs}) if all(pair[1] for pair in pairs) else None
+
+
 class _OptionalAddress:
     """An address that may be switched off."""
 
@@ -243,6 +276,11 @@ _PLAIN: Final[Mapping[str, Mapping[str, _Kind]]] = {
         "stall_s": Seconds(off="never"),
         "buffer_bytes": Whole(least=64 * KIB, most=1024 * MIB, unit="bytes"),
         "history_lines": Whole(least=100, most=1_000_000, unit="lines"),
+    },
+    "builds": {
+        "timeout_s": Seconds(least=1.0, most=DAY_S),
+        "slug_bytes": Whole(least=KIB, most=MOST_NUMBER, unit="bytes"),
+        "env": _Variables(),
     },
     "router": {},
     "app": {},

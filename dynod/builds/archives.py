@@ -2,6 +2,7 @@
 
     state/slugs/SHA256.tgz     a slug's archive          state/slugs/SHA256/     the same, unpacked; never written to
     state/sources/ID.tgz       a source that waits to be built
+    state/built/ID.tgz         from what the slug of that id was built
 
 Everything is written beside its place and renamed into it, so that what is there is whole, after a loss of power too.
 All of it blocks, for threads; the caller sees to it that one archive is unpacked by one thread.
@@ -98,6 +99,7 @@ class Archives:
     def __init__(self, state: Path, limits: Limits | None = None) -> None:
         self._slugs = state / "slugs"
         self._sources = state / "sources"
+        self._built = state / "built"
         self.limits = limits or Limits()
 
     def receive_slug(self) -> Upload:
@@ -116,19 +118,50 @@ class Archives:
         """The source of this id, if it is here."""
         return _existing(self._sources, id_, _ID)
 
-    def adopt_source(self, id_: str) -> Received:
-        """Keep a source as a slug, as it is. Raises FileNotFoundError, OSError, DiskFullError."""
-        path = self.source(id_)
-        if path is None:
-            raise FileNotFoundError(id_)
-        upload = self.receive_slug()
-        try:
-            with path.open("rb") as file:
+    def adopt_slug(self, descriptor: int) -> Received:
+        """Keep what a build has made; closes the descriptor. Copied, because whoever made it may still write to it.
+
+        Raises ArchiveRefusedError, OSError, DiskFullError.
+        """
+        with open(descriptor, "rb") as file:
+            upload = self.receive_slug()
+            try:
                 while piece := file.read(1024 * 1024):
                     upload.write(piece)
-            return upload.finish()
-        finally:
-            upload.close()
+                return upload.finish()
+            finally:
+                upload.close()
+
+    def check_room(self) -> None:
+        """Raises DiskFullError, OSError."""
+        self._slugs.mkdir(mode=0o700, exist_ok=True)
+        self._check_room(self._slugs)
+
+    def keep_source(self, id_: str, slug_id: str) -> None:
+        """From what a slug was built, for `dynod rebuild`. Raises OSError."""
+        path = self.source(id_)
+        if path is not None:
+            self._built.mkdir(mode=0o700, exist_ok=True)
+            path.rename(self._built / f"{slug_id}.tgz")
+
+    def source_of(self, slug_id: str) -> Path | None:
+        """From what a slug was built, if that is still here."""
+        return _existing(self._built, slug_id, _ID)
+
+    def source_again(self, slug_id: str, id_: str) -> None:
+        """Have it as a source of this id once more. Raises OSError."""
+        path = self.source_of(slug_id)
+        if path is None:
+            raise FileNotFoundError(slug_id)
+        self._sources.mkdir(mode=0o700, exist_ok=True)
+        os.link(path, self._sources / f"{id_}.tgz")
+
+    def remove_built_from(self, *, but: Collection[str] | None = None, those: Collection[str] = ()) -> None:
+        """Sources of these slugs, or of all but some."""
+        for path in _entries(self._built):
+            slug_id = path.name.removesuffix(".tgz")
+            if slug_id in those or (but is not None and slug_id not in but):
+                _remove(path)
 
     def unpacked(self, checksum: str) -> Path:
         """The folder with the slug's code, unpacked now if it never was. Not to be written to.

@@ -73,7 +73,7 @@ def output(session: Session, build: str) -> None:
 def create(
     session: Session, source_tar: Path | None, source_dir: Path | None, version: str | None, no_wait: bool
 ) -> None:
-    """Upload a source (by default this folder), make a slug of it as it is, release that, and wait until it is live.
+    """Upload a source (by default this folder), have it built and released, and wait until it is live.
 
     Of a folder under git that is its commit or, where that has changed, what git tracks or would; of another one all
     but what .gitignore names, or .venv, node_modules and the like.

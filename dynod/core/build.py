@@ -11,6 +11,9 @@ SHORT: Final = 8  # characters of a commit, as Heroku has them now
 PENDING: Final = "pending"
 SUCCEEDED: Final = "succeeded"
 FAILED: Final = "failed"
+BUILD_S: Final = 15 * 60.0  # Heroku: "Limits", build time
+SLUG_BYTES: Final = 500 * 1024 * 1024  # Heroku: "Limits", slug size
+MOST_WAITING: Final = 10  # builds of one app that wait for the one under way; more are refused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,14 @@ class SlugAge(NamedTuple):
     created_at: datetime
 
 
+def sources_to_keep(releases: Sequence[Release]) -> set[str]:
+    """Ids of the slugs whose source `dynod rebuild` may need: of what is live, what was before, what is on its way."""
+    used = [release for release in sorted(releases, key=lambda each: -each.version) if release.slug_id is not None]
+    pending = {release.slug_id for release in used if release.status is ReleaseStatus.PENDING}
+    live = dict.fromkeys(release.slug_id for release in used if release.status is ReleaseStatus.SUCCEEDED)
+    return {id_ for id_ in (*pending, *list(live)[:2]) if id_ is not None}
+
+
 def slugs_to_remove(
     slugs: Sequence[SlugAge], releases: Sequence[Release], *, now: datetime, most: int = SLUGS_KEPT
 ) -> list[str]:

@@ -35,6 +35,11 @@ class OneOff:
     ends_at: float | None  # the loop's clock, which is one for all cores of a boot; None: when it wants to
 
 
+def detached(command: str) -> OneOff:
+    """One that nobody is attached to and that takes as long as it takes."""
+    return OneOff(command=command, environment={}, attach=False, window=None, size=UNSIZED.name, ends_at=None)
+
+
 class OneOffs:
     """Those of one app. Owned by it; the tasks live in the daemon's group."""
 

@@ -39,6 +39,25 @@ class Builds:
 
         return await self._database.write(work)
 
+    async def find(self, build_id: str) -> Build | None:
+        """The build of this id, of whichever app, if there is one."""
+        found = await self._database.read(lambda connection: _all(connection, "id = ?", build_id))
+        return found[0] if found else None
+
+    async def pending(self) -> tuple[Build, ...]:
+        """Those that are not over, oldest first."""
+        found = await self._database.read(lambda connection: _all(connection, "status = ?", PENDING))
+        return tuple(reversed(found))
+
+    async def made(self, build_id: str, slug_id: str) -> None:
+        """It has made this slug, of which a release is to be made. Raises StoreError."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            now = to_column(self._database.clock())
+            connection.execute("UPDATE builds SET slug_id = ?, updated_at = ? WHERE id = ?", (slug_id, now, build_id))
+
+        await self._database.write(work)
+
     async def settle(self, build_id: str, *, slug_id: str | None = None, release_version: int | None = None) -> None:
         """It has succeeded, or, without a release, failed. Raises StoreError."""
         status = FAILED if release_version is None else SUCCEEDED
@@ -59,17 +78,6 @@ class Builds:
             return {(app_id, status): count for app_id, status, count in rows}
 
         return await self._database.read(work)
-
-    async def abandon(self) -> tuple[Build, ...]:
-        """Those that an earlier core was at have failed; returns them. Raises StoreError."""
-
-        def work(connection: sqlite3.Connection) -> tuple[Build, ...]:
-            found = _all(connection, "status = ?", PENDING)
-            now = to_column(self._database.clock())
-            connection.execute("UPDATE builds SET status = ?, updated_at = ? WHERE status = ?", (FAILED, now, PENDING))
-            return found
-
-        return await self._database.write(work)
 
 
 def _all(connection: sqlite3.Connection, condition: str, value: str) -> tuple[Build, ...]:

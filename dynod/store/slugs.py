@@ -43,6 +43,14 @@ class Slugs:
 
         return await self._database.read(work)
 
+    async def ids(self) -> frozenset[str]:
+        """Of every slug of every app."""
+
+        def work(connection: sqlite3.Connection) -> frozenset[str]:
+            return frozenset(str(row[0]) for row in connection.execute("SELECT id FROM slugs"))
+
+        return await self._database.read(work)
+
     async def add(self, app_id: str, slug: NewSlug, *, by: Actor) -> Slug:
         """A new slug. Raises UnknownAppError, StoreError."""
 

@@ -45,6 +45,12 @@ def shop(serve: Serve) -> ServedApp:
     return serve.known_app("shop")
 
 
+def code_of(serve: Serve) -> Path:
+    """The only slug that there is, unpacked."""
+    (unpacked,) = [path for path in (serve.state / "slugs").iterdir() if path.is_dir()]
+    return unpacked / "app"
+
+
 def test_a_folder_is_released_and_runs_from_its_slug(serve: Serve, tmp_path: Path) -> None:
     folder = source(serve, tmp_path, "code", files={"node_modules/left.txt": "out", "kept/in.txt": "in"})
     created = serve.done("builds:create", "--source-dir", str(folder), "--version", "1.0")
@@ -56,7 +62,7 @@ def test_a_folder_is_released_and_runs_from_its_slug(serve: Serve, tmp_path: Pat
     app.wait_for_log(r"^app\[api\]: Build started by user \S+$")
     app.wait_for_log(r"^app\[api\]: Deploy 1\.0 by user \S+$")
     app.wait_for_log(r"^app\[api\]: Build succeeded$")
-    (unpacked,) = [path for path in (serve.state / "slugs").iterdir() if path.is_dir()]
+    unpacked = code_of(serve)
     pid = app.pids()["web.1"]
     assert Path(f"/proc/{pid}/cwd").resolve() == unpacked
     assert (unpacked / "kept" / "in.txt").read_text() == "in"
@@ -152,6 +158,5 @@ def test_of_a_folder_under_git_only_what_git_knows_or_would_is_packed(serve: Ser
     subprocess.run(["git", "init", "-q", str(folder)], check=True)
     serve.done("builds:create", "--source-dir", str(folder))
     shop(serve).wait_until_up("web.1")
-    (unpacked,) = [path for path in (serve.state / "slugs").iterdir() if path.is_dir()]
-    names = {path.name for path in unpacked.iterdir()}
-    assert names == {".gitignore", "Procfile", "app.json", "new.txt", "server.py"}
+    names = {path.name for path in code_of(serve).iterdir()}
+    assert names == {".gitignore", ".slug.json", "Procfile", "app.json", "new.txt", "server.py"}
