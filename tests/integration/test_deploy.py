@@ -67,7 +67,7 @@ def deployed(app: ServedApp) -> dict[str, str]:
     """The files that the web dyno runs among, by name."""
     app.wait_until_up("web.1")
     code = Path(f"/proc/{app.pids()['web.1']}/cwd").readlink()
-    found = (path for path in code.rglob("*") if path.is_file())
+    found = (path for path in code.rglob("*") if path.is_file() and path.name != ".slug.json")  # the build's own
     return {str(path.relative_to(code)): path.read_text() for path in found}
 
 
