@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 
 import yaml
 
-from dynod.core.build_plan import PROCFILE_PACK
+from dynod.builds.packs.core.catalogue import PROCFILE, find_pack, fits, shown_name
+from dynod.builds.packs.workspace import open_workspace
 from dynod.core.release_document import ReleaseDocument, ReleaseDocumentError, read_release_document
 
 LARGEST_SAID: Final = 64 * 1024  # bytes, of what is read and not only passed on
@@ -52,9 +53,9 @@ class Buildpack:
 
     def detect(self, build: Path, environment: Mapping[str, str]) -> Detected:
         """Whether it wants the source."""
-        if self._does_nothing:
-            return Detected("Procfile" if (build / "Procfile").is_file() else None, "there is no Procfile")
-        if not self.is_built_in and not (self.folder / "bin" / "detect").is_file():
+        if self.is_built_in:
+            return self._detect_here(build)
+        if not (self.folder / "bin" / "detect").is_file():
             return Detected(None, "it has no bin/detect")
         status, said = self._read("detect", [os.fspath(build)], environment, build, errors=True)
         lines = said.strip().splitlines()
@@ -92,10 +93,19 @@ class Buildpack:
             raise ReleaseDocumentError(f"bin/release of {self.name} has exited with status {status}")
         return read_release_document(load_release_document(said))
 
+    def _detect_here(self, build: Path) -> Detected:
+        """As `packs NAME detect` has it, without a process for each of a dozen candidates."""
+        pack = find_pack(self.name)
+        assert pack is not None  # noqa: S101 (it is built in)
+        workspace = open_workspace(os.fspath(build))
+        if fits(pack, workspace.names, workspace.read):
+            return Detected(shown_name(pack, workspace.names, workspace.read), "")
+        return Detected(None, f"this is for an app with {' or '.join(pack.files)}")
+
     @property
     def _does_nothing(self) -> bool:
         """What is built already, by its Procfile: no process is started for that."""
-        return self.is_built_in and self.name == PROCFILE_PACK
+        return self.is_built_in and find_pack(self.name) is PROCFILE
 
     def _argv(self, script: str, arguments: Sequence[str]) -> list[str]:
         if self.is_built_in:

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -42,17 +42,17 @@ def fetch_buildpack(
     folder: Path,
     *,
     cache: Path,
-    built_in: Collection[str],
+    is_built_in: bool,
     environment: Mapping[str, str],
     warn: Callable[[str], None],
-) -> bool:
-    """Have the buildpack in `folder`, which is made here; returns whether it is a built-in one, whose folder is empty.
+) -> None:
+    """Have the buildpack in `folder`, which is made here, and stays empty for a built-in one.
 
     `warn` is told what is not as it should be. Raises BuildpackSourceError.
     """
     folder.mkdir(parents=True)
-    if name in built_in:
-        return True
+    if is_built_in:
+        return
     try:
         _fetch(name, folder, cache=cache, environment=environment, warn=warn)
     except (OSError, ArchiveRefusedError, subprocess.TimeoutExpired) as error:
@@ -63,7 +63,6 @@ def fetch_buildpack(
         path = folder / "bin" / script
         if path.is_file():
             path.chmod(path.stat().st_mode | 0o111)
-    return False
 
 
 def _fetch(

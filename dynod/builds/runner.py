@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -19,13 +19,14 @@ from typing import Final
 from dynod.builds.buildpack_scripts import Buildpack
 from dynod.builds.buildpack_source import fetch_buildpack
 from dynod.builds.extraction import code_folder, unpack
+from dynod.builds.packs.core.catalogue import BEFORE_THE_DETECTED, DETECTION_ORDER, find_pack
 from dynod.builds.slug_archive import TooLargeError, pack_slug
 from dynod.builds.stack_probe import this_machine, virtualenv_interpreters
 from dynod.builds.work import ENV, SLUG, SOURCE, BuildResult, BuildSpec, read_spec, write_result
 from dynod.core import build_text
 from dynod.core.app_manifest import parse_app_manifest
 from dynod.core.archive_rules import Limits
-from dynod.core.build_plan import BUILDPACKS_FILE, PROCFILE_PACK, BuildPlan, Origin, plan_build
+from dynod.core.build_plan import BUILDPACKS_FILE, BuildPlan, Origin, plan_build
 from dynod.core.procfile import parse_procfile
 from dynod.core.release_document import ReleaseDocument, merged_types
 from dynod.core.slug_manifest import FILE as MANIFEST_FILE
@@ -178,11 +179,11 @@ class _Build:
         used = _Used()
         exports: list[Path] = []
         if plan.origin is Origin.DETECTED:
-            buildpack, name = self._detected(plan.buildpacks)
-            self._use(buildpack, name, used, exports)
+            for buildpack, name in self._detected(plan.buildpacks):
+                self._use(buildpack, name, used, exports)
             return used
         for number, named in enumerate(plan.buildpacks):
-            buildpack = self._buildpack(named, number)
+            buildpack = self._buildpack(named, str(number))
             detected = buildpack.detect(self._tree, self._environment)
             if detected.name is None:
                 _say(build_text.incompatible(named, detected.said))
@@ -190,22 +191,30 @@ class _Build:
             self._use(buildpack, detected.name, used, exports)
         return used
 
-    def _detected(self, candidates: Sequence[str]) -> tuple[Buildpack, str]:
-        for number, candidate in enumerate(candidates):
-            buildpack = self._buildpack(candidate, number)
+    def _detected(self, candidates: Sequence[str]) -> list[tuple[Buildpack, str]]:
+        """The first that wants the source, behind those that come with it (an Aptfile)."""
+        wanted = [*self._wanting([pack.name for pack in BEFORE_THE_DETECTED])]
+        first = next(self._wanting(candidates), None)
+        if first is None:
+            _say(build_text.nothing_detected(candidates))
+            raise _FailedError
+        return [*wanted, first]
+
+    def _wanting(self, candidates: Sequence[str]) -> Iterator[tuple[Buildpack, str]]:
+        for candidate in candidates:
+            buildpack = self._buildpack(candidate, candidate.replace("/", "_"))
             name = buildpack.detect(self._tree, self._environment).name
             if name is not None:
-                return buildpack, name
-        _say(build_text.nothing_detected(candidates))
-        raise _FailedError
+                yield buildpack, name
 
-    def _buildpack(self, name: str, number: int) -> Buildpack:
-        folder = self._work / "packs" / str(number)
-        is_built_in = fetch_buildpack(
+    def _buildpack(self, name: str, place: str) -> Buildpack:
+        folder = self._work / "packs" / place
+        is_built_in = find_pack(name) is not None
+        fetch_buildpack(
             name,
             folder,
             cache=Path(self._spec.cache) / "packs",
-            built_in=self._built_in,
+            is_built_in=is_built_in,
             environment=self._environment,
             warn=lambda text: _say(build_text.error(text)),
         )
@@ -257,7 +266,7 @@ class _Build:
 
 def built_in_buildpacks() -> tuple[str, ...]:
     """In the order of detection."""
-    return (PROCFILE_PACK,)
+    return tuple(pack.name for pack in DETECTION_ORDER)
 
 
 def _say(text: str) -> None:
