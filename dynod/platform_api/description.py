@@ -23,6 +23,11 @@ READS: Final = "read_body"  # the function that reads a body, whose second argum
 PARAMETER: Final = re.compile(r"\{([^}:]+)[^}]*\}")
 TITLE: Final = "dynod: Heroku's Platform API v3"
 MEDIA: Final = "application/json"
+OTHER_MEDIA: Final = {  # of answers that are no objects of the API, by path
+    "/blobs/{rest}": ("application/gzip", "text/plain"),
+    "/dynod/backup": ("application/gzip",),
+    "/log-sessions/{key}": ("text/plain", "text/event-stream"),
+}
 
 routes = web.RouteTableDef()
 
@@ -89,7 +94,10 @@ def openapi_of(found: Iterable[Link]) -> Json:
                 for name in PARAMETER.findall(link.path)
             ],
             "responses": {
-                "2XX": {"description": "Done, begun, or the page of a list", "content": {MEDIA: {}}},
+                "2XX": {
+                    "description": "Done, begun, or the page of a list",
+                    "content": {media: {} for media in OTHER_MEDIA.get(link.path, (MEDIA,))},
+                },
                 "default": {
                     "description": "Refused",
                     "content": {MEDIA: {"schema": {"$ref": "#/components/schemas/Error"}}},
