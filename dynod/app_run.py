@@ -36,6 +36,7 @@ from dynod.process.attachment import AttachRules
 from dynod.process.boot_watch import BootWatch, SocketTable
 from dynod.process.build_processes import BuildProcesses, is_build_note
 from dynod.process.check_commands import CheckCommands, Place, is_check_note
+from dynod.process.container import Containers
 from dynod.process.instance import Instance
 from dynod.process.one_off import MakeCommand, OneOffs
 from dynod.process.placement import Traffic
@@ -126,6 +127,7 @@ class AppRun:
         )
         self.sizes = parts.sizes
         self._reports = parts.reports
+        self._containers = running.containers
         self._reachable = ReachabilityNotices() if parts.names_open_binds else None
         self._known: dict[tuple[int, str], Command] = {}  # by release and process type
         self.know(parts.commands)
@@ -152,6 +154,8 @@ class AppRun:
             publish=self.stream.publish_app,
             attach=parts.attach,
             reports=parts.reports,
+            containers=self._containers,
+            pid_of=self.pid_of,
         )
         self.supervisor = Supervisor(running.group, shared, parts.commands)
         self.one_offs = OneOffs(self.supervisor, shared, running.group, parts.one_off, self.sizes)
@@ -195,7 +199,18 @@ class AppRun:
         if instance is None:
             return None
         command = self._known.get((instance.release, instance.name.rpartition(".")[0]))
-        return Place(command.cwd, command.environment(instance.name, instance.port)) if command is not None else None
+        if command is None:
+            return None
+        environment = command.environment(instance.name, instance.port)
+        containers, container = self._containers, command.container
+        if containers is None or container is None:
+            return Place(command.cwd, environment)
+        return Place(command.cwd, environment, lambda wanted: containers.enter(instance.pid, container, wanted))
+
+    def pid_of(self, instance_id: str) -> int | None:
+        """The main process of an instance that runs."""
+        instance = self.supervisor.instances.get(instance_id)
+        return instance.pid if instance is not None and instance.exit_code is None else None
 
     def _listens(self, name: str, addresses: Sequence[Address]) -> None:
         if self._reachable is not None:
@@ -274,8 +289,12 @@ class RunningApps:
         features: Features,
         group: asyncio.TaskGroup,
         starts_at_once: int,
+        *,
+        containers: Containers | None = None,
     ) -> None:
+        """`containers`: what makes those that commands have; None where none has one."""
         self.keeper = keeper
+        self.containers = containers
         self.features = features
         self.group = group
         self.sockets = SocketTable(self.members, by_netlink=features.netlink and features.proc)

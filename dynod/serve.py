@@ -28,6 +28,7 @@ from dynod.build_output import BuildOutput
 from dynod.builds.archives import Archives, blob_key
 from dynod.builds.repositories import Repositories
 from dynod.cli.serve import ServeOptions
+from dynod.container_tools import sweep
 from dynod.core.app_features import SESSION_AFFINITY
 from dynod.core.histogram import LAG_BOUNDS_S, Histogram
 from dynod.core.service_notice import serving, stopping
@@ -50,6 +51,7 @@ from dynod.platform_api.server import PlatformApi
 from dynod.platform_api.tcp_door import OverTcp
 from dynod.restore import is_held
 from dynod.routing import DRAIN_S, Routing
+from dynod.serve_containers import keep_apart
 from dynod.serve_listeners import CONTROL, ROUTER, SOCKET_UNIT, control_listener, resumed, router_listeners
 from dynod.serve_plan import make_serve_plan
 from dynod.serve_reload import Reload
@@ -94,6 +96,8 @@ class Serve:
         self._store = Store.open(self._state)
         self._held = is_held(self._state, start=self._options.start)
         try:
+            file = settings_file(self._options.config, os.environ)
+            self._kept_apart = keep_apart(self._settings.container, self._state, settings=file)
             self._take_sockets(self._snapshot.held)
         except DynodError:
             self._store.close()
@@ -139,9 +143,19 @@ class Serve:
             journal = open_journal(os.environ)
             if journal is not None:
                 left.callback(journal.close)
+            containers = self._kept_apart.containers
             self._apps = RunningApps(
-                self._keeper, self._snapshot, self._features, group, self._settings.dynos.starts_at_once
+                self._keeper,
+                self._snapshot,
+                self._features,
+                group,
+                self._settings.dynos.starts_at_once,
+                containers=containers,
             )
+            if containers is not None:
+                left.callback(containers.close)
+                living = [adopted.instance.id for adopted in self._snapshot.adopted]
+                await asyncio.to_thread(sweep, containers, living)
             self._group = group
             self._served: dict[str, ServedApp] = {}
             self._operations = Operations([], host=self)
@@ -166,6 +180,7 @@ class Serve:
                 web_url=self._web_url,
                 code=self._slugs.folder_of_id,
                 journal=journal,
+                user=self._kept_apart.user,
             )
             boots = group.create_task(self._apps.boots.run(), name="boot-watch")
             lost = group.create_task(self._end_without_keeper(), name="keeper-lost")
@@ -196,7 +211,7 @@ class Serve:
                     api=self._api_listener.url,
                     control=os.fspath(self._control_path()),
                     state=os.fspath(self._state),
-                    lacks=lacks(self._features, groups=bool(self._snapshot.groups)),
+                    lacks=[*lacks(self._features, groups=bool(self._snapshot.groups)), *self._kept_apart.lacks],
                     held=self._held,
                     refused=lambda: self._store.refused,
                 ),
@@ -223,6 +238,8 @@ class Serve:
             if not self._resumes and self._held:
                 say("restored from a backup: no dyno starts until dynod serve --start")
             if not self._resumes:
+                for lack in self._kept_apart.says:
+                    say(lack)
                 say(f"listening on {url(self._listeners)}" if self._listeners else "listening nowhere")
                 if self._api_listener.url is not None:
                     say(f"API on {self._api_listener.url}")

@@ -16,6 +16,7 @@ from dynod.app_folder import check_commands, folder_bins, inspect_app_folder
 from dynod.builds.stack_probe import manifest_of
 from dynod.core.app_manifest import Healthcheck
 from dynod.core.command import analyse
+from dynod.core.container import HOME, Container, inside_path
 from dynod.core.dyno import StopRule
 from dynod.core.environment import manifest_values, missing_variables, serve_environment
 from dynod.core.formation import RELEASE
@@ -63,22 +64,33 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
         """As it is kept: what app.json gives variables has become config vars."""
         return msgspec.structs.replace(self, manifest_env={})
 
-    def environment(self, dyno: str, port: int | None, config: Mapping[str, str]) -> Mapping[str, str]:
-        """The variables of one dyno, built from nothing."""
+    def environment(
+        self, dyno: str, port: int | None, config: Mapping[str, str], container: Container | None = None
+    ) -> Mapping[str, str]:
+        """The variables of one dyno, built from nothing; with the paths of its container, if it has one."""
+        bins = folder_bins(Path(self.folder))
         return serve_environment(
             daemon=os.environ,
             config_vars=config,
-            home=self.folder,
-            folder_bins=folder_bins(Path(self.folder)),
+            home=self.folder if container is None else HOME,
+            folder_bins=bins if container is None else [inside_path(path, self.folder) for path in bins],
             dyno=dyno,
             port=port,
         )
 
-    def command(self, process_type: str, rules: DynoRules, *, config: Mapping[str, str], release: int) -> Command:
+    def command(
+        self,
+        process_type: str,
+        rules: DynoRules,
+        *,
+        config: Mapping[str, str],
+        release: int,
+        container: Container | None = None,
+    ) -> Command:
         """How the dynos of a process type are started."""
 
         def variables(dyno: str, port: int | None) -> Mapping[str, str]:
-            return self.environment(dyno, port, config)
+            return self.environment(dyno, port, config, container)
 
         shown = self.commands[process_type]
         stop, held = held_to(rules)
@@ -92,6 +104,7 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
             checks=self.healthchecks.get(process_type, ()),
             release=release,
             overlaps=rules.overlap,
+            container=container,
         )
 
     def _argv(self, command: str) -> Sequence[str]:
@@ -108,11 +121,13 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
         *,
         config: Mapping[str, str],
         release: int,
+        container: Container | None = None,
+        enters: str | None = None,
     ) -> Command:
         """How a one-off dyno is started, with variables of its own before dynod's."""
 
         def variables(dyno: str, port: int | None) -> Mapping[str, str]:
-            own = self.environment(dyno, port, config)
+            own = self.environment(dyno, port, config, container)
             return {**own, **environment, "DYNO": own["DYNO"], "PORT": own["PORT"]}
 
         return Command(
@@ -123,6 +138,8 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
             stop=stop_rule(rules),
             rules=Rules(restart=rules.restart, enforce=True, cycle_s=rules.cycle_s),
             release=release,
+            container=container,
+            enters=enters,
         )
 
 

@@ -20,6 +20,7 @@ from dynod.app_releases import AppReleases, Left, Live
 from dynod.app_run import AppParts, AppRun, RunningApps, attach_rules
 from dynod.builds.stack_probe import misfit
 from dynod.core.app_features import DYNO_METADATA, PREBOOT, RUNTIME_METRICS
+from dynod.core.container import Bind, Container, User
 from dynod.core.dyno_metadata import dyno_metadata
 from dynod.core.dyno_sizes import SIZES, UNSIZED, DynoSize
 from dynod.core.formation import RELEASE
@@ -68,6 +69,7 @@ class Premises:
     web_url: Callable[[str], str]  # of an app's name
     code: Callable[[str], Awaitable[Path]]  # of a slug's id: its folder, unpacked where it is not. Raises DynodError
     journal: Journal | None = None  # systemd's, where dynod is its service
+    user: Callable[[int], User] | None = None  # of an app's number; None: all run as dynod does
 
 
 class StackError(DynodError):
@@ -91,6 +93,8 @@ class ServedApp:
         self._plan = empty_plan(app.name, "")  # of the live release
         self._knobs: Mapping[str, str] = {}  # its settings, as the store has them
         self._folders: dict[str, Path] = {}  # by slug id: where its code is now
+        self._user: User | None = None  # of its own, where it has one
+        self._mounts: tuple[Bind, ...] = ()  # what outlives its dynos
 
     @classmethod
     async def make(cls, app: App, premises: Premises) -> Self:
@@ -98,6 +102,8 @@ class ServedApp:
         self = cls(app, premises)
         store, settings = premises.store, premises.settings
         self._knobs = await store.settings.of(app.id)
+        if premises.user is not None:
+            self._user = premises.user(await store.users.number(app.id))
         rows = await store.formation.of(app.id)
         self.traffic = premises.routing.add_app(app.id)
         self.traffic.maintenance(on=app.maintenance)
@@ -241,7 +247,19 @@ class ServedApp:
 
     def _command(self, plan: ServePlan, process_type: str, release: Release) -> Command:
         rules = self._premises.settings.dyno_rules(process_type, rows=self._knobs)
-        return plan.command(process_type, rules, config=self._variables(release), release=release.version)
+        return plan.command(
+            process_type,
+            rules,
+            config=self._variables(release),
+            release=release.version,
+            container=self._container(plan),
+        )
+
+    def _container(self, plan: ServePlan) -> Container | None:
+        """What the processes of a plan are put in, where there are containers."""
+        if self._premises.apps.containers is None:
+            return None
+        return Container(code=plan.folder, user=self._user, binds=self._mounts)
 
     def _variables(self, release: Release) -> Mapping[str, str]:
         """The config vars, and what the platform tells dynos of themselves where that is switched on."""
@@ -254,7 +272,9 @@ class ServedApp:
         rules = self._premises.settings.dyno_rules("run", rows=self._knobs)
         current = self.releases.current
         config, version = (self._variables(current), current.version) if current is not None else ({}, 0)
-        return self._plan.one_off(command, environment, rules, config=config, release=version)
+        return self._plan.one_off(
+            command, environment, rules, config=config, release=version, container=self._container(self._plan)
+        )
 
     def _plan_of(self, release: Release) -> ServePlan:
         if release.plan is None:

@@ -7,6 +7,7 @@ What `[router]` may hold is the router's to say: the daemon hands that table on.
 
 import math
 import os
+import re
 import shlex
 import signal
 import tomllib
@@ -20,10 +21,11 @@ from dynod.core.app_name import APP_NAME
 from dynod.core.build import BUILD_S, SLUG_BYTES
 from dynod.core.dotenv import NAME
 from dynod.core.dyno import StopRule
+from dynod.core.isolation import STRONGEST, Isolation
 from dynod.core.log_buffer import BUFFER_BYTES, STALL_S
 from dynod.core.log_history import HISTORY_LINES
 from dynod.core.rate_limit import CALLS_AN_HOUR
-from dynod.core.setting_kinds import DAY_S, Flag, Seconds, Text, Value, Whole
+from dynod.core.setting_kinds import DAY_S, Choice, Flag, Seconds, Text, Value, Whole
 from dynod.core.settings_table import (
     DYNO_KNOBS,
     KNOBS,
@@ -47,6 +49,11 @@ from dynod.listeners import ListenAddress, parse_listen_address
 FILE_NAME: Final = "dynod.toml"
 SYSTEM_FILE: Final = Path("/etc/dynod") / FILE_NAME
 KIB: Final = 1024
+# systemd, "Users, Groups, UIDs and GIDs on systemd Systems": nobody's, from 1879048192 on; signed numbers end at 2^31.
+FIRST_UID: Final = 1_900_000_000
+UIDS: Final = 65_536
+MOST_UIDS: Final = 10_000_000
+MOST_UID: Final = 2**31 - 2 - MOST_UIDS
 MIB: Final = 1024 * KIB
 MOST_NUMBER: Final = 2**63
 
@@ -79,6 +86,15 @@ class Dynos(msgspec.Struct, frozen=True, kw_only=True):
     rules: dict[str, Value] = {}  # a layer of `core/settings_table`
 
 
+class Container(msgspec.Struct, frozen=True, kw_only=True):
+    """`[container]`: how dynos are kept apart, from each other and from the machine."""
+
+    isolation: str = STRONGEST
+    visible: tuple[str, ...] = ()
+    first_uid: int = FIRST_UID
+    uids: int = UIDS
+
+
 class Logs(msgspec.Struct, frozen=True, kw_only=True):
     """`[logs]`: the log stream's bounds."""
 
@@ -100,6 +116,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     serve: Serve = Serve()
     dynos: Dynos = Dynos()
+    container: Container = Container()
     logs: Logs = Logs()
     builds: Builds = Builds()
     router: dict[str, bool | int | float | str | list[str]] = {}
@@ -247,6 +264,23 @@ def _address(text: str) -> ListenAddress | None:
         return None
 
 
+class _Folders:
+    """A list of folders, by their whole paths."""
+
+    expected = "a list of absolute paths"
+
+    def fit(self, found: object) -> tuple[str, ...] | None:
+        texts = [found] if isinstance(found, str) else found
+        if not isinstance(texts, list):
+            return None
+        read = [os.path.normpath(text) for text in texts if isinstance(text, str) and _FOLDER.fullmatch(text)]
+        return tuple(read) if len(read) == len(texts) else None
+
+    def parse(self, text: str) -> tuple[str, ...] | None:
+        return self.fit([piece.strip() for piece in text.split(",") if piece.strip()])
+
+
+_FOLDER: Final = re.compile(r"/[^\x00-\x1f\x7f]+")
 _PATH: Final = Text(expected='a path, or "": the default place', pattern=r"[^\x00]*")
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN: Final = Text(expected="a domain name in lower case", pattern=rf"{_LABEL}(?:\.{_LABEL})*", longest=253)
@@ -271,6 +305,12 @@ _PLAIN: Final[Mapping[str, Mapping[str, _Kind]]] = {
         "await_client_s": Seconds(),
         "reconnect_s": Seconds(off="not at all"),
         "hangup_s": Seconds(),
+    },
+    "container": {
+        "isolation": Choice((STRONGEST, *Isolation)),
+        "visible": _Folders(),
+        "first_uid": Whole(least=1000, most=MOST_UID),
+        "uids": Whole(least=1, most=MOST_UIDS),
     },
     "logs": {
         "stall_s": Seconds(off="never"),

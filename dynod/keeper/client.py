@@ -188,10 +188,15 @@ class KeeperClient:
         state: str,
         terminal: tuple[int, int] | None = None,
         stdin: bool = False,
+        watches: bool = False,
+        owner: tuple[int, int] | None = None,
+        shown_as: tuple[str, str] | None = None,
+        files: Sequence[int] = (),
     ) -> Launched:
         """Start an instance. Raises LaunchError when the operating system refuses.
 
-        `terminal`: on one of so many rows and columns; `stdin`: with one to write to.
+        `terminal`: on one of so many rows and columns; `stdin`: with one to write to. What the others mean says
+        `protocol.Spawn`; `files` are the descriptors that go with it, which stay the caller's.
         Without a keeper it never returns: whoever waits is ended by what `Events.lost` leads to. Events of the instance
         come only after this has returned.
         """
@@ -210,7 +215,11 @@ class KeeperClient:
                     state,
                     None if terminal is None else list(terminal),
                     stdin,
-                )
+                    watches,
+                    None if owner is None else list(owner),
+                    None if shown_as is None else list(shown_as),
+                ),
+                files,
             )
             return await future
         finally:

@@ -18,7 +18,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from dynod.keeper import cgroups, limits, processes
 from dynod.keeper.activation import take_over
@@ -56,7 +56,7 @@ from dynod.keeper.protocol import (
     Stored,
     Welcome,
 )
-from dynod.keeper.spawn import CAUGHT, SpawnRefusedError, fork, outcome
+from dynod.keeper.spawn import CAUGHT, Inside, SpawnRefusedError, fork, outcome
 
 SWEEP_S = 0.05  # between rounds of SIGKILL while processes are still being forked
 SWEEP_UNTOLD_S = 0.25  # between looks for the end of processes where no SIGCHLD tells, and a look may be a run of ps
@@ -69,6 +69,7 @@ CORE = (sys.executable, "-P", "-m", "dynod.daemon")
 SPARE_FDS = 64  # of dynod's own: sockets, wake-up pipe, a look at /proc
 MOST_CELLS = 65_535  # in a row or a column: struct winsize has unsigned shorts
 LONGEST_SLEEP_S = 3600.0  # poll(2) counts milliseconds in an int
+_T = TypeVar("_T")
 
 
 class Patience(NamedTuple):
@@ -93,6 +94,7 @@ class _Instance:
         self.stop_signal = request.stop_signal
         self.grace_s = request.grace_s
         self.state = request.state
+        self.watches = request.watches
         self.started_at = time.time()
         self.exit_code: int | None = None
         self.exited_at: float | None = None
@@ -399,7 +401,11 @@ class Keeper:
             case Notify(text):
                 self._notifier.send(text)
             case Spawn():
-                self._spawn(core, message)
+                try:
+                    self._spawn(core, message, fds)
+                finally:
+                    for fd in fds:
+                        os.close(fd)
             case Stop(id_, number, grace_s):
                 if (instance := self._instances.get(id_)) is not None:
                     self._stop(instance, number, grace_s)
@@ -407,7 +413,7 @@ class Keeper:
                 if number not in signal.valid_signals():
                     raise ProtocolError(f"there is no signal {number}")
                 if (instance := self._instances.get(id_)) is not None and not instance.gone:
-                    processes.send(self._members([instance])[id_], number, leader=instance.pid)
+                    _send(instance, self._members([instance])[id_], number)
             case EndInput(id_):
                 if (instance := self._instances.get(id_)) is not None:
                     for fd in instance.ends[1:]:
@@ -466,8 +472,8 @@ class Keeper:
             self._send(core, Stored(key, value))
         self._send(core, SnapshotEnd())
 
-    def _spawn(self, core: _Core, request: Spawn) -> None:
-        terminal = _terminal_size(request)
+    def _spawn(self, core: _Core, request: Spawn, fds: list[int]) -> None:
+        terminal, inside = _terminal_size(request), _inside(request, fds)
         if (instance := self._instances.get(request.id)) is not None:
             self._send(core, Spawned(instance.id, instance.pid, instance.started_at), instance.ends)
             return
@@ -487,6 +493,7 @@ class Keeper:
                 features=self._features,
                 terminal=terminal,
                 own_stdin=request.stdin,
+                inside=inside,
             )
         except SpawnRefusedError as error:
             self._refused(request, error)
@@ -633,7 +640,7 @@ class Keeper:
             self._hold_still(instance for instance, _ in todo)
             members = self._members(instance for instance, _ in todo)
             for instance, number in todo:
-                processes.send(members[instance.id], number, leader=instance.pid)
+                _send(instance, members[instance.id], number)
                 if instance.kill_at is not None:  # the grace begins with the signal, however long the look has taken
                     instance.kill_at += time.monotonic() - began
             self._settle()
@@ -732,6 +739,36 @@ def _terminal_size(request: Spawn) -> tuple[int, int] | None:
         raise ProtocolError(f"no size of a terminal: {request.terminal}")
     rows, columns = request.terminal
     return rows, columns
+
+
+def _inside(request: Spawn, fds: list[int]) -> Inside:
+    """What it needs to make a container, if it does. Raises ProtocolError."""
+    mapped = request.shown_as is not None
+    if mapped and not fds:
+        raise ProtocolError("nothing says whose files are to be shown as whose")
+    return Inside(
+        watches=request.watches,
+        owner=_pair(request.owner),
+        shown_as=_pair(request.shown_as),
+        mapping=fds[-1] if mapped else -1,
+        files=tuple(fds[:-1] if mapped else fds),
+    )
+
+
+def _pair(found: list[_T] | None) -> tuple[_T, _T] | None:
+    if found is None:
+        return None
+    if len(found) != 2:  # noqa: PLR2004 (a pair)
+        raise ProtocolError(f"two were expected: {found}")
+    return found[0], found[1]
+
+
+def _send(instance: _Instance, members: list[int], number: int) -> None:
+    """To every process of it that is the dyno's own."""
+    if instance.watches:
+        processes.send_past(instance.pid, members, number)
+    else:
+        processes.send(members, number, leader=instance.pid)
 
 
 def _standard_input() -> tuple[int, int | None]:

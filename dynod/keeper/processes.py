@@ -149,6 +149,25 @@ def send(pids: Iterable[int], number: int, *, leader: int) -> int:
     return len(everyone)
 
 
+def send_past(watcher: int, pids: Iterable[int], number: int) -> int:
+    """Signal every process but those of the session that `watcher` leads: it and a container's first process.
+
+    A container that is still being made has no others. Nobody in it could hear anything: it ends. Returns how many
+    processes there were.
+    """
+    everyone = list(pids)
+    inside = {group for pid in everyone if (group := _group(pid)) not in {None, watcher}}
+    if not inside:
+        for pid in everyone:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number if pid == watcher else signal.SIGKILL)
+    for each in (number,) if number == signal.SIGKILL else (number, signal.SIGCONT):
+        for group in inside:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, each)
+    return len(everyone)
+
+
 def _group(pid: int) -> int | None:
     try:
         return os.getpgid(pid)

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, NoReturn, get_args, get_origin, get_type_hints
 
-VERSION = 1
+VERSION = 2
 MAX_FDS = 253  # SCM_MAX_FD of Linux, the descriptors one message may carry
 MAX_FRAME_BYTES = 64 * 2**20  # above any environment that an exec takes (6 MiB, escaped six-fold at worst)
 RECEIVE_BYTES = 65_536
@@ -54,7 +54,10 @@ class Notify(NamedTuple):
 
 
 class Spawn(NamedTuple):
-    """Start an instance. Answered by `Spawned` (with its descriptors) or `SpawnFailed`. A known id starts nothing."""
+    """Start an instance. Answered by `Spawned` (with its descriptors) or `SpawnFailed`. A known id starts nothing.
+
+    Descriptors that come with it are the process's 3, 4 and so on; with `shown_as` the last one is not among them.
+    """
 
     id: str
     argv: list[str]
@@ -66,6 +69,9 @@ class Spawn(NamedTuple):
     state: str  # opaque to the keeper; the next core rebuilds from it
     terminal: list[int] | None = None  # rows and columns of one that it controls, in place of the pipe
     stdin: bool = False  # without a terminal: a pipe to write to, in place of nothing to read
+    watches: bool = False  # the process only watches over the dyno's own, in sessions of theirs: it is sent no signal
+    owner: list[int] | None = None  # user and group to whom its output belongs, so that /dev/stdout can be reopened
+    shown_as: list[str] | None = None  # a folder, and where it is mounted with the owners that the last descriptor maps
 
 
 class Stop(NamedTuple):

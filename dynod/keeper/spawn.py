@@ -19,8 +19,10 @@ from typing import NamedTuple, NoReturn
 from dynod.keeper.cgroups import enter
 from dynod.keeper.features import Features, drop_ambient_capabilities, end_with_parent
 from dynod.keeper.limits import Limits
+from dynod.keeper.mounts import show_as
 
 _REPORT = "{} {}"
+_FIRST_FILE = 3  # of those that a process is given beside its standard ones
 _REPORT_BYTES = 64  # more than any report; it comes whole, being shorter than PIPE_BUF
 # The keeper's handlers: their signals are held back over the fork, and set right in the child. What else is not at its
 # default is what whoever started dynod has it ignore, and Python SIGPIPE. Looked up once, as plain numbers, because the
@@ -53,6 +55,19 @@ class Forked(NamedTuple):
     report: int
 
 
+class Inside(NamedTuple):
+    """What is different for a process that makes a container: as in `protocol.Spawn`, by the same names.
+
+    `files` are its descriptors from 3 on, `mapping` the namespace by which `shown_as` maps owners.
+    """
+
+    watches: bool = False
+    owner: tuple[int, int] | None = None
+    shown_as: tuple[str, str] | None = None
+    mapping: int = -1
+    files: tuple[int, ...] = ()
+
+
 class _Ends(NamedTuple):
     """Descriptors of a process to be: its own, and those that stay here."""
 
@@ -82,6 +97,7 @@ def fork(
     features: Features,
     terminal: tuple[int, int] | None = None,
     own_stdin: bool = False,
+    inside: Inside | None = None,
 ) -> Forked:
     """Fork, and have the child enter the control group whose folder `group` is, and exec.
 
@@ -89,7 +105,8 @@ def fork(
     a pipe. Raises SpawnRefusedError with the failing step; how the child fares `outcome` tells.
     """
     keeper = os.getpid()
-    ends = _make_ends(stdin, terminal, own_stdin=own_stdin)
+    inside = inside or Inside()
+    ends = _make_ends(stdin, terminal, own_stdin=own_stdin, owner=inside.owner)
     try:
         report, report_end = os.pipe()
     except OSError as error:
@@ -111,7 +128,8 @@ def fork(
             cwd=cwd,
             stdin=ends.stdin,
             output=ends.output,
-            takes_terminal=terminal is not None,
+            takes_terminal=terminal is not None and not inside.watches,
+            inside=inside,
             report=report_end,
             limits=limits,
             group=group,
@@ -142,7 +160,9 @@ def give_up(forked: Forked) -> None:
     _close([*forked.ends, forked.report])
 
 
-def _make_ends(stdin: int, terminal: tuple[int, int] | None, *, own_stdin: bool) -> _Ends:
+def _make_ends(
+    stdin: int, terminal: tuple[int, int] | None, *, own_stdin: bool, owner: tuple[int, int] | None
+) -> _Ends:
     during = "pipe"
     fds: list[int] = []
     try:
@@ -152,8 +172,15 @@ def _make_ends(stdin: int, terminal: tuple[int, int] | None, *, own_stdin: bool)
             master, own = fds
             during = "window size"
             fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", *terminal, 0, 0))
+            if owner is not None:
+                during = "owner"
+                os.fchown(own, *owner)
             return _Ends(stdin=own, output=own, made=[own], kept=[master])
         fds += os.pipe()
+        if owner is not None:
+            during = "owner"
+            os.fchown(fds[1], *owner)
+            during = "pipe"
         if own_stdin:
             fds += os.pipe()
     except OSError as error:
@@ -184,6 +211,7 @@ def _child(
     group: str | None,
     keeper: int,
     features: Features,
+    inside: Inside,
 ) -> NoReturn:
     during = "setsid"
     number = errno.EIO
@@ -199,6 +227,11 @@ def _child(
         if _SHIELDED:
             during = "oom_score_adj"
             _be_nobody_special()
+        during = "descriptors"
+        report, *files = _above(_FIRST_FILE + len(inside.files), [report, *inside.files])
+        during = "mount"
+        if inside.shown_as is not None:
+            show_as(*inside.shown_as, inside.mapping)
         during = "setrlimit"
         limits.apply()
         if takes_terminal:
@@ -208,6 +241,8 @@ def _child(
         os.dup2(stdin, 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
+        for place, fd in enumerate(files, start=_FIRST_FILE):
+            os.dup2(fd, place)
         during = "chdir"
         os.chdir(cwd)
         during = "exec"
@@ -229,6 +264,11 @@ def _child(
 def _be_nobody_special() -> None:
     with open(_OOM_SCORE, "w", encoding="ascii") as file:  # noqa: PTH123 (as above)
         file.write("0")
+
+
+def _above(least: int, fds: list[int]) -> list[int]:
+    """The same, by numbers that nothing has to be moved to; those without files are left where they are."""
+    return fds if len(fds) == 1 else [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, least) for fd in fds]
 
 
 def _exec(argv: list[str], env: Mapping[str, str]) -> NoReturn:

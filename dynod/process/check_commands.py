@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from dynod.process.container import Enclosed, Wanted, not_enclosed
 from dynod.process.placement import Placement
 from dynod.process.probes import CommandResult
 
@@ -28,6 +29,7 @@ class Place(NamedTuple):
 
     cwd: str
     env: Mapping[str, str]
+    enter: Callable[[Wanted], Enclosed] | None = None  # how to get into its container
 
 
 @dataclass(slots=True)
@@ -55,15 +57,19 @@ class CheckCommands:
         run = self._runs[run_id] = _Run(loop.create_future())
         output: int | None = None
         try:
+            wanted = Wanted(argv, {**place.env, MARK: run_id})
+            inside = place.enter(wanted) if place.enter is not None else not_enclosed(wanted, place.cwd)
             launched = await self._placement.launch(
                 instance_id=run_id,
-                argv=argv,
-                env={**place.env, MARK: run_id},
-                cwd=place.cwd,
+                argv=inside.argv,
+                env=inside.env,
+                cwd=inside.cwd,
                 marks=[f"{MARK}={run_id}"],
                 stop_signal=signal.SIGKILL,
                 grace_s=0.0,
                 state=json.dumps({_NOTE_KEY: instance_id}),
+                watches=place.enter is not None,
+                owner=inside.owner,
             )
             output = launched.output
             os.set_blocking(output, False)

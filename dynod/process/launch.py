@@ -5,6 +5,7 @@ Flow: slot → **launch** → placement. What to make of an error is `core.launc
 
 import asyncio
 import errno
+import os
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
@@ -16,6 +17,7 @@ from dynod.core.formation import RELEASE
 from dynod.core.launch import R99, is_platform_fault, next_try_s, refused_status
 from dynod.core.ports import FIRST_PORT, LAST_PORT
 from dynod.process.attachment import Attachment
+from dynod.process.container import Enclosed, Wanted, not_enclosed
 from dynod.process.instance import Instance
 from dynod.process.placement import Launched
 from dynod.process.surroundings import Command, Surroundings
@@ -95,17 +97,30 @@ class Launcher:
 
         async def attempt() -> Launched:
             instance.launched = asyncio.get_running_loop().time()
+            terminal = attachment is not None and attachment.window is not None
+            enclosed = self._enclosed(instance.id, command, Wanted(command.argv, environment, terminal))
+            try:
+                return await place(enclosed)
+            finally:
+                for fd in enclosed.files:
+                    os.close(fd)
+
+        async def place(enclosed: Enclosed) -> Launched:
             return await shared.placement.launch(
                 instance_id=instance.id,
-                argv=command.argv,
-                env=environment,
-                cwd=command.cwd,
+                argv=enclosed.argv,
+                env=enclosed.env,
+                cwd=enclosed.cwd,
                 marks=instance.marks,
                 stop_signal=command.stop.signal,
                 grace_s=command.stop.grace_s,
                 state=instance.note(),
                 terminal=attachment.window if attachment is not None else None,
                 stdin=attachment is not None and attachment.window is None,
+                watches=command.container is not None,
+                owner=enclosed.owner,
+                shown_as=enclosed.shown_as,
+                files=enclosed.files,
             )
 
         begun(instance)
@@ -125,6 +140,18 @@ class Launcher:
             shared.output.add(instance.id, self._name, launched.output)
         return instance
 
+    def _enclosed(self, instance_id: str, command: Command, wanted: Wanted) -> Enclosed:
+        """What is to be executed, in a container if it has one. Raises OSError."""
+        containers, container = self._shared.containers, command.container
+        if container is None or containers is None:
+            return not_enclosed(wanted, command.cwd)
+        if command.enters is None:
+            return containers.enclose(instance_id, container, wanted)
+        outer = self._shared.pid_of(command.enters)
+        if outer is None:
+            raise ProcessLookupError(errno.ESRCH, "the dyno does not run")
+        return containers.enter(outer, container, wanted)
+
     async def _take_port(self) -> int:
         port = self._shared.ports.take_first(self._shared.port_is_free)
         if port is None:
@@ -133,6 +160,8 @@ class Launcher:
 
     def _never_ran(self, instance: Instance) -> None:
         instance.advance(InstanceEvent.REFUSED)
+        if self._shared.containers is not None:
+            self._shared.containers.discard(instance.id)
         if instance.port is not None:
             self._shared.ports.give_back(instance.port)
 

@@ -43,10 +43,15 @@ class Placement(Protocol):
         state: str,
         terminal: tuple[int, int] | None = None,
         stdin: bool = False,
+        watches: bool = False,
+        owner: tuple[int, int] | None = None,
+        shown_as: tuple[str, str] | None = None,
+        files: Sequence[int] = (),
     ) -> Launched:
         """Start it; raises OSError when the operating system refuses.
 
-        `terminal`: on one of so many rows and columns; `stdin`: with one to write to.
+        `terminal`: on one of so many rows and columns; `stdin`: with one to write to. `watches`: it makes a container
+        and watches over what runs in there, whose user `owner` is; `shown_as` and `files`: `container.Enclosed`.
         """
         ...
 

@@ -12,6 +12,7 @@ from dynod.core.histogram import BOOT_BOUNDS_S, Histogram
 from dynod.core.memory_quota import R15
 from dynod.core.serving import web_condition
 from dynod.process.attachment import SECRET_BYTES, Attachment, Window
+from dynod.process.container import Encloses
 from dynod.process.instance import Instance
 from dynod.process.slot import Slot, release_noted
 from dynod.process.surroundings import Command, Rules, Surroundings
@@ -375,12 +376,20 @@ class Supervisor:
             await self._shared.output.finish(instance.id)
         if instance.port is not None:
             self._shared.ports.give_back(instance.port)
+        if self._shared.containers is not None:
+            await self._say_discarded(instance, self._shared.containers)
         if instance.state is not InstanceState.GONE:
             instance.advance(InstanceEvent.VANISHED)
         instance.finished.set()
         del self._instances[instance.id]
         self._wake(instance)
         self._forget(instance)
+
+    async def _say_discarded(self, instance: Instance, containers: Encloses) -> None:
+        """What it wrote goes with it, which is said once: before the keeper forgets it, and never after."""
+        line = (await asyncio.to_thread(containers.discard, instance.id)).line
+        if line is not None:
+            self._shared.journal.platform(instance.name, line)
 
     def _forget(self, instance: Instance) -> None:
         if instance.finished.is_set() and instance.accounted:

@@ -10,12 +10,14 @@ from typing import NamedTuple, Protocol
 
 from dynod.core.app_manifest import Healthcheck
 from dynod.core.boot import BOOT_TIMEOUT_S, Address
+from dynod.core.container import Container
 from dynod.core.dyno import StopRule
 from dynod.core.incidents import Trouble
 from dynod.core.ports import PortAllotment
 from dynod.core.restart import RestartPolicy
 from dynod.process.attachment import HEROKU, AttachRules, Publish
 from dynod.process.boot_watch import BootWatch
+from dynod.process.container import Encloses
 from dynod.process.instance import Instance
 from dynod.process.placement import Journal, Output, Placement, Traffic
 from dynod.process.probes import HealthWatch
@@ -44,6 +46,8 @@ class Command(NamedTuple):
     checks: Sequence[Healthcheck] = ()
     release: int = 0  # the version that it belongs to; 0 where there are no releases
     overlaps: bool = False  # as web does anyway: a successor boots beside the old process
+    container: Container | None = None  # what its processes are put in
+    enters: str | None = None  # the instance whose container that is, if it is there already
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,6 +102,8 @@ class Surroundings:
     publish: Publish = lambda _ps, _lines, _on_handed_on: True  # lines of dynos that are not in `output`
     attach: AttachRules = HEROKU
     reports: Reports = field(default_factory=Unheard)
+    containers: Encloses | None = None  # where commands have containers
+    pid_of: Callable[[str], int | None] = lambda _instance_id: None  # as the keeper has it
 
 
 class Attendant(Protocol):

@@ -40,6 +40,12 @@ class FolderRefusedError(DynodError):
     code = "folder_refused"
 
 
+class StorageRefusedError(DynodError):
+    """Another folder is in its place, or there is one too many."""
+
+    code = "invalid_params"
+
+
 class DomainRefusedError(DynodError):
     """A domain that is in use, or one too many."""
 

@@ -189,4 +189,26 @@ MIGRATIONS: Final[Sequence[Migration]] = (
             """,
         ),
     ),
+    Migration(
+        version=4,
+        statements=(
+            """
+            CREATE TABLE app_users (
+                number INTEGER PRIMARY KEY AUTOINCREMENT,  -- of its user among dynod's; never another app's again
+                app_id TEXT NOT NULL UNIQUE REFERENCES apps (id) ON DELETE CASCADE
+            )
+            """,
+            """
+            CREATE TABLE storage (
+                app_id TEXT NOT NULL REFERENCES apps (id) ON DELETE CASCADE,
+                name TEXT NOT NULL,
+                path TEXT NOT NULL,  -- where its dynos see it
+                created_at INTEGER NOT NULL,
+                updated_at INTEGER NOT NULL,
+                PRIMARY KEY (app_id, name),
+                UNIQUE (app_id, path)
+            ) WITHOUT ROWID
+            """,
+        ),
+    ),
 )

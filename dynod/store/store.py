@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from dynod.store.app_settings import AppSettings
+from dynod.store.app_users import AppUsers
 from dynod.store.apps import Apps
 from dynod.store.audit import Audit
 from dynod.store.buildpacks import Buildpacks
@@ -18,6 +19,7 @@ from dynod.store.formation import Formation
 from dynod.store.releases import Releases
 from dynod.store.schema import MIGRATIONS, Migration
 from dynod.store.slugs import Slugs
+from dynod.store.storage import Storage
 from dynod.store.tokens import Tokens
 
 NEWEST_SCHEMA: Final = MIGRATIONS[-1].version
@@ -39,6 +41,8 @@ class Store:
         self.builds = Builds(database)
         self.releases = Releases(database)
         self.tokens = Tokens(database)
+        self.users = AppUsers(database)
+        self.storage = Storage(database)
         self.audit = Audit(database)
 
     @classmethod

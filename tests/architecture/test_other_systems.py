@@ -21,6 +21,8 @@ NOT_ON_MACOS: Final = {
     ("dynod/keeper/main.py", "waitid"),  # behind Features.waitid
     ("dynod/process/sockets.py", "AF_NETLINK"),  # SocketTable asks by netlink only where Features has it
     ("dynod/process/sockets.py", "SOCK_CLOEXEC"),
+    ("dynod/process/container.py", "memfd_create"),  # made only where container_tools has made one
+    ("dynod/process/container.py", "MFD_CLOEXEC"),
     ("dynod/logs/write_mark.py", "MFD_CLOEXEC"),  # behind hasattr
     ("router/tcp.py", "TCP_INFO"),  # asked for only where sys.platform says linux
     *(  # PeekedPipes, made only where tee(2) was found and Features has it
@@ -29,6 +31,8 @@ NOT_ON_MACOS: Final = {
     ),
 }
 READS_PROC: Final = {
+    "dynod.core.container",  # names of what is shown to dynos
+    "dynod.process.container",  # as above: of containers that were made
     "dynod.keeper.cgroups",  # behind Features.cgroup
     "dynod.keeper.features",
     "dynod.keeper.processes",  # behind Features.proc
@@ -36,7 +40,7 @@ READS_PROC: Final = {
     "dynod.process.sockets",  # behind Features.netlink and Features.proc
     "dynod.process.usage",  # behind UsageReader.proc, and of control groups
 }
-CALLS_C: Final = {"dynod.keeper.features", "dynod.logs.dyno_pipe"}
+CALLS_C: Final = {"dynod.keeper.features", "dynod.keeper.mounts", "dynod.logs.dyno_pipe"}
 
 
 @pytest.mark.timeout(300)  # mypy over everything, without what it remembers, on a busy machine

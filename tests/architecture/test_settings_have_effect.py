@@ -6,11 +6,11 @@ from collections.abc import Iterable
 import pytest
 
 from dynod.core.settings_table import DYNO_KNOBS, LOG_KNOBS, ROUTER_KNOBS, DynoRules
-from dynod.settings import Builds, Dynos, Logs, Serve
+from dynod.settings import Builds, Container, Dynos, Logs, Serve
 from router.settings import RouterSettings
 from support.source_tree import Module, modules
 
-TABLES = {"serve": Serve, "dynos": Dynos, "logs": Logs, "builds": Builds}
+TABLES = {"serve": Serve, "dynos": Dynos, "container": Container, "logs": Logs, "builds": Builds}
 PLAIN = [(section, name) for section, table in TABLES.items() for name in table.__struct_fields__ if name != "rules"]
 
 

@@ -361,9 +361,14 @@ class LocalPlacement:
         state: str,
         terminal: tuple[int, int] | None = None,
         stdin: bool = False,
+        watches: bool = False,
+        owner: tuple[int, int] | None = None,
+        shown_as: tuple[str, str] | None = None,
+        files: Sequence[int] = (),
     ) -> Launched:
         assert terminal is None
         assert not stdin
+        assert (watches, owner, shown_as, files) == (False, None, None, ())
         assert stop_signal == signal.SIGKILL
         assert grace_s == 0
         assert all(mark in [f"{key}={value}" for key, value in env.items()] for mark in marks)

@@ -234,8 +234,12 @@ class World:
         state: str,
         terminal: tuple[int, int] | None = None,
         stdin: bool = False,
+        watches: bool = False,
+        owner: tuple[int, int] | None = None,
+        shown_as: tuple[str, str] | None = None,
+        files: Sequence[int] = (),
     ) -> Launched:
-        del argv, cwd, stop_signal, grace_s, terminal, stdin
+        del argv, cwd, stop_signal, grace_s, terminal, stdin, watches, owner, shown_as, files
         assert set(marks) <= {f"{name}={value}" for name, value in env.items()}
         name = env["DYNO"]
         process_type = name.rpartition(".")[0]

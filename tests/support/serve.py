@@ -56,13 +56,14 @@ class Serve(Up):
         env: Mapping[str, str] | None = None,
         mark: str | None = None,
         toml: str = "",
+        isolation: str = "none",
         cores_at_once: bool = False,
     ) -> None:
         """`mark`: of an earlier run over the same state, whose apps have it. `toml`: the settings file.
 
         `cores_at_once`: a core is followed by the next without a pause, however many have been killed in a row.
         """
-        super().__init__(state, env=env)
+        super().__init__(state, env={"DYNOD_CONTAINER_ISOLATION": isolation, **(env or {})})
         if mark is not None:
             self.mark = mark
             self._environment[processes.MARK] = mark

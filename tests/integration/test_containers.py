@@ -1,0 +1,127 @@
+"""A dyno of `serve` is a container: what it cannot reach from inside, what apps can do, how it stops, what it loses."""
+
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.app_folder import toy
+from support.contained import contained, needs_containers
+from support.serve import Serve, ServedApp
+from support.source_tree import REPOSITORY
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.skipif(sys.platform != "linux", reason="containers are Linux's")]
+
+STOPS_SLOWLY = """\
+trap 'echo heard; exit 3' TERM
+mkdir media
+echo one >media/a.jpg
+echo two >media/b.jpg
+echo ready
+while :; do sleep 1; done
+"""
+
+
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    needs_containers()
+    with contained(tmp_path_factory.mktemp("contained") / "state") as running:
+        running.wait_until_ready()
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shop(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> ServedApp:
+    """An app whose dynos the other one tries to reach."""
+    folder = tmp_path_factory.mktemp("shop")
+    shop = serve.app(folder, "shop", procfile={"web": toy("web_server"), "worker": "sh worker.sh"})
+    (folder / "shop" / "worker.sh").write_text(STOPS_SLOWLY)
+    shop.wait_until_up("web.1")
+    return shop
+
+
+@pytest.fixture(scope="module")
+def outcomes(serve: Serve, shop: ServedApp, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a dyno of another app found out."""
+    folder = tmp_path_factory.mktemp("thief")
+    (in_tmp := folder / "of-the-machine").write_text("secret")
+    known = {
+        "state": str(serve.state),
+        "other_code": str(next(folder.parent.glob("shop*/shop/Procfile"))),
+        "other_pid": shop.pids()["web.1"],
+        "other_port": int(re.search(r"port (\d+)", shop.wait_for_log(r"web\.1\]: listening on"))[1]),  # type: ignore[index]  # it was found
+        "daemon": serve.pid,
+        "in_tmp": str(in_tmp),
+        "node": shutil.which("node") is not None,
+        "java": shutil.which("java") is not None,
+    }
+    command = f"{toy('tries_everything')} '{json.dumps(known)}'"
+    thief = serve.app(folder, "thief", procfile={"worker": command}, quantities={"worker": 1})
+    line = thief.wait_for_log(r"worker\.1\]: OUTCOMES ", timeout_s=60)
+    found: dict[str, Any] = json.loads(line.partition("OUTCOMES ")[2])
+    return {**found, "log": thief.log()}
+
+
+def test_a_dyno_reaches_nothing_but_its_own(outcomes: dict[str, Any]) -> None:
+    assert {name for name, error in outcomes["denied"].items() if not error} <= {"signal what watches over it"}
+
+
+def test_apps_do_what_apps_do(outcomes: dict[str, Any]) -> None:
+    assert {name: error for name, error in outcomes["allowed"].items() if error} == {}
+    assert outcomes["certificates"] > 0
+    assert "app[worker.1]: through /dev/stdout" in outcomes["log"]
+
+
+def test_it_is_at_home_in_app_as_a_user_of_its_own_without_any_power(outcomes: dict[str, Any]) -> None:
+    assert (outcomes["cwd"], outcomes["home"]) == ("/app", "/app")
+    assert {int(each, 16) for each in outcomes["capabilities"]} == {0}
+    assert outcomes["no_new_privileges"]
+    assert outcomes["processes"][0] == 1
+    assert len(outcomes["processes"]) <= 3
+    assert set(outcomes["inherited"]) <= {"0", "1", "2", "3"}  # the last one is the look itself
+    if os.geteuid() == 0:
+        assert outcomes["uid"] == outcomes["gid"] >= 1_900_000_000
+        assert outcomes["groups"] == []
+        assert outcomes["user_name"] == "dyno"
+
+
+def test_what_watches_over_a_dyno_is_not_ended_by_it(serve: Serve, outcomes: dict[str, Any]) -> None:
+    assert "signal what watches over it" in outcomes["denied"]
+    assert serve.known_app("thief").states() == {"worker.1": "up"}
+
+
+def test_a_stop_reaches_the_dyno_and_what_it_wrote_is_named(serve: Serve, shop: ServedApp) -> None:
+    shop.scale("worker=1")
+    shop.wait_for_log(r"app\[worker\.1\]: ready")
+    shop.scale("worker=0")
+    shop.wait_for_log(r"app\[worker\.1\]: heard")
+    shop.wait_for_log(r"heroku\[worker\.1\]: Process exited with status 3")
+    line = shop.wait_for_log(r"heroku\[worker\.1\]: .*discarded")
+    assert line == "heroku[worker.1]: 2 files (8 KB) discarded: media/a.jpg, media/b.jpg"
+    assert len(list((serve.state / "dynos").iterdir())) == sum(
+        len(serve.known_app(name).states()) for name in serve.app_names()
+    )
+    assert not list(serve.state.parent.glob("shop*/shop/media"))
+
+
+def test_a_one_off_dyno_is_in_the_same_kind_of_container(serve: Serve, shop: ServedApp) -> None:
+    ended = serve.dynod("run", "-a", "shop", "--no-tty", "--", "sh", "-c", "pwd; ls; exit 7")
+    assert (ended.returncode, ended.stdout) == (7, "/app\nProcfile\napp.json\nworker.sh\n")
+    shop.wait_for_log(r"heroku\[run\.\d+\]: Process exited with status 7")
+
+
+def test_the_app_answers_through_the_router(shop: ServedApp) -> None:
+    assert shop.get("/").status == 200
+
+
+def test_the_machine_is_not_changed(serve: Serve) -> None:
+    assert not Path("/usr/made-by-a-dyno").exists()
+    mounts = Path("/proc/self/mountinfo").read_text()
+    assert str(serve.state) not in mounts
+    assert str(REPOSITORY) not in mounts

@@ -1,0 +1,33 @@
+"""Which level of isolation is used, and what is said of it."""
+
+import pytest
+
+from dynod.core.isolation import STRONGEST, Abilities, Isolation, choose
+from dynod.errors import SettingsError
+
+ALL = Abilities(container=None, own_users=True)
+NOTHING = Abilities(container="no user namespaces")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "abilities", "level", "said"),
+    [
+        (STRONGEST, ALL, Isolation.CONTAINER, []),
+        ("container", ALL, Isolation.CONTAINER, []),
+        ("none", ALL, Isolation.NONE, ["dynos are not kept apart: container.isolation is none"]),
+        (STRONGEST, NOTHING, Isolation.NONE, ["dynos are not kept apart: no user namespaces"]),
+        (STRONGEST, Abilities(container=None), Isolation.CONTAINER, ["dynod's own user"]),
+        (STRONGEST, Abilities(container=None, own_users=True, mapped="mount: no"), Isolation.CONTAINER, ["mount: no"]),
+        (STRONGEST, Abilities(container=None, own_users=True, filtered=False), Isolation.CONTAINER, ["not filtered"]),
+    ],
+)
+def test_the_level_that_is_used(wanted: str, abilities: Abilities, level: Isolation, said: list[str]) -> None:
+    chosen = choose(wanted, abilities)
+    assert chosen.level is level
+    assert len(chosen.lacks) == len(said)
+    assert all(part in lack for part, lack in zip(said, chosen.lacks, strict=True))
+
+
+def test_a_level_asked_for_by_name_is_not_silently_another() -> None:
+    with pytest.raises(SettingsError, match="no user namespaces"):
+        choose("container", NOTHING)
