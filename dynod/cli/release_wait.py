@@ -27,9 +27,9 @@ class ReleaseFailedError(DynodError):
 def carry_out(session: Session, message: str, change: Callable[[], str | None], *, waits: bool) -> Release | None:
     """Do it under that message; `change` returns the version of the release that it makes, None where it makes none.
 
-    Raises what `change` raises, ReleaseFailedError.
+    What a release command prints is shown as it comes. Raises what `change` raises, ReleaseFailedError.
     """
-    is_left = False
+    is_left = is_told = False
     with action(message) as outcome:
         version = change()
         if version is None:
@@ -37,16 +37,29 @@ def carry_out(session: Session, message: str, change: Callable[[], str | None], 
             return None
         outcome.text = f"recorded, v{version}"
         release = session.client.release(session.app, version)
-        if waits:
+        is_told = waits and release["status"] == "pending" and release["output_stream_url"] is not None
+        if waits and not is_told:
             try:
                 release = settled(session.client, session.app, release)
                 outcome.text = f"done, v{version}"
             except KeyboardInterrupt:
                 is_left = True
+    if is_told:
+        try:
+            release = _followed(session, release)
+            tell(f"done, v{version}")
+        except KeyboardInterrupt:
+            is_left = True
     if is_left:
         tell(f"Release v{version} goes on; `dynod releases:info v{version} -a {session.app}` says how it ends.")
         raise KeyboardInterrupt
     return release
+
+
+def _followed(session: Session, release: Release) -> Release:
+    from dynod.cli.deploying import live  # noqa: PLC0415 - which begins with this module, and few releases need
+
+    return live(session.client, session.app, release["version"], lambda data: click.echo(data, nl=False, err=True))
 
 
 def settled(client: ApiClient, app: str, release: Release) -> Release:

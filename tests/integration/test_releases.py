@@ -118,7 +118,11 @@ def test_a_release_command_runs_first_and_its_output_is_kept_and_streamed(
     kill_core(serve)
     pass_on()
     assert following.result().returncode in {0, 1}  # cut with the core, or reconnected by it
-    assert setting.result().stderr == "Setting N and restarting ⬢ shop... done, v4\n"
+    assert setting.result().stderr == (
+        "Setting N and restarting ⬢ shop... recorded, v4\n"
+        "Running release command...\nbegun with 1\nmigrated\n"  # each once, though the core was killed meanwhile
+        "done, v4\n"
+    )
     app.wait_for_log(r"app\[release\.\d+\]: begun with 2")
     pass_on()
     app.wait()
@@ -210,9 +214,11 @@ def test_whatever_fails_leaves_the_old_release_serving_and_says_why(serve: Serve
         if how == "boot":
             serve.done("settings:unset", "web.boot_timeout_s")
         said = [line.removeprefix("dynod: ") for line in failed.stderr.splitlines()]
-        assert said[0].endswith("restarting ⬢ shop... !"), said
-        assert said[1] == f"release v{version} failed, and nothing has changed"
-        text = "\n".join(said[2:])
+        assert said[0].endswith(f"restarting ⬢ shop... recorded, v{version}"), said
+        assert said[1] == "Running release command..."
+        assert ("cannot migrate" in said[2]) is (how == "release"), "what it printed"
+        reason = said.index(f"release v{version} failed, and nothing has changed")
+        text = "\n".join(said[reason + 1 :])
         assert re.search(why, text), (how, text)
         app.wait_until_up("web.1", "worker.1")
         assert running(app) == {"web.1": 4, "worker.1": 4}
