@@ -1,0 +1,324 @@
+"""Buildpacks by the classic API in real builds: two stand-ins for such as others write (tests/toys/buildpacks)."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from dynod.core.build import PENDING
+from support.app_folder import TOYS
+from support.git_folder import GitFolder
+from support.serve import Serve, ServedApp
+from support.tarballs import tree
+from support.up import eventually
+
+pytestmark = pytest.mark.timeout(120)
+
+PACKS = TOYS / "buildpacks"
+BOTH = (f"file://{PACKS}/assets", f"file://{PACKS}/greeter")
+
+
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    with Serve(tmp_path_factory.mktemp("serve") / "state", toml="[dynos]\nsettle_s = 0.2\n") as running:
+        running.wait_until_ready()
+        yield running
+
+
+@pytest.fixture
+def app(serve: Serve, request: pytest.FixtureRequest) -> Iterator[ServedApp]:
+    """A new one, named after the test."""
+    name = re.sub(r"[^a-z]+", "-", request.node.name)[-20:].strip("-")
+    serve.done("apps:create", name)
+    yield serve.known_app(name)
+    serve.done("apps:destroy", name, "--confirm", name)
+
+
+def source(
+    serve: Serve, parent: Path, *, files: Mapping[str, str], app_json: Mapping[str, object] | None = None
+) -> Path:
+    """A folder, made anew, without a Procfile unless `files` has one."""
+    if (parent / "code").exists():
+        shutil.rmtree(parent / "code")
+    code = {"server.py": (TOYS / "web_server.py").read_text(), "greeting.txt": "hello\n", **files}
+    folder = serve.folder_of(parent, "code", procfile=files.get("Procfile", ""), files=code, app_json=app_json)
+    if "Procfile" not in files:
+        (folder / "Procfile").unlink()
+    return folder
+
+
+def built(serve: Serve, app: ServedApp, folder: Path, *, status: int = 0) -> str:
+    """What a build says; it must end so."""
+    ended = serve.dynod("builds:create", "-a", app.name, "--source-dir", str(folder), "--version", "v7")
+    assert ended.returncode == status, f"{ended.stdout}{ended.stderr}{serve.output}"
+    return ended.stdout
+
+
+def set_buildpacks(app: ServedApp, *urls: str) -> None:
+    with contextlib.closing(app.serve.client) as client:
+        client.replace_buildpacks(app.name, list(urls))
+
+
+def buildpacks(app: ServedApp) -> list[str]:
+    with contextlib.closing(app.serve.client) as client:
+        return [each["buildpack"]["url"] for each in client.buildpacks(app.name)]
+
+
+def config(app: ServedApp) -> dict[str, str]:
+    found: dict[str, str] = json.loads(app.serve.done("config", "-a", app.name, "--json").stdout)
+    return found
+
+
+def test_several_run_in_order_and_the_last_one_declares_the_types(serve: Serve, app: ServedApp, tmp_path: Path) -> None:
+    serve.done("config:set", "-a", app.name, "ASSETS_MODE=loud")
+    set_buildpacks(app, *BOTH)
+    files = {"assets.txt": "some\n", ".slugignore": "# not for builds\n/ignored.*\n", "ignored.txt": "x"}
+    said = built(serve, app, source(serve, tmp_path, files=files))
+    expected = [
+        "-----> Deleting 1 files matching .slugignore patterns.",
+        r"-----> Building on .+",
+        "-----> Using buildpacks:",
+        re.escape(f"       1. {BOTH[0]}"),
+        re.escape(f"       2. {BOTH[1]}"),
+        "-----> Assets app detected",
+        "-----> Compiling assets",
+        "       mode loud, build 1",
+        "       stack heroku-24, source v7, home writable",
+        "-----> Greeter app detected",
+        "-----> Greeting with the tool of the buildpack before",
+        "       shouted: hello",
+        "-----> Discovering process types",
+        r"       Procfile declares types     -> \(none\)",
+        "       Default types for buildpack -> web, chat",
+        r"-----> Compressing\.\.\.",
+        r"       Done: \d+\.\dM",
+        r"-----> Launching\.\.\.",
+        r"       Released v4",
+        rf"       http://{app.name}\.localhost:\d+/ deployed",
+    ]
+    assert [line for line, form in zip(said.splitlines(), expected, strict=True) if not re.fullmatch(form, line)] == []
+    # First deploy: one web dyno and no other, and what bin/release gives as config vars.
+    app.wait_until_up("web.1")
+    assert app.get("/").status == 200
+    assert app.formation() == {"web": 1, "chat": 0}
+    assert config(app)["GREETED"] == "world"
+    # .profile.d comes before the command, which has the process to itself.
+    app.scale("chat=1")
+    app.wait_for_log(r"^app\[chat\.1\]: hello, world$")
+    code = Path(f"/proc/{app.pids()['web.1']}/cwd").readlink()
+    assert Path(f"/proc/{app.pids()['web.1']}/comm").read_text().strip() == "python3"
+    assert f"{code}/.assets/bin:" in Path(f"/proc/{app.pids()['web.1']}/environ").read_text()
+    assert tree(code / "public") == {"assets.txt": "SOME\n", "newest.txt": "-> assets.txt"}
+    assert serve.done("run", "-a", app.name, "--", "shout", "and", "you").stdout.strip() == "shouted: and you"
+    manifest = json.loads((code / ".slug.json").read_text())
+    assert manifest["buildpacks"] == list(BOTH)
+    assert manifest["stack"]["machine"] == os.uname().machine
+    # The same again: the cache is there, config vars are as they were, the slug is the same slug.
+    serve.done("config:unset", "-a", app.name, "GREETED", "ASSETS_MODE")
+    (tmp_path / "code" / ".slugignore").unlink()
+    again = built(serve, app, tmp_path / "code")
+    assert "-----> Restoring cache\n-----> Compiling assets\n       mode none, build 2\n" in again
+    assert "       ignored.txt is there\n" in again
+    assert "GREETED" not in config(app)
+
+
+def test_equal_sources_are_one_slug(serve: Serve, app: ServedApp, tmp_path: Path) -> None:
+    set_buildpacks(app, *BOTH)
+    folder = source(serve, tmp_path, files={"assets.txt": "some\n"})
+    places = []
+    for _ in range(2):
+        built(serve, app, folder)
+        app.wait()
+        places.append(Path(f"/proc/{app.pids()['web.1']}/cwd").readlink())
+    assert places[0] == places[1]  # it is named by its content
+    assert places[0].parent.name == hashlib.sha256((places[0].parent.with_suffix(".tgz")).read_bytes()).hexdigest()
+
+
+FAULTS: Mapping[str, tuple[dict[str, str], tuple[str, ...], list[str]]] = {
+    "detect": (
+        {},
+        BOTH,
+        [r" !     App not compatible with buildpack: file://\S+/assets\n       This buildpack needs an "],
+    ),
+    "compile": (
+        {"greeting.txt": "fail"},
+        BOTH[1:],
+        [" !     the greeting is no greeting\n !     Push rejected, failed to compile Greeter app."],
+    ),
+    "escape": (
+        {"greeting.txt": "escape", "assets.txt": "x"},
+        BOTH,
+        [r"-----> Compressing\.\.\.\n !     The archive holds \"escape\", a link to \"/etc/passwd\" outside of it"],
+    ),
+    "repository": ({}, ("https://127.0.0.1:1/none.git",), [r" !     The buildpack https://127\S+ cannot be fetched: "]),
+    "name": ({}, ("someone/unheard-of",), [" !     someone/unheard-of is not built into dynod: set the URL"]),
+    "folder": ({}, ("file:///nowhere/at-all",), ["there is no such folder or .tgz"]),
+    "procfile": ({"Procfile": "web\n"}, ("heroku/procfile",), [" !     Procfile line 1: expected"]),
+    "nothing": ({".buildpacks": "# none\n"}, (), [" !     No default language could be detected for this app."]),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_fails_is_said_and_changes_nothing(serve: Serve, app: ServedApp, tmp_path: Path, fault: str) -> None:
+    files, packs, said = FAULTS[fault]
+    set_buildpacks(app, *packs)
+    output = built(serve, app, source(serve, tmp_path, files=files), status=1)
+    for form in said:
+        assert re.search(form, output), output
+    assert output.endswith(" !     Push failed\n")
+    assert app.dynos() == {}
+    app.wait_for_log(r"^app\[api\]: Build failed -- check your build output: ")
+    assert list((serve.state / "work").iterdir()) == []
+
+
+def test_a_repository_is_had_at_its_branch_and_from_its_copy_where_it_is_gone(
+    serve: Serve, app: ServedApp, tmp_path: Path
+) -> None:
+    shutil.copytree(PACKS / "greeter", tmp_path / "pack")
+    repository = GitFolder(tmp_path / "pack")
+    repository.commit()
+    repository.done("checkout", "--quiet", "-b", "loud")
+    compile_ = tmp_path / "pack" / "bin" / "compile"
+    compile_.write_text(compile_.read_text().replace("shout ", "echo LOUD "))
+    repository.commit()
+    repository.done("checkout", "--quiet", "main")
+    set_buildpacks(app, f"file://{tmp_path}/pack/.git#loud")
+    folder = source(serve, tmp_path, files={})
+    assert "       LOUD hello\n" in built(serve, app, folder)
+    shutil.rmtree(tmp_path / "pack")
+    set_buildpacks(app, f"file://{tmp_path}/pack/.git#missing")
+    assert "there is no such folder" in built(serve, app, folder, status=1)
+
+
+def test_an_archive_is_a_buildpack_too(serve: Serve, app: ServedApp, tmp_path: Path) -> None:
+    shutil.make_archive(str(tmp_path / "pack"), "gztar", PACKS, "greeter")
+    (tmp_path / "pack.tar.gz").rename(tmp_path / "pack.tgz")
+    set_buildpacks(app)
+    serve.done("config:set", "-a", app.name, f"BUILDPACK_URL=file://{tmp_path}/pack.tgz")
+    files = {"greeting.txt": "hello", ".profile": "shout() { echo hi; }\n"}
+    failed = built(serve, app, source(serve, tmp_path, files=files), status=1)
+    assert f"-----> Using buildpack: file://{tmp_path}/pack.tgz\n-----> Greeter app detected\n" in failed
+    assert "shout: command not found" in failed  # nobody has exported it
+
+
+def test_a_first_deploy_goes_by_app_json_and_a_second_one_does_not(
+    serve: Serve, app: ServedApp, tmp_path: Path
+) -> None:
+    manifest = {
+        "buildpacks": [{"url": url} for url in BOTH],
+        "formation": {"chat": {"quantity": 1}},
+        "env": {"SECRET": {"generator": "secret"}, "COLOUR": "red", "OPTIONAL": {"required": False}},
+        "scripts": {"postdeploy": "shout first of all"},
+    }
+    folder = source(serve, tmp_path, files={"assets.txt": "some\n"}, app_json=manifest)
+    built(serve, app, folder)
+    app.wait_for_log(r"^app\[run\.\d+\]: shouted: first of all$")
+    app.wait_until(up(app))
+    assert app.formation() == {"web": 1, "chat": 1}
+    assert buildpacks(app) == list(BOTH)
+    first = config(app)
+    assert (len(first["SECRET"]), first["COLOUR"], first["GREETED"], "OPTIONAL" in first) == (64, "red", "world", False)
+    serve.done("config:unset", "-a", app.name, "COLOUR")
+    built(serve, app, folder)
+    app.wait()
+    assert config(app) == {name: value for name, value in first.items() if name != "COLOUR"}
+    assert len([line for line in app.log() if "shouted: first of all" in line]) == 1
+
+
+def up(app: ServedApp) -> dict[str, str]:
+    """Its formation's dynos, up."""
+    return {f"{name}.{number}": "up" for name, count in app.formation().items() for number in range(1, count + 1)}
+
+
+def test_a_build_outlives_its_core_and_says_on_what_it_said(serve: Serve, app: ServedApp, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    serve.done("config:set", "-a", app.name, f"GATE={gate}")
+    set_buildpacks(app, *BOTH)
+    folder = source(serve, tmp_path, files={"assets.txt": "some\n", "greeting.txt": "wait\n"})
+    id_ = begun(serve, app, folder)
+    second = begun(serve, app, folder)  # which waits for its turn
+    follow_until(serve, app, id_, "-----> Waiting at ")
+    core = serve.core_pid()
+    os.kill(core, signal.SIGKILL)
+    serve.core_pid(other_than=core)
+    assert status_of(serve, app, id_) == PENDING
+    for line, build in (("go", id_), ("and on", second)):
+        follow_until(serve, app, build, "-----> Waiting at ")
+        gate.write_text(f"{line}\n")
+        output = serve.done("builds:output", "-a", app.name, build).stdout
+        assert f"-----> Went on: {line}\n" in output
+        assert output.count("-----> Compiling assets\n") == 1
+        assert "       Released v" in output
+        assert status_of(serve, app, build) == "succeeded"
+    assert "-----> Waiting for build " in serve.done("builds:output", "-a", app.name, second).stdout
+    app.wait()
+    assert app.get("/").status == 200
+
+
+def test_what_takes_too_long_or_too_much_fails(tmp_path: Path) -> None:
+    toml = "[builds]\ntimeout_s = 2\nslug_bytes = 1000000\n"
+    with Serve(tmp_path / "state", toml=toml) as serve:
+        serve.wait_until_ready()
+        serve.done("apps:create", "shop")
+        app = serve.known_app("shop")
+        set_buildpacks(app, *BOTH)
+        os.mkfifo(tmp_path / "gate")
+        serve.done("config:set", "-a", "shop", f"GATE={tmp_path}/gate")
+        files = {"assets.txt": "some\n", "greeting.txt": "big\n"}
+        assert re.search(
+            r" !     Compiled slug size: 1\.0M is too large \(max is 1M\)\.\n !     Push failed\n$",
+            built(serve, app, source(serve, tmp_path, files=files), status=1),
+        )
+        files["greeting.txt"] = "wait\n"
+        late = built(serve, app, source(serve, tmp_path, files=files), status=1)
+        assert late.endswith(" !     Timed out building: it may take 2 s.\n !     Push failed\n")
+        assert app.dynos() == {}
+
+
+def test_builds_of_an_app_that_is_destroyed_end(serve: Serve, tmp_path: Path) -> None:
+    serve.done("apps:create", "doomed")
+    app = serve.known_app("doomed")
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    serve.done("config:set", "-a", "doomed", f"GATE={gate}")
+    set_buildpacks(app, *BOTH)
+    id_ = begun(serve, app, source(serve, tmp_path, files={"assets.txt": "x\n", "greeting.txt": "wait\n"}))
+    follow_until(serve, app, id_, "-----> Waiting at ")
+    serve.done("apps:destroy", "doomed", "--confirm", "doomed")
+    left = [serve.state / "work" / id_, serve.state / "cache" / app.id, serve.state / "builds" / app.id]
+    assert [path for path in left if path.exists()] == []
+    assert "Traceback" not in str(serve.output)
+
+
+def begun(serve: Serve, app: ServedApp, folder: Path) -> str:
+    """The id of a build that nobody waits for."""
+    with contextlib.closing(serve.client) as client:
+        address = client.create_source(app.name)["source_blob"]
+        packed = shutil.make_archive(str(folder.parent / "source"), "gztar", folder)
+        with Path(packed).open("rb") as file:
+            client.upload(address["put_url"], file)
+        return client.create_build(app.name, address["get_url"], "v7")["id"]
+
+
+def follow_until(serve: Serve, app: ServedApp, build: str, beginning: str) -> None:
+    """Follow what it says, as it says it, up to a line."""
+    with contextlib.closing(serve.client) as client:
+        said = b""
+        for piece in client.stream(client.build(app.name, build)["output_stream_url"]):
+            said += piece
+            if any(line.startswith(beginning) for line in said.decode().splitlines()):
+                return
+    raise AssertionError(f"no line begins with {beginning!r}: {said.decode()}")
+
+
+def status_of(serve: Serve, app: ServedApp, build: str) -> str:
+    with contextlib.closing(serve.client) as client:
+        return eventually(lambda: client.build(app.name, build)["status"], what="the build is known")
