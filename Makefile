@@ -116,9 +116,9 @@ loadtests/.peers/.installed: .venv/.made
 # otherwise the tests that need it say that they are skipped (in CI they fail). Packages that would start or enable
 # something, and rsyslog, which cannot be installed beside syslog-ng, are unpacked into folders of the clone.
 test-tools:
-	@missing=; for tool in npm curl openssl syslog-ng ssh zsh fish systemd-nspawn; do \
+	@missing=; for tool in npm curl openssl syslog-ng ssh zsh fish systemd-nspawn bundle; do \
 	  PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || \
-	    missing="$$missing $$(echo $$tool | sed "s/syslog-ng/syslog-ng-core/; s/^ssh/openssh-client/; s/systemd-nspawn/systemd-container/")"; done; \
+	    missing="$$missing $$(echo $$tool | sed "s/syslog-ng/syslog-ng-core/; s/^ssh/openssh-client/; s/systemd-nspawn/systemd-container/; s/^bundle/ruby-bundler/")"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "Installing what tests need and this machine lacks:$$missing (with apt-get, as you are root)"; \
@@ -137,11 +137,13 @@ test-tools:
 # What the machine has itself is left alone; libraries that the rest lacks are installed, if we may.
 tests/.peers/.unpacked:
 	rm -rf tests/.peers && mkdir tests/.peers
-	@cd tests/.peers && packages=; for tool in nginx haproxy caddy sshd php prometheus; do \
-	  PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || packages="$$packages $$(echo $$tool | sed s/sshd/openssh-server/)"; done; \
+	@cd tests/.peers && packages=; for tool in nginx haproxy caddy sshd php prometheus go; do \
+	  PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || packages="$$packages $$(echo $$tool | sed "s/sshd/openssh-server/; s/^go$$/golang-go/")"; done; \
 	if [ -z "$$packages" ]; then exit 0; fi; \
 	apt-cache show $$packages >/dev/null 2>&1 || apt-get -qq update; \
-	packages=$$(echo "$$packages" | sed "s/php$$/$$(apt-cache depends php-cli | sed -n 's/^ *Depends: //p')/"); \
+	packages=$$(echo "$$packages" | sed "s/ php\\b/ $$(apt-cache depends php-cli | sed -n 's/^ *Depends: //p')/"); \
+	golang=$$(apt-cache depends golang-go | sed -n 's/^ *Depends: \(golang-[0-9.]*\)-go$$/\1/p'); \
+	packages=$$(echo "$$packages" | sed "s/ golang-go/& $$golang-go $$golang-src/"); \
 	apt-get -qq download $$packages && for package in *.deb; do dpkg -x $$package . && rm $$package || exit 1; done; \
 	if [ -e usr/bin/php?.? ]; then (cd usr/bin && ln -s php?.? php); fi; \
 	if ldd usr/*bin/* 2>/dev/null | grep -q 'not found' && [ "$$(id -u)" = 0 ]; then \

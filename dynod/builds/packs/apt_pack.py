@@ -61,18 +61,27 @@ class _Apt:
         sources = self._home / "sources.list"
         for folder in ("state/lists/partial", "cache/archives/partial", "fetched"):
             (self._home / folder).mkdir(parents=True, exist_ok=True)
-        own = request.sources
-        if own:
-            text = Path("/etc/apt/sources.list").read_text() if Path("/etc/apt/sources.list").is_file() else ""
-            wanted = text + "\n" + "\n".join(own) + "\n"
-            if not sources.is_file() or sources.read_text() != wanted:
-                sources.write_text(wanted)
-                (self._home / "updated").unlink(missing_ok=True)
+        wanted = "".join(f"{line}\n" for line in request.sources)
+        if (sources.read_text() if sources.is_file() else "") != wanted:
+            sources.write_text(wanted)
+            (self._home / "updated").unlink(missing_ok=True)
         options = {"Dir::State": self._home / "state", "Dir::Cache": self._home / "cache", "Debug::NoLocking": "true"}
         options |= {"Dir::State::status": "/var/lib/dpkg/status", "APT::Sandbox::User": ""}
-        if own:
-            options["Dir::Etc::SourceList"] = sources
+        if wanted:
+            options["Dir::Etc::SourceParts"] = self._source_parts(sources)
         self._argv = ["apt-get", *(f"-o{name}={value}" for name, value in options.items())]
+
+    def _source_parts(self, own: Path) -> Path:
+        """A folder with the machine's own sources and the Aptfile's."""
+        parts = self._home / "sources"
+        shutil.rmtree(parts, ignore_errors=True)
+        parts.mkdir()
+        said = self._workspace.answer(["apt-config", "shell", "PARTS", "Dir::Etc::sourceparts/d"], self._environment)
+        machine = Path((said or "").strip().removeprefix("PARTS=").strip("'"))
+        for file in machine.iterdir() if machine.is_dir() and machine.is_absolute() else ():
+            shutil.copyfile(file, parts / file.name)
+        shutil.copyfile(own, parts / "aptfile.list")
+        return parts
 
     def archives(self) -> list[Path]:
         """The .deb files that are to be unpacked, in the order of their names."""

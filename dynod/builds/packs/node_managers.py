@@ -48,7 +48,7 @@ class NodeManager:
                 arguments = ["install", "--frozen-lockfile", "--production=false", "--non-interactive", "--no-progress"]
             case Manager.PNPM:
                 arguments = ["install", "--frozen-lockfile" if locked else "--no-frozen-lockfile", "--prod=false"]
-        if self.workspace.run([*self.argv, *arguments], self._installing) != 0:
+        if self.workspace.run([*self.argv, *arguments], self.environment) != 0:
             raise PackError(
                 f"{self.manager.value} could not install the packages; what it printed is above.\n"
                 "Where it says that the lock file and package.json differ: install on your machine, and commit both."
@@ -75,11 +75,6 @@ class NodeManager:
                 arguments = ["prune", "--prod", "--ignore-scripts"]
         if self.workspace.run([*self.argv, *arguments], self.environment) != 0:
             raise PackError(f"{self.manager.value} could not remove the devDependencies; what it printed is above.")
-
-    @property
-    def _installing(self) -> dict[str, str]:
-        """Under NODE_ENV=production managers leave devDependencies out; yarn 2 and later puts packages where asked."""
-        return self.environment | ({"YARN_NODE_LINKER": "node-modules"} if self._modern else {})
 
 
 def manager_for(workspace: Workspace, app: NodeApp, environment: dict[str, str]) -> NodeManager:
@@ -141,6 +136,9 @@ def _ready(
         raise PackError(
             f"{app.manager.value} {app.manager_version.written} is asked for by package.json, and here is {version}."
         )
+    if app.manager is Manager.YARN and version.major > 1:
+        # Its other way, one archive for each package and a loader for them, would have its cache in the slug.
+        environment = environment | {"YARN_NODE_LINKER": "node-modules"}
     return NodeManager(
         workspace=workspace,
         manager=app.manager,

@@ -32,6 +32,7 @@ def compile_app(workspace: Workspace) -> None:
     app = read_node_app(workspace.names, workspace.read)
     node = _choose(app)
     environment = _environment(workspace, node)
+    workspace.note_interpreter("Node.js", node.version, node.path)
     manager = manager_for(workspace, app, environment)
     console.step(f"Using {manager.described}")
     _script(workspace, manager, app, "heroku-prebuild")

@@ -68,6 +68,7 @@ def compile_app(workspace: Workspace) -> None:
     check_php(request, version, extensions)
     asked = f"composer.json asks for {request.php.written}" if request.php else "the app asks for none"
     console.step(f"Using PHP {version} ({asked})")
+    workspace.note_interpreter("PHP", version, workspace.program("php") or "php")
     if request.packages:
         _install(workspace, environment)
     _serve_by_php(workspace)

@@ -21,6 +21,7 @@ from dynod.builds.packs.core.relocation import (
     relocatable_path_file,
     relocatable_script,
     settled_config,
+    settled_record,
 )
 from dynod.builds.packs.core.version import Version, read_version
 from dynod.builds.packs.django_static import collect_static
@@ -121,7 +122,7 @@ def _install(workspace: Workspace, plan: PackagePlan, python: Tool, tools: Pytho
     workspace.run(
         # Not by time stamps, which a slug does not keep; a file that is no Python of today is no error.
         [
-            *(home / "bin/python", "-m", "compileall", "-qq", "--invalidation-mode", "unchecked-hash"),
+            *(home / "bin/python", "-m", "compileall", "-qqf", "--invalidation-mode", "unchecked-hash"),
             *("-s", workspace.build, "-p", AT_RUN_TIME, site_packages),
         ],
         workspace.environment(PYTHONHASHSEED="0"),
@@ -148,6 +149,8 @@ def _relocate(workspace: Workspace, home: Path) -> None:
         file.write_text(relocatable_path_file(file.read_text(), site_packages=str(site_packages), build_dir=build))
     for file in site_packages.glob("__editable___*_finder.py"):
         file.write_text(relocatable_finder(file.read_text(), site_packages=str(site_packages), build_dir=build))
+    for file in site_packages.glob("*.dist-info/RECORD"):
+        file.write_text(settled_record(file.read_text()))
     for file in site_packages.glob("*.dist-info/direct_url.json"):
         file.write_text(json.dumps(json.loads(file.read_text())).replace(build, AT_RUN_TIME))
 

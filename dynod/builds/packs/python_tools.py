@@ -64,7 +64,6 @@ class PythonTools:
         environment = self.workspace.environment(
             VIRTUAL_ENV=home,
             PIP_CACHE_DIR=self.workspace.cache / "python/pip",
-            PIP_NO_COMPILE="1",
             PIP_NO_INPUT="1",
             PIP_DISABLE_PIP_VERSION_CHECK="1",
             PIP_NO_WARN_SCRIPT_LOCATION="1",
@@ -85,6 +84,7 @@ class PythonTools:
                 "--python",
                 home / "bin/python",
                 "install",
+                "--no-compile",
                 "--progress-bar=off",
                 *what,
             ],

@@ -37,6 +37,7 @@ def compile_app(workspace: Workspace) -> None:
     check_ruby(request, version)
     asked = f"{request.file} asks for {request.range.written}" if request else "the Gemfile asks for none"
     console.step(f"Using Ruby {version} ({asked})")
+    workspace.note_interpreter("Ruby", version, workspace.program("ruby") or "ruby")
     if "Gemfile.lock" not in workspace.names:
         raise PackError("There is a Gemfile and no Gemfile.lock. Make one with: bundle lock, and commit it.")
     bundle = workspace.program("bundle") or workspace.program("bundle3.1")

@@ -119,6 +119,12 @@ class Workspace:
         if self.pack_dir is not None:
             (self.pack_dir / "export").write_text(text)
 
+    def note_interpreter(self, name: str, version: object, path: str | Path) -> None:
+        """For the slug's manifest: what has to be on a machine where this is to run."""
+        if self.pack_dir is not None:
+            with (self.pack_dir / "interpreters").open("a") as file:
+                file.write(f"{name} {version} {path}\n")
+
     def program(self, name: str) -> str | None:
         """Where a program of this machine is, by the build's own PATH."""
         return shutil.which(name, path=os.environ.get("PATH", "/usr/local/bin:/usr/bin:/bin"))

@@ -54,6 +54,16 @@ def settled_config(text: str) -> str:
     return "".join(line for line in text.splitlines(keepends=True) if line.partition("=")[0].strip() != "command")
 
 
+def settled_record(text: str) -> str:
+    """RECORD without the checksums of the scripts, which are others now, and of bytecode; both may be left open."""
+
+    def line(written: str) -> str:
+        path = written.rsplit(",", 2)[0]
+        return f"{path},," if path.startswith("../../../bin/") or path.endswith(".pyc") else written
+
+    return "".join(line(each.rstrip("\r\n")) + "\n" for each in text.splitlines())
+
+
 def activation_script(name: str) -> bool:
     """Whether a file of `bin` is one of those that an interactive shell sources; they hold the path, and go."""
     return basename(name).lower().startswith("activate")

@@ -7,6 +7,7 @@ from dynod.builds.packs.core.relocation import (
     relocatable_path_file,
     relocatable_script,
     settled_config,
+    settled_record,
 )
 
 BIN = "/tmp/build_1/.heroku/python/bin"
@@ -53,3 +54,8 @@ def test_a_finder_begins_where_it_lies() -> None:
 def test_the_configuration_names_no_build() -> None:
     text = f"home = /usr/bin\nversion = 3.11.2\ncommand = /usr/bin/python3 -m venv {BIN[:-4]}\n"
     assert settled_config(text) == "home = /usr/bin\nversion = 3.11.2\n"
+
+
+def test_a_record_vouches_for_no_script_that_was_changed() -> None:
+    text = "../../../bin/greet,sha256=abc,200\r\ngreeting.py,sha256=def,10\r\ngreeting-1.0.dist-info/RECORD,,\r\n"
+    assert settled_record(text) == "../../../bin/greet,,\ngreeting.py,sha256=def,10\ngreeting-1.0.dist-info/RECORD,,\n"
