@@ -33,7 +33,7 @@ def compile_app(workspace: Workspace) -> None:
             )
     apt = _Apt(workspace, request)
     for archive in apt.archives():
-        console.step(f"Unpacking {archive.name.partition('_')[0]}")
+        console.step(f"Unpacking {archive.stem.partition('_')[0]}")
         workspace.must(
             ["dpkg", "-x", archive, workspace.build / UNPACKED],
             workspace.environment(),
