@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from dynod.access import Access
+from dynod.account_keys import AccountKeys
 from dynod.api_listener import ApiListener, refuse_other_machines
 from dynod.app_buildpacks import AppBuildpacks
 from dynod.app_builds import AppBuilds
@@ -335,6 +336,7 @@ class Serve:
             slugs=self._slugs,
             builds=self._builds,
             git=self._git,
+            keys=AccountKeys(operations, store),
             backup=DaemonBackup(store, Archives(self._state), settings=settings_file(self._options.config, os.environ)),
             blob_key=blob_key(self._state),
         )

@@ -5,6 +5,7 @@ Put together by `dynod serve`, handed to the Platform API; `dynod up` has no sto
 
 from dataclasses import dataclass
 
+from dynod.account_keys import AccountKeys
 from dynod.app_buildpacks import AppBuildpacks
 from dynod.app_builds import AppBuilds
 from dynod.app_config import AppConfig
@@ -28,5 +29,6 @@ class StoredResources:
     slugs: AppSlugs
     builds: AppBuilds
     git: AppGit
+    keys: AccountKeys
     backup: DaemonBackup
     blob_key: bytes  # signs the addresses of archives

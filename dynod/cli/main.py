@@ -101,6 +101,13 @@ VERBS: Final[Mapping[str, Verb]] = {
     "systemd:uninstall": Verb(module="dynod.cli.systemd", attribute="uninstall", line="Remove that service."),
     "heroku:env": Verb(module="dynod.cli.heroku_env", line="Point Heroku's own command line at this dynod."),
     "api-stdio": Verb(module="dynod.cli.api_stdio", line="Join stdin and stdout to the API; for ssh to start."),
+    "keys": Verb(module="dynod.cli.keys", attribute="keys", line="List keys of ssh."),
+    "keys:add": Verb(module="dynod.cli.keys", attribute="add", line="Let in whoever has a key, to push over ssh."),
+    "keys:remove": Verb(module="dynod.cli.keys", attribute="remove", line="Let a key in no more."),
+    "ssh-serve": Verb(module="dynod.cli.ssh_serve", attribute="serve", line="Serve who comes with a key; for sshd."),
+    "ssh-authorized-keys": Verb(
+        module="dynod.cli.ssh_serve", attribute="authorized_keys", line="Print the keys; for sshd to ask for."
+    ),
     "auth:create": Verb(module="dynod.cli.auth", attribute="create", line="Make a token for the API over TCP."),
     "auth:list": Verb(module="dynod.cli.auth", attribute="list_tokens", line="List the tokens."),
     "auth:revoke": Verb(module="dynod.cli.auth", attribute="revoke", line="Take a token back."),
@@ -132,6 +139,7 @@ ALIASES: Final[Mapping[str, str]] = {
     "apps:delete": "apps:destroy",
     "rename": "apps:rename",
     "whoami": "auth:whoami",
+    "keys:list": "keys",
     "authorizations": "auth:list",
     "authorizations:create": "auth:create",
     "authorizations:destroy": "auth:revoke",

@@ -28,6 +28,10 @@ _OTHER_SCOPES: Final = {
     (None, "/oauth/authorizations/{}"): Scope.ADMIN,
     (None, "/dynod/heroku-environment"): Scope.ADMIN,
     (None, "/dynod/on-behalf"): Scope.ADMIN,
+    # A key opens what its scope says, like a token.
+    ("POST", "/account/keys"): Scope.ADMIN,
+    (None, "/account/keys/{}"): Scope.ADMIN,
+    (None, "/dynod/keys"): Scope.ADMIN,
     ("GET", "/dynod/backup"): Scope.ADMIN,
     ("GET", "/dynod/events"): Scope.ADMIN,
 }

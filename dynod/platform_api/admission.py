@@ -21,7 +21,7 @@ from dynod.core.rate_limit import RateLimit
 from dynod.operations import NotFoundError
 from dynod.platform_api.connection import is_tcp, spoken_for_on
 from dynod.platform_api.errors import RefusedError
-from dynod.platform_api.exchange import operations
+from dynod.platform_api.exchange import operations, stored
 from dynod.platform_api.peer import CALLER, Caller, login_of, uid_of
 from dynod.platform_api.tcp_door import OverTcp
 
@@ -57,6 +57,9 @@ class Admission:
         if not is_tcp(request):
             spoken_for = spoken_for_on(request)
             if spoken_for is not None:
+                key_id = spoken_for.key_id
+                if key_id is not None and await stored(request).keys.find(key_id) is None:
+                    raise RefusedError(HTTPStatus.UNAUTHORIZED, "This key opens nothing any more.")
                 request[CALLER] = spoken_for
                 _check_right(request, spoken_for)
             else:

@@ -33,6 +33,7 @@ from dynod.platform_api.schema import (
     Feature,
     Formation,
     HerokuEnvironment,
+    Key,
     LogDrain,
     LogSession,
     Release,
@@ -429,6 +430,19 @@ class ApiClient:
     def revoke_authorization(self, authorization: str) -> Authorization:
         """It opens nothing any more."""
         return cast("Authorization", self._send("DELETE", _path("oauth", "authorizations", authorization)))
+
+    def keys(self, *, everybodys: bool) -> list[Key]:
+        """The keys of ssh of whoever asks, or of all users."""
+        return cast("list[Key]", self._list("/dynod/keys" if everybodys else "/account/keys"))
+
+    def add_key(self, text: str, *, user: str | None, scope: str, app: str | None) -> Key:
+        """Let in whoever has it."""
+        body = {"public_key": text, "dynod": {"user": user, "scope": scope, "app": app}}
+        return cast("Key", self._send("POST", "/account/keys", body))
+
+    def remove_key(self, key: str) -> Key:
+        """It opens nothing any more."""
+        return cast("Key", self._send("DELETE", _path("account", "keys", key)))
 
     def heroku_environment(self, client: str) -> HerokuEnvironment:
         """An address and a token for Heroku's own command line; `client` has one token at a time."""

@@ -15,7 +15,7 @@ from dynod.core.api_token import Scope
 from dynod.core.asker import Asker
 from dynod.platform_api.connection import Connection
 from dynod.platform_api.errors import RefusedError
-from dynod.platform_api.exchange import answer, operations, read_body
+from dynod.platform_api.exchange import answer, operations, read_body, stored
 from dynod.platform_api.peer import Caller, may_speak_for_others
 
 ROUTE: Final = "/dynod/on-behalf"
@@ -26,12 +26,12 @@ routes = web.RouteTableDef()
 
 
 class Behalf(msgspec.Struct, frozen=True, kw_only=True):
-    """The body of POST: for whom, from where they have come, and the only app that they may see."""
+    """The body of POST: from where they have come, and by which key; or which user it is, and the only app they see."""
 
-    user: Text
     origin: Text
-    app: Text
-    scope: Scope = Scope.DEPLOY
+    key: Text | None = None
+    user: Text | None = None
+    app: Text | None = None
 
 
 @routes.post(ROUTE)
@@ -41,6 +41,16 @@ async def create(request: web.Request) -> web.Response:
     if not may_speak_for_others(request) or not isinstance(connection, Connection):
         raise RefusedError(HTTPStatus.FORBIDDEN, "Only dynod's own user speaks for others.")
     body = await read_body(request, Behalf)
-    app = operations(request).app(body.app)
-    connection.caller = Caller(asker=Asker(body.user, body.origin), scope=body.scope, app_id=app.id)
-    return answer({"app": {"id": app.id, "name": app.name}, "scope": body.scope.value, "user": body.user})
+    if body.key is not None:
+        key = await stored(request).keys.find(body.key)
+        if key is None:
+            raise RefusedError(HTTPStatus.FORBIDDEN, "This key opens nothing any more.")
+        who = Asker(key.user, f"{body.origin}, key {key.key.fingerprint}")
+        caller = Caller(asker=who, scope=key.scope, app_id=key.app_id, key_id=key.id)
+    elif body.user is not None and body.app is not None:
+        app_id = operations(request).app(body.app).id
+        caller = Caller(asker=Asker(body.user, body.origin), scope=Scope.DEPLOY, app_id=app_id)
+    else:
+        raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, "Expected a key, or a user and an app.")
+    connection.caller = caller
+    return answer({"scope": caller.scope, "user": str(caller.asker)})

@@ -298,6 +298,26 @@ class Authorization(TypedDict):
     dynod: AuthorizationExtras
 
 
+class KeyExtras(TypedDict):
+    """What dynod knows of a key beyond Heroku's object."""
+
+    app: Ref | None
+    scope: str
+    user: str
+
+
+class Key(TypedDict):
+    """A key of ssh."""
+
+    id: str
+    comment: str
+    created_at: str
+    email: str
+    fingerprint: str
+    public_key: str
+    dynod: KeyExtras
+
+
 class HerokuEnvironment(TypedDict):
     """What Heroku's own command line needs to find dynod."""
 

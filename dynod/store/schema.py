@@ -211,4 +211,21 @@ MIGRATIONS: Final[Sequence[Migration]] = (
             """,
         ),
     ),
+    Migration(
+        version=5,
+        statements=(
+            """
+            CREATE TABLE ssh_keys (
+                id TEXT NOT NULL PRIMARY KEY,  -- a UUID
+                type TEXT NOT NULL,
+                blob TEXT NOT NULL UNIQUE,  -- base64
+                comment TEXT NOT NULL,
+                user_name TEXT NOT NULL,  -- in whose name whoever has it acts
+                scope TEXT NOT NULL CHECK (scope IN ('read', 'deploy', 'admin')),
+                app_id TEXT REFERENCES apps (id) ON DELETE CASCADE,  -- NULL: every app
+                created_at INTEGER NOT NULL
+            ) WITHOUT ROWID
+            """,
+        ),
+    ),
 )

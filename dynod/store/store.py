@@ -19,6 +19,7 @@ from dynod.store.formation import Formation
 from dynod.store.releases import Releases
 from dynod.store.schema import MIGRATIONS, Migration
 from dynod.store.slugs import Slugs
+from dynod.store.ssh_keys import SshKeys
 from dynod.store.storage import Storage
 from dynod.store.tokens import Tokens
 
@@ -43,6 +44,7 @@ class Store:
         self.tokens = Tokens(database)
         self.users = AppUsers(database)
         self.storage = Storage(database)
+        self.ssh_keys = SshKeys(database)
         self.audit = Audit(database)
 
     @classmethod

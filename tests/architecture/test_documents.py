@@ -24,7 +24,7 @@ def test_readme_has_a_section_for_each_verb(verb: str) -> None:
 
 
 # What these write is a stream of its own: an app's, the API's, a shell's.
-WITHOUT_JSON = frozenset({"up", "serve", "api-stdio", "completion"})
+WITHOUT_JSON = frozenset({"up", "serve", "api-stdio", "completion", "ssh-serve"})
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS.keys() - WITHOUT_JSON))

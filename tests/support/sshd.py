@@ -15,7 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -28,15 +28,20 @@ from support.up import eventually
 LOOPBACK: Final = "127.0.0.1"
 # $1: a copy of /etc/passwd that has the user.
 AS_ROOT: Final = (
-    'mount --bind "$1" /etc/passwd && mount -t tmpfs none /run && mkdir -m 755 /run/sshd && shift && exec "$@"'
+    'mount --bind "$1" /etc/passwd && mount -t tmpfs -o mode=755 none /run && mkdir -m 755 /run/sshd && '
+    'if [ -e "$2" ]; then install -m 755 "$2" /run/keys-command; fi && shift 2 && exec "$@"'
 )
 
 
 class Sshd:
     """One sshd. `kill` ends it in the middle; at the end nothing of it is left."""
 
-    def __init__(self, folder: Path, *, env: Mapping[str, str]) -> None:
-        """`folder` is for its files. `env`: what those who log in find, PATH apart, on which dynod is."""
+    def __init__(self, folder: Path, *, env: Mapping[str, str], keys_command: Sequence[str] = ()) -> None:
+        """`folder` is for its files. `env`: what those who log in find, PATH apart, on which dynod is.
+
+        `keys_command`: is asked which keys may come in, in the place of a file; for root alone, since sshd runs only
+        what nobody else could have written.
+        """
         self._program = installed.program("sshd")
         self.folder = folder
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -54,12 +59,21 @@ class Sshd:
         self._config = folder / "sshd_config"
         self._config.write_text(
             f"Port {self.port}\nListenAddress {LOOPBACK}\nHostKey {folder / 'host_key'}\nPidFile none\n"
-            f"AuthorizedKeysFile {folder / 'authorized_keys'}\nStrictModes no\nUsePAM no\nPermitRootLogin yes\n"
+            f"{self._who_may(keys_command)}StrictModes no\nUsePAM no\nPermitRootLogin yes\n"
             f"PasswordAuthentication no\nKbdInteractiveAuthentication no\nSetEnv {variables}\n"
         )
         self.log = folder / "log"
         self._child: subprocess.Popen[bytes] | None = None
         self.client_config()
+
+    def _who_may(self, keys_command: Sequence[str]) -> str:
+        if not keys_command:
+            return f"AuthorizedKeysFile {self.folder / 'authorized_keys'}\n"
+        (self.folder / "keys-command").write_text(f'#!/bin/sh\nexec {shlex.join(keys_command)} "$@"\n')
+        return (
+            "AuthorizedKeysFile none\nAuthorizedKeysCommand /run/keys-command %f\n"
+            f"AuthorizedKeysCommandUser {self.user}\n"
+        )
 
     @property
     def url(self) -> str:
@@ -87,7 +101,8 @@ class Sshd:
             users = self.folder / "passwd"
             lines = [line for line in Path("/etc/passwd").read_text().splitlines() if not line.startswith("sshd:")]
             users.write_text("\n".join([*lines, "sshd:x:64999:65534::/run/sshd:/usr/sbin/nologin", ""]))
-            trial = ["unshare", "--mount", "sh", "-c", AS_ROOT, "sh", str(users), "true"]
+            trial = ["unshare", "--mount", "sh", "-c", AS_ROOT, "sh", str(users)]
+            trial += [str(self.folder / "keys-command"), "true"]
             if subprocess.run(trial, capture_output=True, check=False).returncode:
                 pytest.skip("NOT TESTED: root may have no mount namespace here (unshare --mount)")
             command = [*trial[:-1], *command]

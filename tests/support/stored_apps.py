@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 
+from dynod.account_keys import AccountKeys
 from dynod.app_buildpacks import AppBuildpacks
 from dynod.app_config import AppConfig
 from dynod.app_domains import AppDomains
@@ -90,6 +91,7 @@ class StoredApps:
             slugs=self.slugs,
             builds=cast("AppBuilds", None),  # they make releases
             git=AppGit(self.operations, Repositories(folder), control=folder / "none"),
+            keys=AccountKeys(self.operations, self.store),
             backup=DaemonBackup(self.store, Archives(folder), settings=None),
             blob_key=blob_key(folder),
             config=AppConfig(self.operations, slugs=self.slugs, deploy=self._deploy),
