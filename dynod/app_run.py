@@ -18,9 +18,11 @@ from typing import Final
 from dynod.app_logs import AppLogs, DrainKeeper
 from dynod.core.boot import Address
 from dynod.core.dyno import InstanceEvent
+from dynod.core.dyno_limits import limits_of, limits_of_all
 from dynod.core.dyno_sizes import UNSIZED, DynoSize
 from dynod.core.incidents import Trouble
 from dynod.core.log_history import LogHistory
+from dynod.core.memory_quota import OWN_OOM, R15
 from dynod.core.ports import FIRST_PORT, LAST_PORT, PortAllotment
 from dynod.core.reachability import ReachabilityNotices
 from dynod.keeper import processes
@@ -154,6 +156,7 @@ class AppRun:
             publish=self.stream.publish_app,
             attach=parts.attach,
             reports=parts.reports,
+            limits=lambda name: running.limits_of(self._size_of(name)),
             containers=self._containers,
             pid_of=self.pid_of,
         )
@@ -190,8 +193,11 @@ class AppRun:
         """Heroku's log-runtime-metrics: two lines for each dyno every 20 seconds."""
         self._sampler.write_metrics(uuid.uuid5(uuid.NAMESPACE_URL, self.id).int % APP_NUMBERS if on else None)
 
+    def _size_of(self, name: str) -> DynoSize:
+        return self.sizes.get(name) or self.sizes.get(name.rpartition(".")[0], UNSIZED)
+
     def _sampled(self, instance: Instance, running: "RunningApps") -> Sampled:
-        size = self.sizes.get(instance.name) or self.sizes.get(instance.name.rpartition(".")[0], UNSIZED)
+        size = self._size_of(instance.name)
         return Sampled(id=instance.id, name=instance.name, size=size, cgroup=running.accounting(instance.id))
 
     def _place_of(self, instance_id: str) -> Place | None:
@@ -236,6 +242,8 @@ class AppRun:
                 self.supervisor.happened(instance.name, cause)
                 self._reports.failed(Trouble.MEMORY, instance.name, cause)
                 self.stream.platform(instance.name, cause)
+                if cause.startswith(OWN_OOM) and self._size_of(instance.name).memory is not None:
+                    self.stream.platform(instance.name, R15)  # its limit is where R15 is: the kernel was there first
         self.supervisor.exited(instance_id, exit_code)
 
     def gone(self, instance_id: str) -> None:
@@ -295,6 +303,8 @@ class RunningApps:
         """`containers`: what makes those that commands have; None where none has one."""
         self.keeper = keeper
         self.containers = containers
+        self.controllers: Mapping[str, str] = {}  # by which the kernel limits dynos: the folders of their groups
+        self._most: Mapping[str, int] = {}
         self.features = features
         self.group = group
         self.sockets = SocketTable(self.members, by_netlink=features.netlink and features.proc)
@@ -440,7 +450,26 @@ class RunningApps:
         if self._groups is None:
             return None
         path = self._groups.path(instance_id)
+        if (limited := self.controllers.get("memory")) is not None and Path(f"{limited}/{instance_id}").is_dir():
+            return Cgroup(memory=f"{limited}/{instance_id}", cpu=path)
         return Cgroup(memory=path if self._memory_is_counted else None, cpu=path)
+
+    def confine(self, memory: int) -> Awaitable[None]:
+        """Have the kernel hold dynos to their sizes, and all together to less than the machine's `memory`.
+
+        To be called before any is started; what is returned is done once the keeper has answered, after `listen`.
+        """
+        self._most = limits_of_all(memory)
+        answer = self.keeper.confine(self._most)
+
+        async def answered() -> None:
+            self.controllers = await answer
+
+        return answered()
+
+    def limits_of(self, size: DynoSize) -> Mapping[str, int] | None:
+        """Of a dyno that starts now; None: nothing was said of limits."""
+        return limits_of(size, most_memory=self._most["memory"]) if self._most else None
 
     def _owners(self) -> dict[str, processes.Owner]:
         builds = self._builds.owners() if self._builds is not None else {}

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 from dynod.access import Access
 from dynod.account_keys import AccountKeys
 from dynod.api_listener import ApiListener, refuse_other_machines
@@ -31,6 +33,7 @@ from dynod.builds.repositories import Repositories
 from dynod.cli.serve import ServeOptions
 from dynod.container_tools import sweep
 from dynod.core.app_features import SESSION_AFFINITY
+from dynod.core.dyno_limits import limit_lacks
 from dynod.core.histogram import LAG_BOUNDS_S, Histogram
 from dynod.core.service_notice import serving, stopping
 from dynod.core.slug import Slug
@@ -157,6 +160,7 @@ class Serve:
                 left.callback(containers.close)
                 living = [adopted.instance.id for adopted in self._snapshot.adopted]
                 await asyncio.to_thread(sweep, containers, living)
+            confined = self._apps.confine(psutil.virtual_memory().total)
             self._group = group
             self._served: dict[str, ServedApp] = {}
             self._operations = Operations([], host=self)
@@ -204,6 +208,7 @@ class Serve:
             await asyncio.to_thread(remove_left_logs, self._state, list(self._served))
             self._choose_default_app()
             await self._routing.start(self._listeners)  # only now: a known host must not be answered 404
+            lacking = [*lacks(self._features, groups=bool(self._snapshot.groups)), *self._kept_apart.lacks]
             api = PlatformApi(
                 self._operations,
                 facts=DaemonFacts(
@@ -212,7 +217,7 @@ class Serve:
                     api=self._api_listener.url,
                     control=os.fspath(self._control_path()),
                     state=os.fspath(self._state),
-                    lacks=[*lacks(self._features, groups=bool(self._snapshot.groups)), *self._kept_apart.lacks],
+                    lacks=lacking,
                     held=self._held,
                     refused=lambda: self._store.refused,
                 ),
@@ -231,6 +236,8 @@ class Serve:
             await self._api_listener.start(api)
             await self._measure()
             self._apps.listen(signalled=self._signalled, lost=self._lost.set)
+            await confined
+            lacking += limit_lacks(self._apps.controllers)
             for number in self._snapshot.signals:
                 self._signalled(number)
             self._apps.end_left_checks()

@@ -12,6 +12,7 @@ from typing import Final
 from dynod.core.dyno_sizes import MB, DynoSize
 
 R15: Final = "Error R15 (Memory quota vastly exceeded)"
+OWN_OOM: Final = "Killed by the kernel: the dyno was out of memory"
 SIGKILL: Final = 9  # POSIX; core knows no signals
 SAMPLE_S: Final = 20.0  # Heroku's period of samples, and so of R14 lines
 _EARLY_S: Final = 1.0  # a sample may come a little before its time
@@ -126,7 +127,7 @@ def oom_line(
         return None
     last = f" (it used {memory.total // MB}M when last looked at)" if memory is not None else ""
     if own_kills:
-        return f"Killed by the kernel: the dyno was out of memory{last}"
+        return f"{OWN_OOM}{last}"
     if machine_kills:
         return f"Probably killed by the kernel: the machine was out of memory{last}"
     return None

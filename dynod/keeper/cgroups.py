@@ -106,7 +106,7 @@ def find(pid: int, *, as_service: bool = False) -> Groups | None:
     were killed together with their core: nobody else will.
     """
     for version, mount in _mounts():
-        own = _own_path(version)
+        own = own_path("freezer" if version == 1 else "")
         if own is None:
             continue
         folder = f"{mount}{own.rstrip('/')}"
@@ -187,13 +187,21 @@ def _mounts() -> Iterator[tuple[int, str]]:
     yield from sorted(found, reverse=True)
 
 
-def _own_path(version: int) -> str | None:
-    """Where this process is in the tree: proc(5), `ID:CONTROLLERS:PATH`, controllers empty for version 2."""
+def own_path(controller: str) -> str | None:
+    """Where this process is in the tree of a controller of version 1, or with "" in version 2's.
+
+    proc(5): `ID:CONTROLLERS:PATH`, controllers empty for version 2.
+    """
     for line in _read(_OWN).splitlines():
         _id, controllers, path = line.split(":", 2)
-        if (version == 2 and not controllers) or (version == 1 and "freezer" in controllers.split(",")):  # noqa: PLR2004
+        if controllers == controller or controller in controllers.split(","):
             return path
     return None
+
+
+def remove_empty(folder: str) -> None:
+    """Remove a group and those below it, as far as nothing lives there."""
+    _remove([path for path, _names, _files in os.walk(folder)])
 
 
 def _remove(folders: list[str]) -> None:

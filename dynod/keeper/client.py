@@ -14,6 +14,8 @@ from dynod.keeper.protocol import (
     VERSION,
     Beat,
     Channel,
+    Confine,
+    Confined,
     EndInput,
     Exited,
     Forget,
@@ -111,6 +113,7 @@ class KeeperClient:
         self._events: Events | None = None
         self._backlog: list[Received] = []
         self._launches: dict[str, asyncio.Future[Launched]] = {}
+        self._confined: asyncio.Future[dict[str, str]] | None = None
         self._beat: asyncio.TimerHandle | None = None
         self._beat_due = 0.0  # the loop's clock; 0: none has been
         self.beat_late: Callable[[float], None] = lambda _late_s: None  # told of each beat how late the loop was
@@ -192,6 +195,7 @@ class KeeperClient:
         owner: tuple[int, int] | None = None,
         shown_as: tuple[str, str] | None = None,
         files: Sequence[int] = (),
+        limits: Mapping[str, int] | None = None,
     ) -> Launched:
         """Start an instance. Raises LaunchError when the operating system refuses.
 
@@ -216,6 +220,7 @@ class KeeperClient:
                     None if terminal is None else list(terminal),
                     stdin,
                     watches,
+                    None if limits is None else dict(limits),
                     None if owner is None else list(owner),
                     None if shown_as is None else list(shown_as),
                 ),
@@ -224,6 +229,15 @@ class KeeperClient:
             return await future
         finally:
             self._launches.pop(instance_id, None)
+
+    def confine(self, limits: Mapping[str, int]) -> asyncio.Future[dict[str, str]]:
+        """Limit what all instances take together, and from now on each as its launch says.
+
+        The answer: the folders of their groups by controller. It comes after `listen`.
+        """
+        self._confined = self._loop.create_future()
+        self._send(Confine(dict(limits)))
+        return self._confined
 
     def stop(self, instance_id: str, *, number: int, grace_s: float) -> None:
         """Signal every process of the instance; what is left after `grace_s` seconds is killed. 0 kills at once."""
@@ -344,6 +358,9 @@ class KeeperClient:
                 else:
                     for fd in received.fds:
                         os.close(fd)  # whoever asked was cancelled
+            case Confined(folders):
+                if self._confined is not None and not self._confined.done():
+                    self._confined.set_result(folders)
             case SpawnFailed(id_, number, during):
                 future = self._launches.get(id_)
                 if future is not None and not future.done():

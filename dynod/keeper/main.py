@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from dynod.keeper import cgroups, limits, processes
+from dynod.keeper import cgroups, controllers, limits, processes
 from dynod.keeper.activation import take_over
 from dynod.keeper.features import Features, become_subreaper, detect, give_back_memory
 from dynod.keeper.launches import AT_ONCE_S, Launch, Launches, can_tell
@@ -29,6 +29,8 @@ from dynod.keeper.protocol import (
     VERSION,
     Beat,
     Channel,
+    Confine,
+    Confined,
     EndInput,
     Exited,
     Forget,
@@ -163,6 +165,7 @@ class Keeper:
         self._sweep_at: float | None = None
         self._to_signal: list[tuple[_Instance, int]] = []
         # A developer's dyno leaves the dump that is waited for; a server's would leave secrets behind.
+        self._controllers: controllers.Controllers | None = None
         self._limits = limits.of_dynos(may_dump=arguments[:1] == ["up"])
         self._stdin, self._stdin_end = _standard_input()
         self._poll = select.poll()
@@ -406,6 +409,8 @@ class Keeper:
                 finally:
                     for fd in fds:
                         os.close(fd)
+            case Confine(limits_of_all):
+                self._confine(core, limits_of_all)
             case Stop(id_, number, grace_s):
                 if (instance := self._instances.get(id_)) is not None:
                     self._stop(instance, number, grace_s)
@@ -489,7 +494,7 @@ class Keeper:
                 cwd=request.cwd,
                 stdin=self._stdin,
                 limits=self._limits,
-                group=self._make_group(request.id),
+                groups=self._make_groups(request),
                 features=self._features,
                 terminal=terminal,
                 own_stdin=request.stdin,
@@ -520,8 +525,7 @@ class Keeper:
         return instance
 
     def _refused(self, request: Spawn, error: SpawnRefusedError) -> None:
-        if self._groups is not None:
-            self._groups.remove(request.id)
+        self._remove_groups(request.id)
         self._tell(SpawnFailed(request.id, error.errno, error.during))
 
     def _is_full(self) -> bool:
@@ -529,15 +533,30 @@ class Keeper:
         held = sum(len(each.ends) for each in self._instances.values()) + self._launches.descriptors
         return 2 * held + SPARE_FDS > self._most_fds
 
-    def _make_group(self, id_: str) -> str | None:
+    def _make_groups(self, request: Spawn) -> list[str]:
         """Without one, as where the machine has too many, the process table tells whose a process is."""
-        if self._groups is None:
-            return None
+        made: list[str] = []
         try:
-            return self._groups.make(id_)
+            if self._groups is not None:
+                made.append(self._groups.make(request.id))
+            if self._controllers is not None and request.limits is not None:
+                made += self._controllers.make(request.id, request.limits)
         except OSError as error:
             _say(f"no control group for an instance: {error}")
-            return None
+        return made
+
+    def _remove_groups(self, id_: str) -> None:
+        if self._groups is not None:
+            self._groups.remove(id_)
+        if self._controllers is not None:
+            self._controllers.remove(id_)
+
+    def _confine(self, core: _Core, limits: Mapping[str, int]) -> None:
+        if self._controllers is None and self._features.cgroup:
+            self._controllers = controllers.find(os.getpid(), self._groups)
+        if self._controllers is not None:
+            self._controllers.limit_all(limits)
+        self._send(core, Confined(self._controllers.folders if self._controllers is not None else {}))
 
     def _forget(self, id_: str) -> None:
         instance = self._instances.get(id_)
@@ -545,8 +564,7 @@ class Keeper:
             for fd in instance.ends:
                 os.close(fd)
             del self._instances[id_]
-            if self._groups is not None:
-                self._groups.remove(id_)
+            self._remove_groups(id_)
 
     def _release(self, name: str) -> None:
         if (fds := self._held.pop(name, None)) is not None:
@@ -580,8 +598,8 @@ class Keeper:
                 self._tell(Exited(instance.id, exit_code, instance.exited_at))
                 if not instance.stopping:
                     left_behind.append(instance)
-            elif (id_ := self._launches.buried(pid)) is not None and self._groups is not None:
-                self._groups.remove(id_)
+            elif (id_ := self._launches.buried(pid)) is not None:
+                self._remove_groups(id_)
         self._kill(left_behind)
         return taken
 
@@ -727,6 +745,8 @@ class Keeper:
                     _say(f"not allowed to end {', '.join(map(str, sorted(left)))}")
                 if self._groups is not None:
                     self._groups.remove_all()
+                if self._controllers is not None:
+                    self._controllers.remove_all()
                 return status
             time.sleep(SWEEP_S)
 

@@ -70,8 +70,15 @@ class Spawn(NamedTuple):
     terminal: list[int] | None = None  # rows and columns of one that it controls, in place of the pipe
     stdin: bool = False  # without a terminal: a pipe to write to, in place of nothing to read
     watches: bool = False  # the process only watches over the dyno's own, in sessions of theirs: it is sent no signal
+    limits: dict[str, int] | None = None  # what it may take, by the names of `controllers`; `Confine` comes first
     owner: list[int] | None = None  # user and group to whom its output belongs, so that /dev/stdout can be reopened
     shown_as: list[str] | None = None  # a folder, and where it is mounted with the owners that the last descriptor maps
+
+
+class Confine(NamedTuple):
+    """What all instances may take together, by the names of `controllers`. Answered by `Confined`; again: anew."""
+
+    limits: dict[str, int]
 
 
 class Stop(NamedTuple):
@@ -195,6 +202,12 @@ class SpawnFailed(NamedTuple):
     during: str  # "fork", "chdir", "exec" …
 
 
+class Confined(NamedTuple):
+    """Answer to `Confine`: by controller (memory, pids, cpu) the folder in which instances have groups by their ids."""
+
+    folders: dict[str, str]
+
+
 class Exited(NamedTuple):
     """The main process of an instance ended. Repeated to each new core until `Forget`."""
 
@@ -228,6 +241,7 @@ Message = (
     | Beat
     | Notify
     | Spawn
+    | Confine
     | Stop
     | Signal
     | EndInput
@@ -244,6 +258,7 @@ Message = (
     | SnapshotEnd
     | Spawned
     | SpawnFailed
+    | Confined
     | Exited
     | Killed
     | Gone
@@ -253,8 +268,22 @@ Message = (
 _BY_NAME: dict[str, type[Message]] = {
     kind.__name__: kind
     for kind in (
-        *(Hello, Ready, Beat, Notify, Spawn, Stop, Signal, EndInput, SetState, Forget, Put, Hold, Release, Goodbye),
-        *(Welcome, Instance, Held, Stored, SnapshotEnd, Spawned, SpawnFailed, Exited, Killed, Gone, Signalled),
+        *(Hello, Ready, Beat, Notify, Spawn, Confine, Stop, Signal, EndInput, SetState, Forget, Put, Hold, Release),
+        Goodbye,
+        *(
+            Welcome,
+            Instance,
+            Held,
+            Stored,
+            SnapshotEnd,
+            Spawned,
+            SpawnFailed,
+            Confined,
+            Exited,
+            Killed,
+            Gone,
+            Signalled,
+        ),
     )
 }
 

@@ -13,7 +13,7 @@ import os
 import signal
 import struct
 import termios
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
 from dynod.keeper.cgroups import enter
@@ -93,13 +93,13 @@ def fork(
     cwd: str,
     stdin: int,
     limits: Limits,
-    group: str | None,
+    groups: Sequence[str],
     features: Features,
     terminal: tuple[int, int] | None = None,
     own_stdin: bool = False,
     inside: Inside | None = None,
 ) -> Forked:
-    """Fork, and have the child enter the control group whose folder `group` is, and exec.
+    """Fork, and have the child enter the control groups whose folders `groups` are, and exec.
 
     `terminal`: rows and columns of one that it gets, and controls. Else `stdin` is what it reads, or with `own_stdin`
     a pipe. Raises SpawnRefusedError with the failing step; how the child fares `outcome` tells.
@@ -132,7 +132,7 @@ def fork(
             inside=inside,
             report=report_end,
             limits=limits,
-            group=group,
+            groups=groups,
             keeper=keeper,
             features=features,
         )
@@ -208,7 +208,7 @@ def _child(
     takes_terminal: bool,
     report: int,
     limits: Limits,
-    group: str | None,
+    groups: Sequence[str],
     keeper: int,
     features: Features,
     inside: Inside,
@@ -221,8 +221,8 @@ def _child(
         for each in _TO_RESET:
             signal.signal(each, signal.SIG_DFL)  # Python ignores SIGPIPE, the keeper catches more; exec keeps "ignored"
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        if group is not None:
-            during = "cgroup"
+        during = "cgroup"
+        for group in groups:
             enter(group)
         if _SHIELDED:
             during = "oom_score_adj"

@@ -121,6 +121,7 @@ class Launcher:
                 owner=enclosed.owner,
                 shown_as=enclosed.shown_as,
                 files=enclosed.files,
+                limits=shared.limits(self._name),
             )
 
         begun(instance)

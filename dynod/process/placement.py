@@ -47,11 +47,13 @@ class Placement(Protocol):
         owner: tuple[int, int] | None = None,
         shown_as: tuple[str, str] | None = None,
         files: Sequence[int] = (),
+        limits: Mapping[str, int] | None = None,
     ) -> Launched:
         """Start it; raises OSError when the operating system refuses.
 
         `terminal`: on one of so many rows and columns; `stdin`: with one to write to. `watches`: it makes a container
         and watches over what runs in there, whose user `owner` is; `shown_as` and `files`: `container.Enclosed`.
+        `limits`: what it may take, as `core.dyno_limits` has it.
         """
         ...
 

@@ -102,6 +102,7 @@ class Surroundings:
     publish: Publish = lambda _ps, _lines, _on_handed_on: True  # lines of dynos that are not in `output`
     attach: AttachRules = HEROKU
     reports: Reports = field(default_factory=Unheard)
+    limits: Callable[[str], Mapping[str, int] | None] = lambda _name: None  # of a dyno, by `core.dyno_limits`
     containers: Encloses | None = None  # where commands have containers
     pid_of: Callable[[str], int | None] = lambda _instance_id: None  # as the keeper has it
 

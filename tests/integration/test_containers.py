@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from support.app_folder import toy
+from support.app_folder import python, toy
 from support.contained import contained, needs_containers
 from support.serve import Serve, ServedApp
 from support.source_tree import REPOSITORY
@@ -125,3 +125,42 @@ def test_the_machine_is_not_changed(serve: Serve) -> None:
     mounts = Path("/proc/self/mountinfo").read_text()
     assert str(serve.state) not in mounts
     assert str(REPOSITORY) not in mounts
+
+
+# --- limits ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def limited(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> ServedApp:
+    """An app whose dynos have sizes."""
+    if any("in memory" in lack or "processes they have" in lack for lack in serve_status(serve)["lacks"]):
+        pytest.skip("no control groups for memory and processes here")
+    folder = tmp_path_factory.mktemp("limited")
+    eats = python("b = bytearray(1200 << 20); b[::4096] = b'x' * len(b[::4096]); print('had all of it')")
+    procfile = {"worker": toy("forks_until_refused", 300), "eater": f"{eats}"}
+    app = serve.app(folder, "limited", procfile=procfile)
+    serve.done("ps:type", "worker=Basic", "eater=Basic", "-a", "limited")
+    return app
+
+
+def serve_status(serve: Serve) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(serve.done("status", "--json").stdout)
+    return found
+
+
+def test_a_dyno_forks_as_far_as_its_size_goes(limited: ServedApp) -> None:
+    limited.scale("worker=1")
+    line = limited.wait_for_log(r"app\[worker\.1\]: (refused after|forked all)")
+    assert 200 < int(line.rpartition(" ")[2]) < 256, line
+    limited.scale("worker=0")
+    limited.wait_until({})
+
+
+def test_a_dyno_beyond_its_memory_is_killed_and_the_log_says_by_whom(limited: ServedApp) -> None:
+    limited.scale("eater=1")
+    limited.wait_for_log(r"heroku\[eater\.1\]: Killed by the kernel: the dyno was out of memory")
+    limited.wait_for_log(r"heroku\[eater\.1\]: Error R15 \(Memory quota vastly exceeded\)")
+    limited.wait_for_log(r"heroku\[eater\.1\]: Process exited with status 137")
+    limited.scale("eater=0")
+    limited.wait_until({})
+    assert "app[eater.1]: had all of it" not in limited.log()

@@ -365,10 +365,11 @@ class LocalPlacement:
         owner: tuple[int, int] | None = None,
         shown_as: tuple[str, str] | None = None,
         files: Sequence[int] = (),
+        limits: Mapping[str, int] | None = None,
     ) -> Launched:
         assert terminal is None
         assert not stdin
-        assert (watches, owner, shown_as, files) == (False, None, None, ())
+        assert (watches, owner, shown_as, files, limits) == (False, None, None, (), None)
         assert stop_signal == signal.SIGKILL
         assert grace_s == 0
         assert all(mark in [f"{key}={value}" for key, value in env.items()] for mark in marks)

@@ -238,8 +238,9 @@ class World:
         owner: tuple[int, int] | None = None,
         shown_as: tuple[str, str] | None = None,
         files: Sequence[int] = (),
+        limits: Mapping[str, int] | None = None,
     ) -> Launched:
-        del argv, cwd, stop_signal, grace_s, terminal, stdin, watches, owner, shown_as, files
+        del argv, cwd, stop_signal, grace_s, terminal, stdin, watches, owner, shown_as, files, limits
         assert set(marks) <= {f"{name}={value}" for name, value in env.items()}
         name = env["DYNO"]
         process_type = name.rpartition(".")[0]

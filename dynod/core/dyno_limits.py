@@ -1,0 +1,45 @@
+"""What the kernel holds dynos to: each by its size, and all together, so that a leak ends a dyno and not the machine.
+
+A size's quota (R14) is where Heroku begins to swap; the limit is where R15 ends a dyno there. Pure.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from dynod.core.dyno_sizes import MB, DynoSize
+
+LEAST_LEFT: Final = 512 * MB  # of the machine's memory, to everything that is no dyno
+SHARE_LEFT: Final = 0.2
+HIGH_SHARE: Final = 0.95  # of a limit: from there on the kernel takes memory back first, and readings see it coming
+EVERYBODYS_WEIGHT: Final = 100  # of CPU; the most is 10000 (cgroup v2, cpu.weight)
+MOST_WEIGHT: Final = 10_000
+SHARED_PROCESSORS: Final = 4  # Heroku: "1x-4x" for each share of a size that is not dedicated
+PROCESSES_UNSIZED: Final = 16_384  # and threads: nothing that an app does, and less than a machine can take
+
+
+def limits_of(size: DynoSize, *, most_memory: int) -> dict[str, int]:
+    """By the names of the keeper's `controllers`. `most_memory`: what all dynos may have, bytes."""
+    limits = {
+        "processes": size.processes or PROCESSES_UNSIZED,
+        "cpu_weight": min(EVERYBODYS_WEIGHT * size.cpu_share, MOST_WEIGHT),
+    }
+    if size.memory is not None:
+        limits["memory"] = min(int(size.memory * size.kill_share), most_memory)
+        limits["memory_high"] = int(limits["memory"] * HIGH_SHARE)
+        if not size.dedicated:
+            limits["cpu_percent"] = 100 * SHARED_PROCESSORS * size.cpu_share
+    return limits
+
+
+def limits_of_all(memory: int) -> dict[str, int]:
+    """Of all dynos together, on a machine with so many bytes of memory."""
+    return {"memory": max(LEAST_LEFT, memory - max(LEAST_LEFT, int(memory * SHARE_LEFT)))}
+
+
+def limit_lacks(controllers: Mapping[str, str]) -> list[str]:
+    """What cannot be kept, in a sentence each; `controllers`: those that there are."""
+    words = {"memory": "memory", "pids": "how many processes they have", "cpu": "CPU"}
+    missing = [word for name, word in words.items() if name not in controllers]
+    if not missing:
+        return []
+    return [f"the kernel does not limit dynos in {', '.join(missing)}: no control groups for that here"]

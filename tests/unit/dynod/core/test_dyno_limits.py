@@ -1,0 +1,49 @@
+"""What the kernel holds dynos to."""
+
+import pytest
+
+from dynod.core.dyno_limits import PROCESSES_UNSIZED, limit_lacks, limits_of, limits_of_all
+from dynod.core.dyno_sizes import GB, MB, SIZES, UNSIZED
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+def test_a_dyno_is_killed_where_r15_would_end_it_and_never_beyond_what_all_may_have(size: object) -> None:
+    known = SIZES[getattr(size, "name", "")]
+    limits = limits_of(known, most_memory=3 * GB)
+    if known.memory is None:
+        assert "memory" not in limits
+    else:
+        assert limits["memory"] == min(int(known.memory * known.kill_share), 3 * GB)
+        assert known.memory * 0.9 < limits["memory_high"] < limits["memory"] or limits["memory"] == 3 * GB
+    assert limits["processes"] == (known.processes or PROCESSES_UNSIZED)
+    assert 1 <= limits["cpu_weight"] <= 10_000
+
+
+def test_shares_of_cpu_are_as_sizes_have_them() -> None:
+    one, two = (limits_of(SIZES[name], most_memory=GB) for name in ("Standard-1X", "Standard-2X"))
+    assert (one["cpu_weight"], two["cpu_weight"]) == (100, 200)
+    assert (one["cpu_percent"], two["cpu_percent"]) == (400, 800)
+    assert "cpu_percent" not in limits_of(UNSIZED, most_memory=GB)
+    assert "cpu_percent" not in limits_of(SIZES["Performance-M"], most_memory=GB)
+
+
+@pytest.mark.parametrize(
+    ("memory", "left"),
+    [(24 * GB, 24 * GB // 5), (GB, 512 * MB), (2 * GB, 512 * MB), (600 * MB, 88 * MB)],
+)
+def test_all_dynos_leave_something_to_everybody_else(memory: int, left: int) -> None:
+    assert memory - limits_of_all(memory)["memory"] == pytest.approx(left, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("controllers", "missing"),
+    [
+        ({"memory": "/m", "pids": "/p", "cpu": "/c"}, None),
+        ({"memory": "/m"}, "in how many processes they have, CPU:"),
+        ({}, "in memory, how many processes they have, CPU:"),
+    ],
+)
+def test_what_cannot_be_kept_is_said(controllers: dict[str, str], missing: str | None) -> None:
+    said = limit_lacks(controllers)
+    assert (said == []) is (missing is None)
+    assert missing is None or missing in said[0]
