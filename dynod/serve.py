@@ -6,6 +6,7 @@ As in `up`, an unexpected exception ends the core and touches no dyno, and dynos
 import asyncio
 import contextlib
 import os
+import random
 import signal
 import socket
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ from dynod.app_git import AppGit
 from dynod.app_run import RunningApps
 from dynod.app_settings import AppSettings
 from dynod.app_slugs import AppSlugs
+from dynod.app_webhooks import AppWebhooks
 from dynod.build_output import BuildOutput
 from dynod.builds.archives import Archives, blob_key
 from dynod.builds.repositories import Repositories
@@ -68,6 +70,7 @@ from dynod.store.audit import actor
 from dynod.store.store import Store
 from dynod.stored_events import StoredEvents
 from dynod.stored_resources import StoredResources
+from dynod.webhook_sender import WebhookSender
 
 SYSTEM_SOCKET: Final = Path("/run/dynod/dynod.sock")
 SETTINGS: Final = "serve"  # the key under which the keeper keeps them
@@ -165,11 +168,13 @@ class Serve:
             self._served: dict[str, ServedApp] = {}
             self._operations = Operations([], host=self)
             events = StoredEvents(self._store)
+            self._webhooks = WebhookSender(group, name_of=self._app_name, random=random.random)
             self._happenings = Happenings(
                 keep=events.keep,
                 apps=self._figures,
-                name_of=lambda id_: self._served[id_].run.name if id_ in self._served else None,
+                name_of=self._app_name,
                 state=self._state,
+                tell=self._webhooks.tell,
             )
             watching = group.create_task(self._happenings.run(), name="happenings")
             archives = Archives(self._state)
@@ -209,6 +214,8 @@ class Serve:
             self._choose_default_app()
             await self._routing.start(self._listeners)  # only now: a known host must not be answered 404
             lacking = [*lacks(self._features, groups=bool(self._snapshot.groups)), *self._kept_apart.lacks]
+            stored = self._stored_resources()
+            await stored.webhooks.load()
             api = PlatformApi(
                 self._operations,
                 facts=DaemonFacts(
@@ -221,7 +228,7 @@ class Serve:
                     held=self._held,
                     refused=lambda: self._store.refused,
                 ),
-                stored=self._stored_resources(),
+                stored=stored,
                 events=events,
                 secret=kept_secret(self._snapshot.stored, self._keeper.put),
                 over_tcp=OverTcp(
@@ -263,6 +270,7 @@ class Serve:
             lost.cancel()
             watching.cancel()
             reloads.cancel()
+            await self._webhooks.close()
         self._store.close()
         return self._status
 
@@ -345,8 +353,12 @@ class Serve:
             git=self._git,
             keys=AccountKeys(operations, store),
             backup=DaemonBackup(store, Archives(self._state), settings=settings_file(self._options.config, os.environ)),
+            webhooks=AppWebhooks(operations, store, self._webhooks),
             blob_key=blob_key(self._state),
         )
+
+    def _app_name(self, app_id: str) -> str | None:
+        return self._served[app_id].run.name if app_id in self._served else None
 
     def _figures(self) -> list[AppFigures]:
         return [figures_of(served.running, now=self._loop.time()) for served in self._served.values()]
@@ -416,6 +428,7 @@ class Serve:
         await self._builds.end_those_of(app.id)
         await self._served.pop(app.id).destroy(self._hurry, by)
         self._happenings.gone(app.id)
+        self._webhooks.know(await self._store.webhooks.all())
         await self._git.forget(app.id)
         await self._builds.sweep()
         await self._slugs.sweep()

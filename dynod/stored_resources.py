@@ -14,6 +14,7 @@ from dynod.app_features import AppFeatures
 from dynod.app_git import AppGit
 from dynod.app_settings import AppSettings
 from dynod.app_slugs import AppSlugs
+from dynod.app_webhooks import AppWebhooks
 from dynod.daemon_backup import DaemonBackup
 
 
@@ -31,4 +32,5 @@ class StoredResources:
     git: AppGit
     keys: AccountKeys
     backup: DaemonBackup
+    webhooks: AppWebhooks
     blob_key: bytes  # signs the addresses of archives

@@ -40,6 +40,12 @@ VERBS: Final[Mapping[str, Verb]] = {
     "ps:wait": Verb(module="dynod.cli.ps", attribute="wait", line="Wait until every dyno is up."),
     "ps:type": Verb(module="dynod.cli.ps", attribute="size", line="Show or change dyno sizes."),
     "events": Verb(module="dynod.cli.events", line="Show what was done to an app, and what happened to it."),
+    "webhooks": Verb(module="dynod.cli.webhooks", attribute="webhooks", line="List who is told of trouble."),
+    "webhooks:add": Verb(module="dynod.cli.webhooks", attribute="add", line="Tell a URL of trouble, and of its end."),
+    "webhooks:remove": Verb(module="dynod.cli.webhooks", attribute="remove", line="Tell it nothing more."),
+    "webhooks:deliveries": Verb(
+        module="dynod.cli.webhooks", attribute="deliveries", line="List the last messages, and what became of them."
+    ),
     "logs": Verb(module="dynod.cli.logs", line="Show an app's log: its newest lines, and with --tail what comes."),
     "drains": Verb(module="dynod.cli.drains", attribute="drains", line="List where an app's log is sent."),
     "drains:add": Verb(module="dynod.cli.drains", attribute="add", line="Send an app's log somewhere, from now on."),

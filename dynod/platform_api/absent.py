@@ -30,7 +30,6 @@ async def none_at_all(request: web.Request) -> web.Response:
 @routes.get("/apps/{app}/addon-attachments")
 @routes.get("/apps/{app}/addons")
 @routes.get("/apps/{app}/sni-endpoints")
-@routes.get("/apps/{app}/webhooks")
 async def none_of_the_app(request: web.Request) -> web.Response:
     """None, of an app that exists."""
     operations(request).app(request.match_info["app"])

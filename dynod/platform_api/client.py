@@ -39,6 +39,8 @@ from dynod.platform_api.schema import (
     Release,
     Source,
     Status,
+    WebhookDelivery,
+    WebhookEntry,
 )
 
 if TYPE_CHECKING:  # imported where it is needed: it starts processes and threads
@@ -338,6 +340,26 @@ class ApiClient:
         path = _path("apps", app, "events") if app is not None else "/dynod/events"
         query = f"?limit={limit}" + (f"&after={after}" if after is not None else "")
         return cast("list[EventEntry]", self._send("GET", path + query))
+
+    def webhooks(self, app: str) -> list[WebhookEntry]:
+        """Who is told when something goes wrong."""
+        return cast("list[WebhookEntry]", self._list(_path("apps", app, "webhooks")))
+
+    def add_webhook(
+        self, app: str, *, url: str, include: list[str], level: str, secret: str | None, authorization: str | None
+    ) -> tuple[WebhookEntry, str]:
+        """A new one, and the secret that signs its messages."""
+        body = {"url": url, "include": include, "level": level, "secret": secret, "authorization": authorization}
+        document, headers = self._exchange("POST", _path("apps", app, "webhooks"), {}, body)
+        return cast("WebhookEntry", document), headers.get("Heroku-Webhook-Secret") or ""
+
+    def remove_webhook(self, app: str, webhook: str) -> WebhookEntry:
+        """Tell it nothing more."""
+        return cast("WebhookEntry", self._send("DELETE", _path("apps", app, "webhooks", webhook)))
+
+    def webhook_deliveries(self, app: str) -> list[WebhookDelivery]:
+        """The last messages, and what became of them."""
+        return cast("list[WebhookDelivery]", self._list(_path("apps", app, "webhook-deliveries")))
 
     def status(self) -> Status:
         """How the daemon does."""

@@ -215,6 +215,45 @@ class EventEntry(TypedDict):
     detail: str
 
 
+class WebhookEntry(TypedDict):
+    """Who is told when something goes wrong."""
+
+    id: str
+    app: Ref
+    url: str
+    include: list[str]
+    level: str
+    created_at: str
+    updated_at: str
+
+
+class WebhookEvent(TypedDict):
+    """What a delivery tells of."""
+
+    id: str
+    include: str
+
+
+class WebhookAttempt(TypedDict):
+    """The last try of a delivery."""
+
+    code: int | None
+    error_class: str | None
+    status: str
+
+
+class WebhookDelivery(TypedDict):
+    """A message, and what has become of it."""
+
+    id: str
+    created_at: str
+    event: WebhookEvent
+    last_attempt: WebhookAttempt | None
+    next_attempt_at: str | None
+    num_attempts: int
+    status: str
+
+
 class Status(TypedDict):
     """How a daemon does."""
 

@@ -44,6 +44,7 @@ from dynod.platform_api import (
     releases,
     sizes,
     slugs,
+    webhooks,
 )
 from dynod.platform_api.admission import Admission
 from dynod.platform_api.app_events import EVENTS, Events
@@ -125,6 +126,7 @@ class PlatformApi:
             releases,
             sizes,
             slugs,
+            webhooks,
         ):
             application.add_routes(resource.routes)
         self._runner = web.AppRunner(application, shutdown_timeout=CLOSE_S, access_log=None)

@@ -52,6 +52,12 @@ class DomainRefusedError(DynodError):
     code = "invalid_params"
 
 
+class WebhookRefusedError(DynodError):
+    """A webhook that cannot be added."""
+
+    code = "invalid_params"
+
+
 class UnknownAppError(DynodError):
     """No app of that id: destroyed meanwhile."""
 

@@ -228,4 +228,23 @@ MIGRATIONS: Final[Sequence[Migration]] = (
             """,
         ),
     ),
+    Migration(
+        version=6,
+        statements=(
+            """
+            CREATE TABLE webhooks (
+                id TEXT NOT NULL PRIMARY KEY,  -- a UUID
+                app_id TEXT NOT NULL REFERENCES apps (id) ON DELETE CASCADE,
+                url TEXT NOT NULL,  -- may hold a secret
+                include TEXT NOT NULL,  -- with blanks between
+                level TEXT NOT NULL CHECK (level IN ('notify', 'sync')),
+                secret TEXT NOT NULL,  -- signs
+                auth_header TEXT NOT NULL,  -- "": none
+                created_at INTEGER NOT NULL,
+                updated_at INTEGER NOT NULL
+            ) WITHOUT ROWID
+            """,
+            "CREATE INDEX webhooks_by_app ON webhooks (app_id, created_at)",
+        ),
+    ),
 )

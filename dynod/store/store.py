@@ -22,6 +22,7 @@ from dynod.store.slugs import Slugs
 from dynod.store.ssh_keys import SshKeys
 from dynod.store.storage import Storage
 from dynod.store.tokens import Tokens
+from dynod.store.webhooks import Webhooks
 
 NEWEST_SCHEMA: Final = MIGRATIONS[-1].version
 
@@ -45,6 +46,7 @@ class Store:
         self.users = AppUsers(database)
         self.storage = Storage(database)
         self.ssh_keys = SshKeys(database)
+        self.webhooks = Webhooks(database)
         self.audit = Audit(database)
 
     @classmethod

@@ -24,6 +24,7 @@ from dynod.app_git import AppGit
 from dynod.app_releases import AppReleases, Live
 from dynod.app_settings import AppSettings
 from dynod.app_slugs import AppSlugs
+from dynod.app_webhooks import AppWebhooks
 from dynod.builds.archives import Archives, blob_key
 from dynod.builds.repositories import Repositories
 from dynod.core.archive_rules import Limits
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from dynod.process.placement import Placement
     from dynod.process.release_change import ChangeRules
     from dynod.process.supervisor import Supervisor
+    from dynod.webhook_sender import WebhookSender
 
 APPS_DOMAIN = "apps.example"
 ME = Actor(name="me", origin="test")
@@ -92,6 +94,7 @@ class StoredApps:
             builds=cast("AppBuilds", None),  # they make releases
             git=AppGit(self.operations, Repositories(folder), control=folder / "none"),
             keys=AccountKeys(self.operations, self.store),
+            webhooks=AppWebhooks(self.operations, self.store, cast("WebhookSender", None)),
             backup=DaemonBackup(self.store, Archives(folder), settings=None),
             blob_key=blob_key(folder),
             config=AppConfig(self.operations, slugs=self.slugs, deploy=self._deploy),
