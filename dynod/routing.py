@@ -5,11 +5,13 @@ Flow: dyno up → **backend** → pool → relay → request record → **router
 
 import asyncio
 import contextlib
+import hmac
 import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from dynod.core.boot import Address
+from dynod.core.page_urls import page_urls
 from dynod.core.serving import WebCondition
 from dynod.errors import SettingsError
 from dynod.stderr import say
@@ -42,6 +44,9 @@ class AppTraffic:
         self._condition = AppCondition.BOOTING
         self._is_in_maintenance = False
         self._is_blank = False
+        self._usual: Mapping[str, object] = {}
+        self._own: Mapping[str, object] = {}
+        self._pages: Mapping[str, object] = {}
 
     def join(self, instance_id: str, name: str, address: Address) -> None:
         """A web dyno is up; said again after a takeover, or when its replacement failed."""
@@ -81,9 +86,24 @@ class AppTraffic:
         self._is_blank = on
         self._change()
 
-    def reached_by(self, hosts: Collection[str], knobs: Mapping[str, object]) -> None:
-        """Other hosts, and other settings of the router, from the next request on. Raises SettingsError."""
-        self._change(hosts, _settings(knobs))
+    def reached_by(
+        self, hosts: Collection[str], usual: Mapping[str, object], own: Mapping[str, object] | None = None
+    ) -> None:
+        """Other hosts, and other settings of the router, from the next request on. Raises SettingsError.
+
+        `usual` are what any app has, `own` what was set for this one; the pages that its config vars name are between.
+        """
+        own = own or {}
+        settings = _settings({**usual, **self._pages, **own})
+        self._usual, self._own = usual, own
+        self._change(hosts, settings)
+
+    def pages(self, config_vars: Mapping[str, str]) -> None:
+        """The release that runs has these config vars, two of which name pages. Ask for nothing else of them."""
+        pages = page_urls(config_vars)
+        if pages != self._pages:
+            self._pages = pages
+            self._change(settings=_settings({**self._usual, **pages, **self._own}))
 
     def _change(self, hosts: Collection[str] | None = None, settings: RouterSettings | None = None) -> None:
         condition = self._condition
@@ -104,9 +124,13 @@ def _settings(knobs: Mapping[str, object]) -> RouterSettings:
 class Routing:
     """The router of this core and the apps behind it."""
 
-    def __init__(self, knobs: Mapping[str, object]) -> None:
-        """`knobs` are settings of the router, by name. Raises SettingsError naming the one that is wrong."""
-        self._router = Router(_settings(knobs), on_records=self._record, on_overdue=self._overdue)
+    def __init__(self, knobs: Mapping[str, object], *, secret: bytes) -> None:
+        """`knobs` are settings of the router, by name. Raises SettingsError naming the one that is wrong.
+
+        `secret` outlives the core: with another one it would know the clients of session affinity no more.
+        """
+        key = hmac.digest(secret, b"session affinity", "sha256")  # the secret signs other things, too
+        self._router = Router(_settings(knobs), on_records=self._record, on_overdue=self._overdue, affinity_key=key)
         self._apps: dict[str, AppTraffic] = {}
         self._takes_strays = ""
         self._is_started = False

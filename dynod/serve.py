@@ -98,7 +98,8 @@ class Serve:
         # A core that takes over goes by the settings that the first one read: the file may be half edited by now.
         kept = self._snapshot.stored.get(SETTINGS)
         self._settings = read_settings(self._options) if kept is None else from_note(kept, Settings)
-        self._routing = Routing(self._settings.router)  # which refuses knobs it does not know
+        self._secret = kept_secret(self._snapshot.stored, self._keeper.put)
+        self._routing = Routing(self._settings.router, secret=self._secret)  # which refuses knobs it does not know
         self._state = state_folder(self._settings, os.environ)
         self._store = Store.open(self._state)
         self._held = is_held(self._state, start=self._options.start)
@@ -230,7 +231,7 @@ class Serve:
                 ),
                 stored=stored,
                 events=events,
-                secret=kept_secret(self._snapshot.stored, self._keeper.put),
+                secret=self._secret,
                 over_tcp=OverTcp(
                     access=Access(self._store.tokens),
                     authority=LocalAuthority(self._state / AUTHORITY),
@@ -321,8 +322,8 @@ class Serve:
         domains = await self._store.domains.of(app.id)
         self._served[app.id].traffic.reached_by(
             hosts=[f"{app.name}.{self._settings.serve.apps_domain}", *(domain.hostname for domain in domains)],
-            knobs={
-                **self._settings.router,
+            usual=self._settings.router,
+            own={
                 **self._settings.app_router(knobs),
                 **({"session_affinity": True} if SESSION_AFFINITY in await self._store.features.on(app.id) else {}),
             },

@@ -373,6 +373,7 @@ class ServedApp:
         self.running.commands = self._plan.commands
         self.running.has_code = release.plan is not None
         self.traffic.blank(on=release.plan is None)
+        self.traffic.pages(release.config)
         masks = self._premises.settings.masks_config_vars(self._knobs)
         self.run.logs.set_mask(release.config if masks else None)
 

@@ -26,6 +26,7 @@ from dynod.core.dyno_sizes import SIZES, DynoSize
 from dynod.core.formation import RELEASE
 from dynod.core.histogram import LAG_BOUNDS_S, Histogram
 from dynod.core.log_text import FullText, LogText
+from dynod.core.page_urls import page_urls
 from dynod.errors import DynodError
 from dynod.folder_claim import FolderClaim, runtime_folder
 from dynod.happenings import AppReports, Happenings, MemoryEvents
@@ -101,7 +102,9 @@ class Up:
         # H12 is only reported unless --strict: a breakpoint is not a timeout.
         own = {"enforce_first_byte": self._options.strict, "slow_start_s": 0.0}
         settings = self._plan.settings
-        self._routing = Routing({**own, **settings.router, **settings.app_router()})
+        self._secret = kept_secret(self._snapshot.stored, self._keeper.put)
+        pages = page_urls(self._plan.config_vars)
+        self._routing = Routing({**own, **settings.router, **pages, **settings.app_router()}, secret=self._secret)
 
     def _begin(self) -> None:
         self._plan = make_plan(self._options)
@@ -226,7 +229,7 @@ class Up:
                     refused=lambda: 0,
                 ),
                 over_tcp=self._over_tcp(),
-                secret=kept_secret(self._snapshot.stored, self._keeper.put),
+                secret=self._secret,
                 events=events,
             )
             await api.start([self._claim.control])

@@ -1,5 +1,6 @@
 """`dynod serve`: maintenance mode, renaming, and apps without code, by what a request and a restart show."""
 
+import html
 import json
 import os
 import re
@@ -62,6 +63,33 @@ def test_maintenance_answers_in_the_apps_place_at_once_and_leaves_its_dynos_alon
     assert json.loads(off.stdout)["maintenance"] is False
     assert shop.get("/").status == 200
     assert shop.pids() != pids
+
+
+def test_pages_of_an_apps_own_are_named_by_config_vars(serve: Serve, tmp_path: Path) -> None:
+    shop = serve.app(tmp_path, "shop", procfile=WEB, quantities={"web": 0})
+    error, down = "https://pages.example/error?a=1&b=2", "https://pages.example/down"
+
+    def framed() -> str | None:
+        answer = shop.get("/")
+        assert answer.status == 503
+        frame = re.search(r'<iframe src="([^"]*)">', answer.text)
+        return html.unescape(frame[1]) if frame else None
+
+    assert framed() is None
+    serve.done("config:set", f"ERROR_PAGE_URL={error}", f"MAINTENANCE_PAGE_URL={down}")
+    assert framed() == error
+    serve.done(
+        "settings:set", "error_page_url=https://operator.example/"
+    )  # what is set for the router itself goes first
+    assert framed() == "https://operator.example/"
+    serve.done("settings:unset", "error_page_url")
+    serve.done("maintenance:on")
+    assert framed() == down
+    kill_core(serve)
+    assert framed() == down
+    serve.done("maintenance:off")
+    serve.done("config:set", "ERROR_PAGE_URL=no address")
+    assert framed() is None
 
 
 def test_maintenance_survives_a_restart_of_the_daemon(tmp_path: Path) -> None:
