@@ -25,6 +25,8 @@ class Connection(web.RequestHandler):
 
     def __init__(self, server: web.Server, loop: asyncio.AbstractEventLoop, *, tcp: bool = False) -> None:
         self.tcp = tcp
+        self._handled = self._answered = 0  # requests
+        self._has_ended = False  # the client's half
         self.caller: Caller | None = None  # for whom its client speaks, not for itself (`on_behalf`)
         super().__init__(
             server,
@@ -38,6 +40,31 @@ class Connection(web.RequestHandler):
             lingering_time=LINGER_S,
             auto_decompress=False,  # a compressed body is refused: it could be any size
         )
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # what asyncio asks for it; aiohttp's gives none
+        """The client sends no more. True, which leaves it the other direction, while an answer is owed and not begun.
+
+        RFC 9112 9.6: a client that has closed its half still reads (`nc -N`). One that goes away looks the same, and a
+        stream is for nobody then.
+        """
+        super().eof_received()
+        owed, current = self._request_count - self._answered, self._current_request
+        if owed == 0 or (owed == 1 and current is not None and current.writer.output_size > 0):
+            return False
+        self._has_ended = True
+        self._let_go_of_bodies()
+        return True
+
+    def _let_go_of_bodies(self) -> None:
+        bodies = [body for _, body in self._messages]
+        if self._current_request is not None:
+            bodies.append(self._current_request.content)
+        if self.transport is None:
+            return
+        if self._request_count - self._handled > len(bodies):
+            self._loop.call_soon(self._let_go_of_bodies)  # aiohttp is about to take one up
+        elif not all(body.is_eof() for body in bodies):
+            self.transport.close()  # what has ended too early is nobody's request
 
     def handle_error(
         self,
@@ -61,7 +88,13 @@ class Connection(web.RequestHandler):
         """Put into Heroku's form what aiohttp refuses before any middleware: an `Expect` that is not understood."""
         if isinstance(resp, web.HTTPException):
             resp = answer_to(resp) or resp
-        return await super().finish_response(request, resp, start_time)
+        self._handled += 1
+        try:
+            return await super().finish_response(request, resp, start_time)
+        finally:
+            self._answered += 1
+            if self._has_ended and self._answered == self._request_count:
+                self.close()
 
 
 class Refusal(asyncio.Protocol):

@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
+from dynod.core.api_token import Scope
 from dynod.core.dyno import SlotState
 from dynod.platform_api import connection, exchange
 from support.api_server import APP_ID, ApiServer, MadeUpOperations, id_of
+from support.transcript import TIMEOUT_S
 
 ME = getpass.getuser()
 
@@ -354,3 +356,34 @@ def test_the_socket_stays_with_its_owner() -> None:
         accepted, _ = still.accept()
         for each in (accepted, waiting, still):
             each.close()
+
+
+HALF_CLOSED = b"GET /apps HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %b\r\n\r\n"
+
+
+@pytest.mark.parametrize("tcp", [False, True], ids=["unix", "tcp"])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_client_that_sends_no_more_is_answered(server: ApiServer, tcp: bool, times: int) -> None:
+    """As `nc -N` does; and what it had not finished sending is nobody's request."""
+
+    def connected() -> socket.socket:
+        return socket.create_connection(("127.0.0.1", server.port)) if tcp else server.connect()
+
+    request = HALF_CLOSED % server.token(scope=Scope.READ).encode()
+    with connected() as connection:
+        connection.settimeout(TIMEOUT_S)
+        connection.sendall(request * times)
+        connection.shutdown(socket.SHUT_WR)
+        received = b""
+        while received.count(b"HTTP/1.1 200 OK\r\n") < times or b'"shop"' not in received.rpartition(b"HTTP/1.1")[2]:
+            data = connection.recv(65_536)
+            assert data, received
+            received += data
+        if times == 1:
+            assert connection.recv(1) == b"", "nothing more is awaited of it"
+    for unfinished in (request[:-2], request.replace(b"GET", b"POST")[:-2] + b"Content-Length: 9\r\n\r\n{"):
+        with connected() as connection:
+            connection.settimeout(TIMEOUT_S)
+            connection.sendall(unfinished)
+            connection.shutdown(socket.SHUT_WR)
+            assert not connection.recv(65_536).startswith(b"HTTP/1.1 2")
