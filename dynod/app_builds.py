@@ -17,6 +17,7 @@ from dynod.app_slugs import in_thread
 from dynod.core import build_text
 from dynod.core.build import MOST_WAITING, Build
 from dynod.core.release import current_of
+from dynod.core.source_url import place_of
 from dynod.errors import DynodError
 from dynod.one_build import NOTE, Asked, BuildTools, carry_out, see_off
 from dynod.operations import InvalidError, NotFoundError, Operations
@@ -84,8 +85,20 @@ class AppBuilds:
 
         Raises NotFoundError, InvalidError, StoreError.
         """
-        app = self._operations.find(ref)
+        self._operations.find(ref)
         self._tools.slugs.source(source_id)
+        return await self._create(ref, Asked(source_id=source_id, by=by), version)
+
+    async def create_from(self, ref: str, url: str, version: str | None, *, by: str) -> Build:
+        """Build a source that is to be fetched first; returns once that is recorded.
+
+        Raises NotFoundError, InvalidError, SourceUrlError, StoreError.
+        """
+        place_of(url, private=self._tools.builds.private_sources)
+        return await self._create(ref, Asked(source_id=str(uuid.uuid4()), by=by, url=url), version)
+
+    async def _create(self, ref: str, asked: Asked, version: str | None) -> Build:
+        app, by = self._operations.find(ref), asked.by
         waiting = self._waiting.get(app.id, [])
         if len(waiting) > MOST_WAITING:
             raise InvalidError(
@@ -93,7 +106,7 @@ class AppBuilds:
             )
         build = await self._store.builds.add(app.id, version, by=actor(by))
         app.journal.api(f"Build started by user {by}")
-        self._begin(build, Asked(source_id=source_id, by=by))
+        self._begin(build, asked)
         return build
 
     async def rebuild(self, ref: str, *, by: str) -> Build:

@@ -19,6 +19,7 @@ from typing import Final
 from dynod.app_slugs import AppSlugs, in_thread
 from dynod.build_output import BuildOutput
 from dynod.builds.archives import Archives, DiskFullError, Received
+from dynod.builds.fetching import fetched
 from dynod.builds.preparation import HOME, TEMPORARY, prepare, remove_cache
 from dynod.builds.work import BuildResult, BuildSpec, open_slug, read_result
 from dynod.core import build_text
@@ -29,6 +30,7 @@ from dynod.core.build_plan import Origin, remembered
 from dynod.core.buildpack import BuildpackRefusedError, read_buildpacks
 from dynod.core.release import Release, base_of
 from dynod.core.slug import NewSlug, Slug
+from dynod.core.source_url import place_of
 from dynod.errors import DynodError
 from dynod.process.build_processes import BuildProcesses
 from dynod.settings import Builds
@@ -54,11 +56,18 @@ class Asked:
 
     source_id: str
     by: str  # with where they asked from (core/asker)
+    url: str | None = None  # where the source is to be fetched from, if it was not uploaded
     ends_at: float | None = None  # the loop's clock, which is one for all cores of a boot; None: not begun
 
     def note(self) -> str:
         """To be kept."""
-        noted = {"source_id": self.source_id, "by": str(self.by), "origin": origin_of(self.by), "ends_at": self.ends_at}
+        noted = {
+            "source_id": self.source_id,
+            "by": str(self.by),
+            "origin": origin_of(self.by),
+            "url": self.url,
+            "ends_at": self.ends_at,
+        }
         return json.dumps(noted)
 
     @classmethod
@@ -66,7 +75,7 @@ class Asked:
         """What `note` was."""
         noted = json.loads(note)
         by = Asker(noted["by"], noted["origin"])
-        return cls(source_id=noted["source_id"], by=by, ends_at=noted["ends_at"])
+        return cls(source_id=noted["source_id"], by=by, url=noted.get("url"), ends_at=noted["ends_at"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +146,8 @@ async def _built(build: Build, asked: Asked, app: str, releases: tuple[Release, 
 
 async def _start(build: Build, asked: Asked, app: str, releases: tuple[Release, ...], tools: BuildTools) -> Asked:
     await _make_room(build, tools)
+    if asked.url is not None:
+        await _fetch(build, asked.source_id, asked.url, tools)
     base = base_of(releases)
     config = dict(base.config) if base is not None else {}
     work = tools.work(build.id)
@@ -169,6 +180,14 @@ async def _start(build: Build, asked: Asked, app: str, releases: tuple[Release, 
     except OSError as error:
         raise BuildFailedError(f"The build cannot be started: {error.strerror or error}") from error
     return begun
+
+
+async def _fetch(build: Build, source_id: str, url: str, tools: BuildTools) -> None:
+    """Anew where an earlier core was at it. Raises SourceUrlError, ArchiveRefusedError, DynodError."""
+    private = tools.builds.private_sources
+    await tools.output.say(build, build_text.step(f"Fetching source from {place_of(url, private=private)}"))
+    async with contextlib.aclosing(fetched(url, private=private)) as pieces:
+        await tools.slugs.receive_source(source_id, pieces)
 
 
 async def _make_room(build: Build, tools: BuildTools) -> None:

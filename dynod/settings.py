@@ -109,6 +109,7 @@ class Builds(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float = BUILD_S
     slug_bytes: int = SLUG_BYTES
     env: dict[str, str] = {}
+    private_sources: bool = False
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -320,6 +321,7 @@ _PLAIN: Final[Mapping[str, Mapping[str, _Kind]]] = {
     "builds": {
         "timeout_s": Seconds(least=1.0, most=DAY_S),
         "slug_bytes": Whole(least=KIB, most=MOST_NUMBER, unit="bytes"),
+        "private_sources": Flag(),
         "env": _Variables(),
     },
     "router": {},

@@ -67,29 +67,27 @@ def output(session: Session, build: str) -> None:
 @click.command("builds:create")
 @click.option("--source-tar", type=click.Path(path_type=Path, exists=True), metavar="FILE", help="A .tar.gz to build.")
 @click.option("--source-dir", type=click.Path(path_type=Path, exists=True), metavar="DIR", help="A folder to build.")
+@click.option("--source-url", metavar="URL", help="Where dynod fetches a .tar.gz to build.")
 @click.option("--version", metavar="TEXT", help="What the source is called, such as its commit.")
 @no_wait
 @with_session
-def create(
-    session: Session, source_tar: Path | None, source_dir: Path | None, version: str | None, no_wait: bool
+def create(  # noqa: PLR0917 (click passes by name)
+    session: Session,
+    source_tar: Path | None,
+    source_dir: Path | None,
+    source_url: str | None,
+    version: str | None,
+    no_wait: bool,
 ) -> None:
     """Upload a source (by default this folder), have it built and released, and wait until it is live.
 
     Of a folder under git that is its commit or, where that has changed, what git tracks or would; of another one all
     but what .gitignore names, or .venv, node_modules and the like.
     """
-    if source_tar is not None and source_dir is not None:
-        raise UsageError("--source-tar or --source-dir, not both")
+    if sum(each is not None for each in (source_tar, source_dir, source_url)) > 1:
+        raise UsageError("--source-tar, --source-dir or --source-url, not two of them")
     client, app = session.client, session.app
-    with tempfile.TemporaryFile() as file:
-        packed = cast("BinaryIO", file)
-        if source_tar is None:
-            with action("Packing"):
-                pack(source_dir or Path(), packed)
-        else:
-            packed.write(source_tar.read_bytes())
-        with action(f"Uploading to {app_name(app)}"):
-            url = upload(client, app, packed)
+    url = source_url or _uploaded(session, source_tar, source_dir)
     build = client.create_build(app, url, version)
     try:
         ended = built(client, app, build, (lambda _data: None) if session.as_json else print_output)
@@ -102,6 +100,18 @@ def create(
     released = ended["dynod"]["release_version"]
     if released is not None and not no_wait:
         carry_out(session, f"Verifying {app_name(app)}", lambda: str(released), waits=True)
+
+
+def _uploaded(session: Session, source_tar: Path | None, source_dir: Path | None) -> str:
+    with tempfile.TemporaryFile() as file:
+        packed = cast("BinaryIO", file)
+        if source_tar is None:
+            with action("Packing"):
+                pack(source_dir or Path(), packed)
+        else:
+            packed.write(source_tar.read_bytes())
+        with action(f"Uploading to {app_name(session.app)}"):
+            return upload(session.client, session.app, packed)
 
 
 def print_output(data: bytes) -> None:

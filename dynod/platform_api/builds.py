@@ -1,4 +1,4 @@
-"""`/apps/:app/builds`: an uploaded source becomes a slug and a release."""
+"""`/apps/:app/builds`: a source becomes a slug and a release."""
 
 import time
 from http import HTTPStatus
@@ -45,16 +45,23 @@ async def list_builds(request: web.Request) -> web.Response:
 
 @routes.post("/apps/{app}/builds")
 async def create(request: web.Request) -> web.Response:
-    """Build a source that was uploaded. Nothing is fetched from elsewhere, which would be from inside a network."""
-    resources = stored(request)
+    """Build a source: one that was uploaded, or that is fetched from a URL which everybody reaches."""
+    resources, by = stored(request), asker(request)
     body = await read_body(request, NewBuild)
-    path = blob_path.read(urlsplit(body.source_blob.url).path, resources.blob_key, now=time.time())
-    if path is None or path.purpose is not Purpose.SOURCE_GET:
+    app, url, version = request.match_info["app"], body.source_blob.url, body.source_blob.version
+    try:
+        path = urlsplit(url).path
+    except ValueError:
+        path = ""
+    ours = blob_path.read(path, resources.blob_key, now=time.time())
+    if ours is not None and ours.purpose is Purpose.SOURCE_GET:
+        build = await resources.builds.create(app, ours.id, version, by=by)
+    elif path.startswith(f"{blob_path.PREFIX}source-"):
         raise RefusedError(
             HTTPStatus.UNPROCESSABLE_ENTITY, "source_blob.url: expected the get_url that POST /sources has answered."
         )
-    version = body.source_blob.version
-    build = await resources.builds.create(request.match_info["app"], path.id, version, by=asker(request))
+    else:
+        build = await resources.builds.create_from(app, url, version, by=by)
     return answer(_document(request, build), HTTPStatus.CREATED)
 
 

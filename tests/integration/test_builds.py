@@ -139,15 +139,15 @@ def test_what_is_no_archive_does_not_get_in(serve: Serve, tmp_path: Path) -> Non
     assert json.loads(serve.done("builds", "--json").stdout) == []
 
 
-def test_only_what_was_uploaded_is_built(serve: Serve) -> None:
-    """A URL of elsewhere would be fetched from inside the machine's network."""
+def test_what_was_not_uploaded_is_not_taken_from_this_machine(serve: Serve) -> None:
+    """A URL is fetched from inside the machine's network."""
     with contextlib.closing(serve.client) as client:
-        for url in (
-            "http://127.0.0.1:1/x.tgz",
-            "file:///etc/passwd",
-            client.create_source("shop")["source_blob"]["put_url"],
+        for url, why in (
+            ("http://127.0.0.1:1/x.tgz", "not an address that everybody reaches"),
+            ("file:///etc/passwd", "expected the get_url"),
+            (client.create_source("shop")["source_blob"]["put_url"], "expected the get_url"),
         ):
-            with pytest.raises(ApiError, match="expected the get_url"):
+            with pytest.raises(ApiError, match=why):
                 client.create_build("shop", url, None)
         with pytest.raises(ApiError, match="Couldn't find that source"):
             client.create_build("shop", client.create_source("shop")["source_blob"]["get_url"], None)
