@@ -21,7 +21,7 @@ from dynod.builds.packs.core.node_request import (
 )
 from dynod.builds.packs.core.refused import PackError
 from dynod.builds.packs.node_managers import NodeManager, manager_for
-from dynod.builds.packs.toolchains import SYSTEM_FOLDERS, Tool, nodes
+from dynod.builds.packs.toolchains import Tool, nodes
 from dynod.builds.packs.workspace import Workspace
 
 DECISIVE: Final = re.compile(r"(npm_config|yarn|pnpm)_|node_env$", re.IGNORECASE)  # settings that change what is there
@@ -41,7 +41,7 @@ def compile_app(workspace: Workspace) -> None:
         _script(workspace, manager, app, build)
     _prune(workspace, app, manager)
     _script(workspace, manager, app, "heroku-cleanup")
-    path = f"{manager.tools_on_path}$HOME/node_modules/.bin:{_own_folder(node)}$PATH"
+    path = f"{manager.tools_on_path}$HOME/node_modules/.bin:{workspace.on_path(node.path)}$PATH"
     home = f'export NODE_HOME="{node.path.parent.parent}"\n'
     workspace.write_profile(
         "nodejs.sh",
@@ -63,11 +63,6 @@ def _choose(app: NodeApp) -> Tool:
     if app.node is None:
         console.detail(f'To stay with it, say so in package.json: "engines": {{"node": "{version.major}.x"}}')
     return tools[version]
-
-
-def _own_folder(node: Tool) -> str:
-    """For PATH, where the machine's own would not find it."""
-    return "" if str(node.path.parent) in SYSTEM_FOLDERS else f"{node.path.parent}:"
 
 
 def _environment(workspace: Workspace, node: Tool) -> dict[str, str]:

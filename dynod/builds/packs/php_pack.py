@@ -72,7 +72,8 @@ def compile_app(workspace: Workspace) -> None:
     if request.packages:
         _install(workspace, environment)
     _serve_by_php(workspace)
-    workspace.write_profile("php.sh", 'export PATH="$HOME/.heroku/php/bin:$HOME/vendor/bin:$PATH"\n')
+    own = workspace.on_path(workspace.program("php") or "php")
+    workspace.write_profile("php.sh", f'export PATH="$HOME/.heroku/php/bin:$HOME/vendor/bin:{own}$PATH"\n')
     workspace.write_export(f'export PATH="{workspace.build}/vendor/bin:$PATH"\n')
 
 

@@ -12,7 +12,7 @@ from dynod.builds.packs.workspace import Workspace
 
 # The app's own config vars go before them. Bundler reads its settings from the slug, by a path that begins at the app.
 PROFILE = """\
-export PATH="$HOME/bin:$HOME/vendor/bundle/bin:$PATH"
+export PATH="$HOME/bin:$HOME/vendor/bundle/bin:{own}$PATH"
 export BUNDLE_APP_CONFIG="$HOME/.bundle"
 export BUNDLE_GEMFILE="${BUNDLE_GEMFILE:-$HOME/Gemfile}"
 export RACK_ENV="${RACK_ENV:-production}"
@@ -44,7 +44,8 @@ def compile_app(workspace: Workspace) -> None:
     if bundle is None:
         raise PackError("This machine has no Bundler.\nInstall it; on Debian: apt-get install ruby-bundler")
     _install(workspace, bundle, str(version))
-    workspace.write_profile("ruby.sh", PROFILE)
+    own = workspace.on_path(workspace.program("ruby") or "ruby")
+    workspace.write_profile("ruby.sh", PROFILE.replace("{own}", own))
     workspace.write_export(f'export PATH="{workspace.build}/vendor/bundle/bin:$PATH"\n')
     if "rails" in locked_gems(workspace.read) or "sprockets" in locked_gems(workspace.read):
         _precompile(workspace, bundle)

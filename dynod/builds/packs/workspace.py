@@ -25,6 +25,7 @@ AUTHORITIES: Final = Path(
     "/etc/ssl/certs/ca-certificates.crt"
 )  # Debian's; a company's own is in it where it is trusted
 TRUST: Final = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT", "NODE_EXTRA_CA_CERTS")
+SYSTEM_FOLDERS: Final = frozenset({"/usr/local/bin", "/usr/bin", "/bin"})  # of every dyno's PATH
 LONGEST_TEXT: Final = 16 * 1024 * 1024  # bytes of a file that is read whole: lock files come to a few megabytes
 
 
@@ -124,6 +125,11 @@ class Workspace:
         if self.pack_dir is not None:
             with (self.pack_dir / "interpreters").open("a") as file:
                 file.write(f"{name} {version} {path}\n")
+
+    def on_path(self, program: str | Path) -> str:
+        """The folder of a program, for PATH, where the machine's own PATH would not find it: `/opt/php/bin:`, or ""."""
+        folder = Path(program).parent
+        return "" if str(folder) in SYSTEM_FOLDERS else f"{folder}:"
 
     def program(self, name: str) -> str | None:
         """Where a program of this machine is, by the build's own PATH."""

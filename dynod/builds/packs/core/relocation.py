@@ -10,7 +10,7 @@ from typing import Final
 
 _SHEBANG: Final = re.compile(rb"#!([^\n]*)\n")
 _LONG_SHEBANG: Final = re.compile(rb"#!/bin/sh\n'''exec' ([^\n]*?) \"\$0\" \"\$@\"\n' '''\n")
-_PYTHON: Final = re.compile(rb"\"?(/[^\"]*/)?(python[0-9.]*)\"?")
+_PYTHON: Final = re.compile(rb"([\"']?)(/[^\"']*/)(python[0-9.]*)\1")  # pip quotes it by ", uv by '; or not at all
 
 
 def relocatable_script(content: bytes, *, bin_folder: str) -> bytes | None:
@@ -22,9 +22,9 @@ def relocatable_script(content: bytes, *, bin_folder: str) -> bytes | None:
     if match is None:
         return None
     interpreter = _PYTHON.fullmatch(match[1].strip())
-    if interpreter is None or (interpreter[1] or b"").rstrip(b"/") != bin_folder.encode():
+    if interpreter is None or interpreter[2].rstrip(b"/") != bin_folder.encode():
         return None
-    start = b'#!/bin/sh\n\'\'\'exec\' "$(dirname -- "$(readlink -f -- "$0")")/' + interpreter[2]
+    start = b'#!/bin/sh\n\'\'\'exec\' "$(dirname -- "$(readlink -f -- "$0")")/' + interpreter[3]
     return start + b'" "$0" "$@"\n\' \'\'\'\n' + content[match.end() :]
 
 

@@ -22,6 +22,7 @@ START = b"""#!/bin/sh\n'''exec' "$(dirname -- "$(readlink -f -- "$0")")/python3"
         f'#!"{BIN}/python3"\n',
         f"""#!/bin/sh\n'''exec' {BIN}/python3 "$0" "$@"\n' '''\n""",
         f"""#!/bin/sh\n'''exec' "{BIN}/python3" "$0" "$@"\n' '''\n""",
+        f"""#!/bin/sh\n'''exec' '{BIN}/python3' "$0" "$@"\n' '''\n""",
     ],
 )
 def test_a_script_starts_the_interpreter_beside_it(head: str) -> None:

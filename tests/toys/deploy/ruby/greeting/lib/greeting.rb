@@ -1,0 +1,1 @@
+module Greeting; TEXT = "hello from ruby"; end
