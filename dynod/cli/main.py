@@ -75,6 +75,11 @@ VERBS: Final[Mapping[str, Verb]] = {
     "apps:rename": Verb(module="dynod.cli.apps", attribute="rename", line="Give an app another name."),
     "apps:destroy": Verb(module="dynod.cli.apps", attribute="destroy", line="Stop an app and forget it."),
     "deploy": Verb(module="dynod.cli.deploy", line="Build a folder's source, release it, wait until it is live."),
+    "rebuild": Verb(
+        module="dynod.cli.rebuild",
+        attribute="rebuild",
+        line="Build what apps run again, from the source that was kept.",
+    ),
     "git:remote": Verb(module="dynod.cli.git_remote", line="Have a git remote lead to an app."),
     "domains": Verb(module="dynod.cli.domains", attribute="domains", line="List the host names that lead to an app."),
     "domains:add": Verb(module="dynod.cli.domains", attribute="add", line="Lead a host name to an app."),

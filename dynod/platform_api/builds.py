@@ -65,6 +65,13 @@ async def create(request: web.Request) -> web.Response:
     return answer(_document(request, build), HTTPStatus.CREATED)
 
 
+@routes.post("/apps/{app}/builds/actions/rebuild")
+async def rebuild(request: web.Request) -> web.Response:
+    """Build what the app runs again, from the source that was kept. dynod's own."""
+    build = await stored(request).builds.rebuild(request.match_info["app"], by=asker(request))
+    return answer(_document(request, build), HTTPStatus.CREATED)
+
+
 @routes.get("/apps/{app}/builds/{build}")
 async def info(request: web.Request) -> web.Response:
     """One build."""

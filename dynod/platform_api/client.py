@@ -397,6 +397,10 @@ class ApiClient:
         body = {"source_blob": {"url": url, "version": version}}
         return cast("Build", self._send("POST", _path("apps", app, "builds"), body))
 
+    def rebuild(self, app: str) -> Build:
+        """Build what the app runs from its kept source; returns once that has begun."""
+        return cast("Build", self._send("POST", f"{_path('apps', app, 'builds')}/actions/rebuild"))
+
     def config_vars(self, app: str, release: str | None = None) -> dict[str, str]:
         """Names and values, of the newest release or of another one."""
         of_release = ("releases", release) if release is not None else ()

@@ -232,6 +232,46 @@ def test_a_first_deploy_goes_by_app_json_and_a_second_one_does_not(
     assert len([line for line in app.log() if "shouted: first of all" in line]) == 1
 
 
+def test_a_slug_of_another_machine_says_so_until_it_is_rebuilt(serve: Serve, app: ServedApp, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+
+    def becomes(version: str) -> None:
+        python.write_text(f"#!/bin/sh\necho Python {version}\n")
+        python.chmod(0o755)
+
+    becomes("3.11.2")
+    serve.done("config:set", "-a", app.name, f"INTERPRETER={python}")
+    set_buildpacks(app, *BOTH)
+    built(serve, app, source(serve, tmp_path, files={"assets.txt": "some\n"}))
+    app.wait_until_up("web.1")
+    pids = app.pids()
+    becomes("3.11.9")
+    serve.done("config:set", "-a", app.name, "A=1")
+    becomes("3.13.0")
+    app.wait()
+    pids = app.pids()
+    why = f"v6 was built for Python 3.11.2, this machine has 3.13.0: dynod rebuild -a {app.name}"
+    refused = serve.dynod("config:set", "-a", app.name, "A=2")
+    assert (refused.returncode, why in refused.stderr) == (1, True)
+    assert app.pids() == pids
+    core = serve.core_pid()
+    os.kill(core, signal.SIGKILL)
+    serve.core_pid(other_than=core)
+    app.wait_for_log(
+        rf"^app\[api\]: v5 was built for Python 3\.11\.2, this machine has 3\.13\.0: dynod rebuild -a {app.name}$"
+    )
+    rebuilt = serve.done("rebuild", "-a", app.name).stdout
+    assert "-----> Greeter app detected\n" in rebuilt
+    assert rebuilt.endswith(f"⬢ {app.name} v7 is live\n")
+    serve.done("config:set", "-a", app.name, "A=3")
+    app.wait()
+    assert app.get("/").status == 200
+    serve.done("apps:create", "unbuilt")
+    nothing = serve.dynod("rebuild", "-a", "unbuilt")
+    assert nothing.stderr == "dynod: The source of what unbuilt runs is not here: deploy it again.\n"
+    serve.done("apps:destroy", "unbuilt", "--confirm", "unbuilt")
+
+
 def up(app: ServedApp) -> dict[str, str]:
     """Its formation's dynos, up."""
     return {f"{name}.{number}": "up" for name, count in app.formation().items() for number in range(1, count + 1)}
