@@ -147,6 +147,8 @@ class ClientConnection(asyncio.Protocol):
         self.reading = Reading.GONE
         context = self._context
         context.connections.discard(self)
+        if self._pauses:
+            context.hangups.forget(self.transport)
         self.timer.cancel()
         record = self.exchange.record
         if record is not None:
@@ -336,6 +338,7 @@ class ClientConnection(asyncio.Protocol):
         """The socket is a tunnel's now."""
         self.reading = Reading.GONE
         self.timer.cancel()
+        self._context.hangups.forget(self.transport)
         self._context.connections.discard(self)
 
     def cut(self, *, shows: bool) -> None:
@@ -372,6 +375,7 @@ class ClientConnection(asyncio.Protocol):
         """Read no more, for one more reason."""
         if not self._pauses and not self.transport.is_closing():
             self.transport.pause_reading()
+            self._context.hangups.watch(self.transport)
         self._pauses |= why
 
     def resume(self, why: int) -> None:
@@ -379,6 +383,7 @@ class ClientConnection(asyncio.Protocol):
         if self._pauses:
             self._pauses &= ~why
             if not self._pauses and not self.transport.is_closing():
+                self._context.hangups.forget(self.transport)
                 self.transport.resume_reading()
 
     # -- time, and the end ---------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Protocol
 from router.apps import AppTable
 from router.backend_link import Date
 from router.core.request_record import RequestRecord
+from router.hangups import Hangups
 from router.head_values import HeadLimits
 from router.settings import RouterSettings
 from router.tunnel import Tunnel
@@ -44,6 +45,7 @@ class RelayContext:
     client_fault: Callable[[str], None]
     connections: set[Connection]
     tunnels: set[Tunnel]
+    hangups: Hangups
     connection_made: Callable[[], None]
     connection_gone: Callable[[], None]
     closing: bool = False

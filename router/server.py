@@ -22,6 +22,7 @@ from router.core.backend import Backend
 from router.core.pool import AppCondition
 from router.core.request_ids import request_ids
 from router.core.request_record import RequestRecord
+from router.hangups import Hangups
 from router.head_values import HeadLimits
 from router.metrics import RouterMetrics
 from router.relay_context import RelayContext
@@ -132,6 +133,7 @@ class Router:
         for app in self._apps:
             app.close()
         await asyncio.sleep(0)  # the aborted transports' last callbacks
+        self._ready().hangups.close()
         self._flush()
         return cut
 
@@ -241,6 +243,7 @@ class Router:
                 client_fault=self.metrics.client_fault,
                 connections=set(),
                 tunnels=set(),
+                hangups=Hangups(loop),
                 connection_made=self._connection_made,
                 connection_gone=self._connection_gone,
             )

@@ -18,12 +18,14 @@ from support import abilities
 from support.source_tree import REPOSITORY, Module, modules
 
 NOT_ON_MACOS: Final = {
+    ("dynod/keeper/cgroups.py", "getxattr"),  # of a control group: behind Features.cgroup
     ("dynod/keeper/main.py", "waitid"),  # behind Features.waitid
     ("dynod/process/sockets.py", "AF_NETLINK"),  # SocketTable asks by netlink only where Features has it
     ("dynod/process/sockets.py", "SOCK_CLOEXEC"),
     ("dynod/process/container.py", "memfd_create"),  # made only where container_tools has made one
     ("dynod/process/container.py", "MFD_CLOEXEC"),
     ("dynod/logs/write_mark.py", "MFD_CLOEXEC"),  # behind hasattr
+    *(("router/hangups.py", name) for name in ("epoll", "EPOLLET", "EPOLLERR")),  # made only where there is epoll
     ("router/tcp.py", "TCP_INFO"),  # asked for only where sys.platform says linux
     *(  # PeekedPipes, made only where tee(2) was found and Features has it
         ("dynod/logs/dyno_pipe.py", name)
@@ -33,9 +35,12 @@ NOT_ON_MACOS: Final = {
 READS_PROC: Final = {
     "dynod.core.container",  # names of what is shown to dynos
     "dynod.process.container",  # as above: of containers that were made
+    "dynod.cli.systemd",  # a machine without IPv6 is one without that file; without systemd the verb is refused
     "dynod.keeper.cgroups",  # behind Features.cgroup
+    "dynod.keeper.controllers",  # made only beside cgroups
     "dynod.keeper.features",
     "dynod.keeper.processes",  # behind Features.proc
+    "dynod.keeper.spawn",  # in _is_shielded, which is False where it cannot be read
     "dynod.logs.dyno_pipe",  # in is_full, which answers without it too
     "dynod.process.sockets",  # behind Features.netlink and Features.proc
     "dynod.process.usage",  # behind UsageReader.proc, and of control groups

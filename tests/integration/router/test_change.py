@@ -6,6 +6,7 @@ import gc
 import os
 import random
 import resource
+import select
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 from integration.router.bench import APP, FAST, GET, OK, ScriptedBackend, Wire, answering, bench, on_loop, soon
 
-from router import AppCondition, Backend, Router, format_line
+from router import AppCondition, Backend, Code, Router, format_line
 from support.app_folder import TOYS
 
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
@@ -392,6 +393,31 @@ async def test_a_client_that_vanishes_at_any_moment_leaves_nothing(moment: str) 
             await soon(lambda: not run.router._connections())
             run.nothing_left()
         run.router.set_app(APP, condition=AppCondition.SERVING)
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="a reset is noticed late without epoll")
+@on_loop
+async def test_a_client_that_resets_while_its_upload_is_not_read_is_noticed() -> None:
+    """Nobody reads its socket until there is a dyno for the request."""
+    upload = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nbegun"
+    async with bench(condition=AppCondition.PARKED) as run:
+        gone, patient = await run.client(), await run.client()
+        for client in (gone, patient):
+            await client.send(upload)
+        await soon(lambda: run.router.queued(APP) == 2)
+        hangups = run.router._ready().hangups
+        await soon(lambda: len(hangups) == 2)
+        gone.reset()
+        assert (await run.record()).code is Code.CLIENT_INTERRUPTED
+        assert run.router.queued(APP) == 1
+        assert len(hangups) == 1
+        await patient.send(b"done")
+        patient.end()  # says no more, and that is no reset
+        async with ScriptedBackend(answering(OK, body=9)) as backend:
+            run.router.add_backend(APP, backend.backend)
+            run.router.set_app(APP, condition=AppCondition.SERVING)
+            assert (await patient.answer()).status == 200
+            assert len(hangups) == 0
 
 
 @on_loop
