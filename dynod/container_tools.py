@@ -22,6 +22,7 @@ from typing import Final, NamedTuple
 from dynod.core.container import FIRST_FILE, Container, User
 from dynod.core.isolation import Abilities
 from dynod.core.seccomp import filter_program
+from dynod.keeper.features import drop_ambient_capabilities
 from dynod.keeper.mounts import show_as
 from dynod.process.container import Containers, Enclosed, Tools, Wanted, machine
 
@@ -94,6 +95,7 @@ def _run(enclosed: Enclosed) -> str | None:
             show_as(*enclosed.shown_as, above[-1])
         for place, fd in enumerate(above[:last], start=FIRST_FILE):
             os.dup2(fd, place)
+        drop_ambient_capabilities()  # as no dyno has them
 
     ended = subprocess.run(  # noqa: S603 (ours)
         enclosed.argv,

@@ -202,6 +202,8 @@ def _link(path: Path, target: str) -> bool:
 
 
 def _remove(path: Path) -> bool:
+    if path.is_mount():  # a disk of its own: emptied, and left where it is
+        return any(list(map(_remove, list(path.iterdir()))))
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     elif path.exists() or path.is_symlink():

@@ -7,7 +7,8 @@
 systemd-nspawn in a control group and namespaces of its own: the guest has no network but its loopback, writes to memory
 alone, and sees this machine's programs. It needs root, systemd-container and control groups of version 2; elsewhere the
 tests that need it say that they are skipped. Limits of memory and processes are accepted in it and not enforced where
-this machine has the controllers in version 1.
+this machine has the controllers in version 1. Its /var/lib/dynod is a mount, as of a disk of its own: what dynos write
+is a layer of an overlay, which cannot lie on the guest's own.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -28,13 +30,13 @@ import pytest
 from dynod.platform_api.client import ApiClient
 from dynod.platform_api.finding import Daemon
 from support import installed
-from support.source_tree import PACKAGES, REPOSITORY
+from support.source_tree import PACKAGES, REPOSITORY, written_files
 from support.up import eventually
 
 BOOT_S: Final = 60.0
 COMMAND_S: Final = 120.0
 PYTHON: Final = "/usr/bin/python3"  # the guest's: one under somebody's home is hidden from services
-WHEELS: Final = "/srv/wheels"  # in the guest
+WHEELS: Final = "/opt/wheels-of-the-test"  # in the guest; builds see /opt
 REBOOT: Final = 133  # systemd-nspawn's exit status where the guest wants to be started again
 
 _BOOT: Final = f"""
@@ -43,7 +45,7 @@ mount --make-rprivate /
 umount -R /sys/fs/cgroup
 mount -t cgroup2 none /sys/fs/cgroup
 mount -t tmpfs tmpfs "$1"
-mkdir "$1/up" "$1/wk" "$1/root"
+mkdir "$1/up" "$1/wk" "$1/root" "$1/state"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$1/up,workdir=$1/wk" "$1/root"
 R=$1/root
 # What this machine has enabled would start; a missing machine-id would enable it all again.
@@ -51,12 +53,14 @@ rm -rf $R/etc/systemd/system/*.wants $R/etc/systemd/system/*.requires $R/etc/rc?
 tr -d - </proc/sys/kernel/random/uuid >$R/etc/machine-id
 mkdir -p $R/var/log/journal $R{WHEELS}
 cp "$2"/*.whl $R{WHEELS}/
+printf '[global]\\nno-index = true\\nfind-links = {WHEELS}\\ndisable-pip-version-check = true\\n' >$R/etc/pip.conf
 printf '[Journal]\\nRateLimitIntervalSec=0\\nForwardToConsole=no\\n' >$R/etc/systemd/journald.conf
 status={REBOOT}
 while [ $status = {REBOOT} ]; do
   status=0
   systemd-nspawn --quiet --directory=$R --boot --register=no --keep-unit --machine="$(basename "$1")" \\
-    --private-network --console=pipe --link-journal=no -- systemd.unit=multi-user.target </dev/null || status=$?
+    --bind="$1/state:/var/lib/dynod" --private-network \\
+    --console=pipe --link-journal=no -- systemd.unit=multi-user.target </dev/null || status=$?
 done
 """
 
@@ -128,8 +132,7 @@ class Booted:
     def inside(self) -> list[str]:
         """What a command begins with to run in the guest."""
         variables = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=/tmp"]
-        pip = ["PIP_NO_INDEX=1", f"PIP_FIND_LINKS={WHEELS}", "PIP_DISABLE_PIP_VERSION_CHECK=1"]
-        return ["nsenter", "-t", str(self.pid), "-a", "--wd", "env", "-i", *variables, *pip]
+        return ["nsenter", "-t", str(self.pid), "-a", "--wd", "env", "-i", *variables]
 
     @property
     def in_network(self) -> list[str]:
@@ -212,21 +215,26 @@ class Booted:
 
 
 def wheelhouse(folder: Path) -> Path:
-    """dynod's wheel, and those of all that it and the Django example need: built and fetched once for a run."""
-    source = folder / "source"
-    for package in PACKAGES:
-        shutil.copytree(REPOSITORY / package, source / package, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
-    shutil.copytree(REPOSITORY / "systemd", source / "systemd")
-    for name in ("pyproject.toml", "README.md"):
-        shutil.copy(REPOSITORY / name, source / name)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet", "--wheel-dir"]
+    """Wheels of all that dynod, its build and the Django example need: the guest has no network."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
     wheels = folder / "wheels"
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--only-binary", ":all:"]
+    wanted = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
     requirements = REPOSITORY / "config/examples/django/requirements.txt"
     ended = subprocess.run(
-        [*pip, str(wheels), str(source), "-r", str(requirements)], capture_output=True, text=True, check=False
+        [*pip, "--dest", str(wheels), *wanted, "-r", str(requirements)], capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return wheels
+
+
+def copy_sources(to: Path) -> None:
+    """What a clone of this project holds, as far as it is installed or run as an example."""
+    for path in written_files():
+        relative = path.relative_to(REPOSITORY)
+        if relative.parts[0] in {*PACKAGES, "systemd", "config", "pyproject.toml", "README.md"}:
+            (to / relative).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, to / relative)
 
 
 def _needs() -> None:
