@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from support import installed
 from support.app_folder import app_folder, python, toy
 from support.attached_run import AttachedRun
 from support.serve import Serve
@@ -279,6 +280,10 @@ def test_herokus_command_line_gets_a_forwarded_port(serve: Serve, sshd: Sshd, tm
         logs = asked(variables, "/apps/shop/log-sessions", {"lines": 1})
         assert logs["logplex_url"].startswith(variables["HEROKU_HOST"])
         assert Path(variables["NODE_EXTRA_CA_CERTS"]).read_text().startswith("-----BEGIN CERTIFICATE")
+        if installed.found("node") is not None:
+            assert "worker.1: up" in heroku(variables, tmp_path, "ps", "-a", "shop")
+            there = heroku(variables, tmp_path, "run", "--no-tty", "-a", "shop", "--", "echo", "I am there")
+            assert "I am there" in there.splitlines()
     finally:
         assert subprocess.run(end, capture_output=True, check=False).returncode == 0
 
@@ -289,6 +294,31 @@ def test_herokus_command_line_gets_a_forwarded_port(serve: Serve, sshd: Sshd, tm
     (serve.runtime / "dynod").rmdir()
     with pytest.raises(ConnectionRefusedError):
         asked(variables, "/apps/shop")
+
+
+def heroku(variables: Mapping[str, str], home: Path, *arguments: str) -> str:
+    """A verb of Heroku's own command line, with what the shell was told; what it prints."""
+    folder = installed.node_folder("tests/toys/heroku")
+    ended = subprocess.run(
+        [installed.program("node"), str(folder / "node_modules/heroku/bin/run.js"), *arguments],
+        env={
+            **clean_environment(),
+            **variables,
+            "HOME": str(home),
+            "XDG_DATA_HOME": str(home / "data"),
+            "XDG_CONFIG_HOME": str(home / "config"),
+            "DISABLE_TELEMETRY": "true",
+            "HEROKU_SKIP_NEW_VERSION_CHECK": "true",
+        },
+        cwd=home,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
 
 
 def asked(variables: Mapping[str, str], path: str, body: object = None) -> dict[str, str]:

@@ -142,3 +142,18 @@ def flooder(serve: OnSmallDisk, parent: Path, count: int, *, behind: str = "") -
     shop = serve.known_app("shop")
     shop.wait_until_up("worker.1")
     return shop, folder
+
+
+def test_code_is_not_taken_where_too_little_room_would_be_left(serve: OnSmallDisk, tmp_path: Path) -> None:
+    """Nothing of it is kept, and what runs goes on."""
+    shop = shop_of(serve, tmp_path)
+    source = serve.folder_of(tmp_path, "code", procfile={"web": toy("web_server")})
+    before = {path for path in serve.state.rglob("*") if "logs" not in path.parts}
+    refused = serve.dynod("builds:create", "-a", "shop", "--source-dir", str(source))
+    assert refused.returncode == 1
+    assert re.search(r"\d MB are free on the disk of .*, and 1,024 MB are left alone: remove apps", refused.stderr)
+    left = {path for path in serve.state.rglob("*") if "logs" not in path.parts} - before
+    assert not [path for path in left if path.is_file() and path.stat().st_size]
+    assert shop.states() == {"web.1": "up", "worker.1": "up"}
+    assert serve.done("config:set", "-a", "shop", "A=1", "--no-wait").returncode == 0, "state is smaller"
+    shop.wait()
