@@ -92,15 +92,15 @@ def choose_node(app: NodeApp, there: Collection[Version]) -> Version:
         raise PackError(f"This machine has no Node.js{wanted}.\nInstall it; on Debian: apt-get install nodejs npm")
     if app.node is None:
         return next(iter(there))
-    newest = app.node.newest_of(there)
-    if newest is None:
+    best = app.node.best_of(there)
+    if best is None:
         has = ", ".join(str(version) for version in sorted(there, key=lambda v: v.order))
         raise PackError(
             f"Node.js {app.node.written} is asked for by engines.node of package.json, and this machine has {has}.\n"
             "Install one that will do (nvm install, or your distribution's nodejs) where the build finds it:\n"
             "on PATH, in /usr/local/bin, or under /opt/node-…; or change engines.node."
         )
-    return newest
+    return best
 
 
 def modules_key(app: NodeApp, read: Read, *, node: Version, manager: str, settings: Collection[str]) -> str:

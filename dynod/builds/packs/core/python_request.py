@@ -54,10 +54,10 @@ def choose_python(request: PythonRequest | None, there: Collection[Version], *, 
     if request is None:
         return known or next(iter(there))
     candidates = [known] if known is not None and request.range.allows(known) else list(there)
-    newest = request.range.newest_of(candidates)
-    if newest is None:
+    best = request.range.best_of(candidates)
+    if best is None:
         raise PackError(_missing(request, there))
-    return newest
+    return best
 
 
 def _missing(request: PythonRequest, there: Collection[Version]) -> str:

@@ -77,7 +77,11 @@ class VersionRange:
             for bounds in self.alternatives
         )
 
-    def newest_of(self, versions: Iterable[Version]) -> Version | None:
+    def best_of(self, versions: Iterable[Version]) -> Version | None:
+        """The first, which is the machine's own, if it will do; else the newest that will."""
+        versions = list(versions)
+        if versions and self.allows(versions[0]):
+            return versions[0]
         return max((v for v in versions if self.allows(v)), key=lambda v: v.order, default=None)
 
 

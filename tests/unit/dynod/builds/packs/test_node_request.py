@@ -27,7 +27,14 @@ def app(package: object, *names: str) -> NodeApp:
 
 @pytest.mark.parametrize(
     ("engines", "chosen"),
-    [(None, "20.20.2"), ("20.x", "20.20.2"), (">=18", "22.1.0"), ("^18.17", "18.19.0"), ("18 || 20", "20.20.2")],
+    [
+        (None, "20.20.2"),
+        ("20.x", "20.20.2"),
+        (">=18", "20.20.2"),
+        (">=22 || 18", "22.1.0"),
+        ("^18.17", "18.19.0"),
+        ("18 || 20", "20.20.2"),
+    ],
 )
 def test_the_node_that_is_asked_for_is_chosen(engines: str | None, chosen: str) -> None:
     assert str(choose_node(app({"engines": {"node": engines}} if engines else {}), THERE)) == chosen
