@@ -28,7 +28,6 @@ SETTINGS: Final = {
     "receive.fsck.zeroPaddedFilemode": "ignore",
     "receive.maxInputSize": str(MOST_BYTES),
     "receive.denyDeleteCurrent": "ignore",  # the hook decides about branches
-    "receive.certNonceSeed": "",
     "gc.autoDetach": "false",  # nothing of a push goes on after it
     "uploadpack.allowAnySHA1InWant": "false",
     "core.fsyncMethod": "fsync",

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from dynod.cli import ps_text
-from dynod.cli.git_remote import add_remote
+from dynod.cli.git_remote import add_remote, rename_remote
 from dynod.cli.session import Session, with_session
 from dynod.cli.terminal import action, app_name, header, show
 from dynod.core.git_remote import NAME
@@ -120,10 +120,11 @@ def _folder_there(folder: Path, daemon: Daemon) -> str:
 @click.argument("name", metavar="NEW_NAME")
 @with_session
 def rename(session: Session, name: str) -> None:
-    """Give an app another name, and with it another web address; nothing restarts."""
+    """Give an app another name, and with it another web address; nothing restarts, and the git remote follows."""
     app = session.app
     with action(f"Renaming {app_name(app)} to {app_name(name)}"):
         renamed = session.client.change_app(app, name=name)
+    rename_remote(app, renamed["name"], session.client.daemon)
     if session.as_json:
         session.show_json(renamed)
     else:

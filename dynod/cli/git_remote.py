@@ -10,7 +10,8 @@ from dynod.cli.session import Session, with_session
 from dynod.cli.terminal import show
 from dynod.core.git_remote import NAME, GitRemote
 from dynod.errors import DynodError
-from dynod.platform_api.finding import Daemon
+from dynod.platform_api.finding import Daemon, names_app_of
+from dynod.platform_api.git_folder import nearest_remote
 
 
 class NoWorkTreeError(DynodError):
@@ -45,6 +46,15 @@ def add_remote(app: str, daemon: Daemon, remote: str = NAME) -> str | None:
         return None
     url = url_of(app, daemon)
     return url if _git("remote", "add", remote, url).returncode == 0 else None
+
+
+def rename_remote(app: str, new: str, daemon: Daemon, remote: str = NAME) -> str | None:
+    """Have the work tree's remote follow an app to its new name; the URL then, None where it leads elsewhere."""
+    found = nearest_remote(Path.cwd())
+    if found is None or found[0].app != app or not names_app_of(found[0], daemon):
+        return None
+    url = url_of(new, daemon)
+    return url if _git("remote", "set-url", remote, url).returncode == 0 else None
 
 
 def url_of(app: str, daemon: Daemon) -> str:

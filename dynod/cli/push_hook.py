@@ -7,6 +7,7 @@ for that app alone, and passes on what a build prints; git puts `remote: ` befor
 
 import fcntl
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from dynod.platform_api.finding import Daemon
 
 LOCK: Final = "dynod-push"
 MOST_LINES: Final = 1000  # refs of one push
+MOST_BYTES: Final = 1024**3  # of a source, packed
 DECLINED: Final = 1
 
 
@@ -35,6 +37,8 @@ class PushRefusedError(DynodError):
 
 def main(environment: Mapping[str, str] = os.environ) -> int:
     """One push; 0: it is taken in."""
+    # What is packed here may be a bomb: the daemon's own limit comes too late for this disk.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MOST_BYTES, MOST_BYTES))
     daemon = Daemon(socket=environment["DYNOD_PUSH_SOCKET"], source="dynod", ssh=(SSH,))
     who = {
         "user": environment["DYNOD_PUSH_USER"],

@@ -205,5 +205,7 @@ def test_a_git_remote_is_set_and_leads_to_app_and_daemon(serve: Serve, tmp_path:
     assert changed.stdout == f"set git remote dynod to dynod::{serve.socket}/remote-two\n"
     assert dynod("apps:info").stdout.startswith("=== ⬢ remote-two\n")
     assert dynod("git:remote", "-a", "nowhere").returncode == 1
-    for name in ("remote-one", "remote-two"):
+    assert dynod("apps:rename", "remote-three").returncode == 0
+    assert dynod("apps:info").stdout.startswith("=== ⬢ remote-three\n")
+    for name in ("remote-one", "remote-three"):
         dynod("apps:destroy", name, "--confirm", name)

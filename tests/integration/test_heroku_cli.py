@@ -9,6 +9,7 @@ import getpass
 import json
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -265,6 +266,25 @@ def palette(serve: Serve, tmp_path: Path) -> Iterator[ServedApp]:
         yield app
     finally:
         serve.done("apps:destroy", "palette", "--confirm", "palette")
+
+
+def test_keys_and_the_git_remote(heroku: HerokuCli, serve: Serve, tmp_path: Path) -> None:
+    key = tmp_path / "id"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "me@laptop", "-f", key], check=True)
+    heroku.done("keys:add", f"{key}.pub")
+    listed, found = heroku.each(("keys",), ("keys", "--json"))
+    assert listed.startswith(f"=== {ME} keys\n\nssh-ed25519 AAAAC3NzaC...")
+    assert "me@laptop" in listed
+    (only,) = json.loads(found)
+    assert (only["email"], only["comment"]) == (ME, "me@laptop")
+    assert only["id"] in serve.done("ssh-authorized-keys").stdout
+    heroku.done("keys:remove", "me@laptop")
+    assert serve.done("ssh-authorized-keys").stdout == ""
+    # A remote is set as it always is; its host is the one that heroku:env names.
+    subprocess.run(["git", "init", "--quiet", str(tmp_path / "work")], check=True)
+    said = heroku.alone("git:remote", *DEMO, folder=tmp_path / "work")
+    host = heroku.variables["HEROKU_GIT_HOST"]
+    assert said.stdout == f"set git remote heroku to https://{host}/demo.git\n", said.stderr
 
 
 def test_config_vars_reach_the_dynos(heroku: HerokuCli, serve: Serve, palette: ServedApp, tmp_path: Path) -> None:

@@ -96,12 +96,12 @@ class HerokuCli:
         said = json.loads(answer)
         return subprocess.CompletedProcess(list(arguments), said["status"], said["stdout"], said["stderr"])
 
-    def alone(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def alone(self, *arguments: str, stdin: str = "", folder: Path | None = None) -> subprocess.CompletedProcess[str]:
         """One command to its end, in a process of its own and by the program that users start."""
         return subprocess.run(
             [*self.command, *arguments],
             env=self.environment,
-            cwd=self.serve.runtime,
+            cwd=folder or self.serve.runtime,
             input=stdin,
             capture_output=True,
             text=True,
