@@ -3,12 +3,14 @@
 import importlib
 import re
 from collections.abc import Iterator
-from re import _constants as codes  # type: ignore[attr-defined]  # typeshed leaves the parser out; so does the public re
-from re import _parser as parser  # type: ignore[attr-defined]
 
 import pytest
 
 from support.source_tree import Module, modules
+
+# The parser behind `re`, which typeshed and the public module leave out.
+codes = importlib.import_module("re._constants")
+parser = importlib.import_module("re._parser")
 
 
 @pytest.mark.parametrize("module", modules(), ids=str)
