@@ -18,9 +18,10 @@ from typing import Final
 
 from dynod.app_slugs import AppSlugs, in_thread
 from dynod.build_output import BuildOutput
+from dynod.build_place import give_to, place_for
 from dynod.builds.archives import Archives, DiskFullError, Received
 from dynod.builds.fetching import fetched
-from dynod.builds.preparation import HOME, TEMPORARY, prepare, remove_cache
+from dynod.builds.preparation import prepare, remove_cache
 from dynod.builds.work import BuildResult, BuildSpec, open_slug, read_result
 from dynod.core import build_text
 from dynod.core.asker import Asker, origin_of
@@ -28,11 +29,13 @@ from dynod.core.build import Build, shown_version
 from dynod.core.build_environment import build_environment
 from dynod.core.build_plan import Origin, remembered
 from dynod.core.buildpack import BuildpackRefusedError, read_buildpacks
+from dynod.core.container import User
 from dynod.core.release import Release, base_of
 from dynod.core.slug import NewSlug, Slug
 from dynod.core.source_url import place_of
 from dynod.errors import DynodError
 from dynod.process.build_processes import BuildProcesses
+from dynod.process.container import Encloses, Wanted, not_enclosed
 from dynod.settings import Builds
 from dynod.store.audit import actor
 from dynod.store.store import Store
@@ -91,6 +94,8 @@ class BuildTools:
     builds: Builds  # its settings
     deploy: Deploy
     web_url: Callable[[str], str]  # by the app's id
+    containers: Encloses | None  # None: builds run as dynod does
+    user: Callable[[str], Awaitable[User | None]] | None  # of an app, by its id; None: none has one of its own
     put: Callable[[str, str | None], None]  # keep a value for the next core
 
     def work(self, build_id: str) -> Path:
@@ -128,6 +133,9 @@ async def see_off(build_id: str, tools: BuildTools) -> None:
         await tools.processes.ended(build_id)
         tools.processes.forget(build_id)
     await in_thread(lambda: shutil.rmtree(tools.work(build_id), ignore_errors=True))
+    containers = tools.containers
+    if containers is not None:
+        await in_thread(lambda: containers.discard(build_id))
 
 
 async def _built(build: Build, asked: Asked, app: str, releases: tuple[Release, ...], tools: BuildTools) -> Slug:
@@ -150,20 +158,22 @@ async def _start(build: Build, asked: Asked, app: str, releases: tuple[Release, 
         await _fetch(build, asked.source_id, asked.url, tools)
     base = base_of(releases)
     config = dict(base.config) if base is not None else {}
-    work = tools.work(build.id)
+    containers, user = tools.containers, None if tools.user is None else await tools.user(build.app_id)
+    cache = tools.caches / build.app_id
+    place = place_for(tools.work(build.id), cache, contained=containers is not None, user=user)
     environment = build_environment(
         daemon=os.environ,
         operator=tools.builds.env,
-        home=os.fspath(work / HOME),
-        temporary=os.fspath(work / TEMPORARY),
+        home=place.home,
+        temporary=place.temporary,
         build_id=build.id,
         source_version=build.source_version,
     )
     spec = BuildSpec(
         build_id=build.id,
         app=app,
-        work=os.fspath(work),
-        cache=os.fspath(tools.caches / build.app_id),
+        work=place.seen_work,
+        cache=place.seen_cache,
         listed=await tools.store.buildpacks.of(build.app_id),
         config=config,
         is_first=base is None or base.plan is None,
@@ -172,11 +182,19 @@ async def _start(build: Build, asked: Asked, app: str, releases: tuple[Release, 
         most_unpacked=tools.archives.limits.unpacked,
     )
     source = tools.slugs.source(asked.source_id)
-    argv = await in_thread(lambda: prepare(spec, source=source, config=config))
+    argv = await in_thread(lambda: prepare(spec, work=place.work, cache=cache, source=source, config=config))
+    if place.user is not None:
+        owner = place.user
+        await in_thread(lambda: give_to(owner, place.work, cache, cache / "build", cache / "packs"))
     begun = replace(asked, ends_at=asyncio.get_running_loop().time() + tools.builds.timeout_s)
     tools.put(NOTE + build.id, begun.note())
+    wanted = Wanted(argv, environment)
     try:
-        await tools.processes.start(build.id, argv, environment, os.fspath(work))
+        if containers is None or place.container is None:
+            enclosed = not_enclosed(wanted, os.fspath(place.work))
+        else:
+            enclosed = containers.enclose(build.id, place.container, wanted)
+        await tools.processes.start(build.id, enclosed, contained=place.container is not None)
     except OSError as error:
         raise BuildFailedError(f"The build cannot be started: {error.strerror or error}") from error
     return begun

@@ -35,6 +35,7 @@ from dynod.builds.repositories import Repositories
 from dynod.cli.serve import ServeOptions
 from dynod.container_tools import sweep
 from dynod.core.app_features import SESSION_AFFINITY
+from dynod.core.container import User
 from dynod.core.dyno_limits import limit_lacks
 from dynod.core.histogram import LAG_BOUNDS_S, Histogram
 from dynod.core.service_notice import serving, stopping
@@ -287,9 +288,15 @@ class Serve:
             builds=self._settings.builds,
             deploy=self._deploy,
             web_url=lambda app_id: self._operations.app(app_id).web_url,
+            containers=self._kept_apart.containers,
+            user=self._build_user if self._kept_apart.user is not None else None,
             put=self._keeper.put,
         )
         return AppBuilds(self._operations, tools, group=group)
+
+    async def _build_user(self, app_id: str) -> User | None:
+        user = self._kept_apart.user
+        return user(await self._store.users.number(app_id)) if user is not None else None
 
     async def _serve(self, app: App) -> ServedApp:
         served = self._served[app.id] = await ServedApp.make(app, self._premises)

@@ -132,7 +132,7 @@ def _clone(
 
     def git(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(  # noqa: S603 (arguments of our own; the URL stands after a --)
-            ["git", "-c", "gc.auto=0", "-c", "safe.directory=*", *arguments],  # noqa: S607 (the PATH of builds)
+            ["git", "-c", "gc.auto=0", *arguments],  # noqa: S607 (the PATH of builds)
             env=git_environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,

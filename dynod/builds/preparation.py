@@ -4,6 +4,7 @@ Flow: build → **preparation** → runner. Blocks; nothing of a build has run y
 """
 
 import os
+import posixpath
 import shutil
 import sys
 from collections.abc import Mapping
@@ -11,37 +12,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from dynod.builds.work import ENV, SOURCE, BuildSpec, write_spec
+from dynod.builds.work import ENV, SOURCE, SPEC, BuildSpec, write_spec
 from dynod.core.build_plan import BUILDPACK_URL
 
 HOME: Final = "home"  # of the scripts, where /app is not the build's own
 TEMPORARY: Final = "tmp"
 
 
-def prepare(spec: BuildSpec, *, source: Path, config: Mapping[str, str]) -> list[str]:
-    """Make the folder `spec.work`, in place of what an earlier core may have begun there; returns the command.
+def prepare(spec: BuildSpec, *, work: Path, cache: Path, source: Path, config: Mapping[str, str]) -> list[str]:
+    """Make the folder `work`, in place of what an earlier core may have begun there; returns the command.
 
-    Raises OSError.
+    The spec has the same paths as the build will see them. Raises OSError.
     """
-    work = Path(spec.work)
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(mode=0o700, parents=True)
     for name in (HOME, TEMPORARY, ENV, "packs"):
         (work / name).mkdir(mode=0o700)
-    try:
-        os.link(source, work / SOURCE)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(source, work / SOURCE)
+    (work / HOME).chmod(0o755)  # bubblewrap, which has few rights, begins in there; `work` itself lets nobody in
+    shutil.copyfile(source, work / SOURCE)  # no link: it becomes the app user's
     for name, value in config.items():
         path = work / ENV / name
         path.touch(mode=0o600)
         path.write_bytes(value.encode("utf-8", "surrogateescape"))
-    cache = Path(spec.cache)
     for folder in (cache, cache / "build", cache / "packs"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.utime(cache)  # the one that was used last goes last
-    write_spec(replace(spec, config={name: config[name] for name in BUILDPACK_URL if name in config}))
-    return [sys.executable, "-P", "-m", "dynod.builds.runner", os.fspath(work / "spec.json")]
+    write_spec(work, replace(spec, config={name: config[name] for name in BUILDPACK_URL if name in config}))
+    return [sys.executable, "-P", "-m", "dynod.builds.runner", posixpath.join(spec.work, SPEC)]
 
 
 def remove_cache(caches: Path, *, but: str) -> bool:

@@ -85,6 +85,10 @@ class _Build:
         self._tree = self._work / f"build_{spec.build_id.replace('-', '')[:12]}"
         self._cache = Path(spec.cache) / "build"
         self._environment = dict(spec.environment)
+        # Whose a repository is does not matter to who only reads it; git asks in a child that heeds no -c.
+        settings = self._work / "gitconfig"
+        settings.write_text("[safe]\n\tdirectory = *\n")
+        self._environment.setdefault("GIT_CONFIG_GLOBAL", os.fspath(settings))
         self._built_in = built_in_buildpacks()
 
     def run(self) -> BuildResult:

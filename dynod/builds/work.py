@@ -51,9 +51,9 @@ class BuildResult:
     process_types: Mapping[str, str] | None = None  # Procfile's and defaults
 
 
-def write_spec(spec: BuildSpec) -> None:
+def write_spec(work: Path, spec: BuildSpec) -> None:
     """Into the folder of the build, which is there. Raises OSError."""
-    (Path(spec.work) / SPEC).write_text(json.dumps(asdict(spec)))
+    (work / SPEC).write_text(json.dumps(asdict(spec)))
 
 
 def read_spec(path: Path) -> BuildSpec:

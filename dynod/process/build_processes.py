@@ -7,12 +7,13 @@ for one that runs already starts nothing.
 
 import asyncio
 import json
+import os
 import signal
-from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final
 
+from dynod.process.container import Enclosed
 from dynod.process.placement import Output, Placement
 
 MARK: Final = "DYNOD_BUILD"  # a variable by which its processes are found again
@@ -40,19 +41,26 @@ class BuildProcesses:
         """Builds that were started, and are not forgotten."""
         return self._runs.keys()
 
-    async def start(self, build_id: str, argv: Sequence[str], env: Mapping[str, str], cwd: str) -> None:
-        """Raises OSError where it cannot be started."""
-        mark = f"{MARK}={build_id}"
-        launched = await self._placement.launch(
-            instance_id=build_id,
-            argv=argv,
-            env={**env, MARK: build_id},
-            cwd=cwd,
-            marks=[mark],
-            stop_signal=signal.SIGTERM,
-            grace_s=GRACE_S,
-            state=json.dumps({_NOTE_KEY: build_id}),
-        )
+    async def start(self, build_id: str, enclosed: Enclosed, *, contained: bool) -> None:
+        """Raises OSError where it cannot be started. `contained`: `enclosed` makes a container."""
+        try:
+            launched = await self._placement.launch(
+                instance_id=build_id,
+                argv=enclosed.argv,
+                env={**enclosed.env, MARK: build_id},
+                cwd=enclosed.cwd,
+                marks=[f"{MARK}={build_id}"],
+                stop_signal=signal.SIGTERM,
+                grace_s=GRACE_S,
+                state=json.dumps({_NOTE_KEY: build_id}),
+                watches=contained,
+                owner=enclosed.owner,
+                shown_as=enclosed.shown_as,
+                files=enclosed.files,
+            )
+        finally:
+            for fd in enclosed.files:
+                os.close(fd)
         self._runs[build_id] = _Run(launched.pid)
         self._output.add(build_id, build_id, launched.output)
 

@@ -7,8 +7,10 @@ import os
 import re
 import shutil
 import signal
+import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -30,6 +32,28 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     with Serve(tmp_path_factory.mktemp("serve") / "state", toml="[dynos]\nsettle_s = 0.2\n") as running:
         running.wait_until_ready()
         yield running
+
+
+class Gate:
+    """Where a build waits until the test lets it go on."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._listener.close()
+
+    def open(self, line: str) -> None:
+        """Let one pass; returns once it has heard."""
+        self._listener.settimeout(30)
+        connection, _address = self._listener.accept()
+        with connection:
+            connection.sendall(f"{line}\n".encode())
+            connection.recv(1)  # the end
 
 
 @pytest.fixture
@@ -103,7 +127,7 @@ def test_several_run_in_order_and_the_last_one_declares_the_types(serve: Serve, 
         r"       Released v4",
         rf"       http://{app.name}\.localhost:\d+/ deployed",
     ]
-    assert [line for line, form in zip(said.splitlines(), expected, strict=True) if not re.fullmatch(form, line)] == []
+    assert re.fullmatch("\n".join(expected) + "\n", said), said
     # First deploy: one web dyno and no other, and what bin/release gives as config vars.
     app.wait_until_up("web.1")
     assert app.get("/").status == 200
@@ -278,9 +302,12 @@ def up(app: ServedApp) -> dict[str, str]:
 
 
 def test_a_build_outlives_its_core_and_says_on_what_it_said(serve: Serve, app: ServedApp, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    os.mkfifo(gate)
-    serve.done("config:set", "-a", app.name, f"GATE={gate}")
+    with Gate() as gate:
+        outlives(serve, app, tmp_path, gate)
+
+
+def outlives(serve: Serve, app: ServedApp, tmp_path: Path, gate: Gate) -> None:
+    serve.done("config:set", "-a", app.name, f"GATE={gate.port}")
     set_buildpacks(app, *BOTH)
     folder = source(serve, tmp_path, files={"assets.txt": "some\n", "greeting.txt": "wait\n"})
     id_ = begun(serve, app, folder)
@@ -292,7 +319,7 @@ def test_a_build_outlives_its_core_and_says_on_what_it_said(serve: Serve, app: S
     assert status_of(serve, app, id_) == PENDING
     for line, build in (("go", id_), ("and on", second)):
         follow_until(serve, app, build, "-----> Waiting at ")
-        gate.write_text(f"{line}\n")
+        gate.open(line)
         output = serve.done("builds:output", "-a", app.name, build).stdout
         assert f"-----> Went on: {line}\n" in output
         assert output.count("-----> Compiling assets\n") == 1
@@ -305,13 +332,14 @@ def test_a_build_outlives_its_core_and_says_on_what_it_said(serve: Serve, app: S
 
 def test_what_takes_too_long_or_too_much_fails(tmp_path: Path) -> None:
     toml = "[builds]\ntimeout_s = 2\nslug_bytes = 1000000\n"
-    with Serve(tmp_path / "state", toml=toml) as serve:
+    with contextlib.ExitStack() as stack:
+        serve = stack.enter_context(Serve(tmp_path / "state", toml=toml))
         serve.wait_until_ready()
         serve.done("apps:create", "shop")
         app = serve.known_app("shop")
         set_buildpacks(app, *BOTH)
-        os.mkfifo(tmp_path / "gate")
-        serve.done("config:set", "-a", "shop", f"GATE={tmp_path}/gate")
+        gate = stack.enter_context(Gate())
+        serve.done("config:set", "-a", "shop", f"GATE={gate.port}")
         files = {"assets.txt": "some\n", "greeting.txt": "big\n"}
         assert re.search(
             r" !     Compiled slug size: 1\.0M is too large \(max is 1M\)\.\n !     Push failed\n$",
@@ -326,13 +354,12 @@ def test_what_takes_too_long_or_too_much_fails(tmp_path: Path) -> None:
 def test_builds_of_an_app_that_is_destroyed_end(serve: Serve, tmp_path: Path) -> None:
     serve.done("apps:create", "doomed")
     app = serve.known_app("doomed")
-    gate = tmp_path / "gate"
-    os.mkfifo(gate)
-    serve.done("config:set", "-a", "doomed", f"GATE={gate}")
     set_buildpacks(app, *BOTH)
-    id_ = begun(serve, app, source(serve, tmp_path, files={"assets.txt": "x\n", "greeting.txt": "wait\n"}))
-    follow_until(serve, app, id_, "-----> Waiting at ")
-    serve.done("apps:destroy", "doomed", "--confirm", "doomed")
+    with Gate() as gate:
+        serve.done("config:set", "-a", "doomed", f"GATE={gate.port}")
+        id_ = begun(serve, app, source(serve, tmp_path, files={"assets.txt": "x\n", "greeting.txt": "wait\n"}))
+        follow_until(serve, app, id_, "-----> Waiting at ")
+        serve.done("apps:destroy", "doomed", "--confirm", "doomed")
     left = [serve.state / "work" / id_, serve.state / "cache" / app.id, serve.state / "builds" / app.id]
     assert [path for path in left if path.exists()] == []
     assert "Traceback" not in str(serve.output)

@@ -1,0 +1,86 @@
+"""Where a build runs: in a container as its app's user, as dynos do, or as dynod's own where there are none.
+
+In a container it sees its folder at /build, the app's cache at /cache, and an empty /app that is its HOME, as on
+Heroku; beside them the machine, read-only, and what it needs of dynod itself. May import process.container, core.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import dynod
+from dynod.builds.preparation import HOME as EMPTY_HOME
+from dynod.builds.preparation import TEMPORARY
+from dynod.core.container import HOME, SYSTEM, TMP, Bind, Container, User
+
+WORK: Final = "/build"
+CACHE: Final = "/cache"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildPlace:
+    """`work` and `cache` as the machine has them; the rest as the build sees them."""
+
+    work: Path
+    cache: Path
+    user: User | None  # whose they are to be
+    container: Container | None
+    seen_work: str
+    seen_cache: str
+    home: str
+    temporary: str
+
+
+def place_for(work: Path, cache: Path, *, contained: bool, user: User | None) -> BuildPlace:
+    """`contained`: there are containers. `user`: of the app, where it has one."""
+    if not contained:
+        return BuildPlace(
+            work=work,
+            cache=cache,
+            user=None,
+            container=None,
+            seen_work=os.fspath(work),
+            seen_cache=os.fspath(cache),
+            home=os.fspath(work / EMPTY_HOME),
+            temporary=os.fspath(work / TEMPORARY),
+        )
+    binds = (
+        *(Bind(source=path, target=path) for path in _own_code()),
+        Bind(source=os.fspath(work), target=WORK, writable=True),
+        Bind(source=os.fspath(cache), target=CACHE, writable=True),
+        Bind(source=os.fspath(work / EMPTY_HOME), target=HOME, writable=True),
+    )
+    return BuildPlace(
+        work=work,
+        cache=cache,
+        user=user,
+        container=Container(code="", user=user, binds=binds),
+        seen_work=WORK,
+        seen_cache=CACHE,
+        home=HOME,
+        temporary=TMP,
+    )
+
+
+def give_to(user: User, *folders: Path) -> None:
+    """Have these, and all that is in them, be the user's, where they are not. Blocks. Raises OSError."""
+    for folder in folders:
+        if folder.lstat().st_uid == user.uid:
+            continue
+        for at, folders_in, files in os.walk(folder):
+            for name in (*folders_in, *files):
+                os.chown(os.path.join(at, name), user.uid, user.gid, follow_symlinks=False)  # noqa: PTH118 (os.walk's)
+        os.chown(folder, user.uid, user.gid)  # last: the sign that it is done
+
+
+def _own_code() -> Iterator[str]:
+    """Where the runner and its Python are, as far as they are not where the whole machine is seen anyway."""
+    shown: list[str] = [*SYSTEM]
+    package = os.fspath(Path(dynod.__file__).resolve().parent.parent)
+    for path in (sys.base_prefix, sys.prefix, package):
+        if not any(path == other or path.startswith(f"{other}/") for other in shown):
+            shown.append(path)
+            yield path
