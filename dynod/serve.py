@@ -28,6 +28,7 @@ from dynod.app_git import AppGit
 from dynod.app_run import RunningApps
 from dynod.app_settings import AppSettings
 from dynod.app_slugs import AppSlugs
+from dynod.app_storage import AppStorage
 from dynod.app_webhooks import AppWebhooks
 from dynod.build_output import BuildOutput
 from dynod.builds.archives import Archives, blob_key
@@ -355,6 +356,7 @@ class Serve:
             config=AppConfig(operations, slugs=self._slugs, deploy=self._deploy),
             features=AppFeatures(operations, store, refit=self.refit),
             settings=AppSettings(operations, store, check=self._check_knobs, refit=self.refit),
+            storage=AppStorage(operations, store, contained=self._kept_apart.containers is not None, refit=self.refit),
             buildpacks=AppBuildpacks(operations, store),
             slugs=self._slugs,
             builds=self._builds,

@@ -18,6 +18,7 @@ import psutil
 from dynod.app_logs import DrainKeeper
 from dynod.app_releases import AppReleases, Left, Live
 from dynod.app_run import AppParts, AppRun, RunningApps, attach_rules
+from dynod.app_storage import binds_of
 from dynod.builds.stack_probe import misfit
 from dynod.core.app_features import DYNO_METADATA, PREBOOT, RUNTIME_METRICS
 from dynod.core.container import Bind, Container, User
@@ -104,6 +105,7 @@ class ServedApp:
         self._knobs = await store.settings.of(app.id)
         if premises.user is not None:
             self._user = premises.user(await store.users.number(app.id))
+        await self._read_mounts()
         rows = await store.formation.of(app.id)
         self.traffic = premises.routing.add_app(app.id)
         self.traffic.maintenance(on=app.maintenance)
@@ -406,8 +408,18 @@ class ServedApp:
 
     # --- what is kept of it -----------------------------------------------------------------------------------------
 
+    async def _read_mounts(self) -> None:
+        """What outlives its dynos, as the store has it, where they have containers to see it in."""
+        if self._premises.apps.containers is not None:
+            mounts = await self._premises.store.storage.of(self.id)
+            self._mounts = await binds_of(self._premises.state, self.id, mounts, self._user)
+
     async def refit(self) -> None:
-        """Its settings or features in the store are others: what runs is held to them. Raises StoreError."""
+        """Its settings, features or storage in the store are others: what runs, or is to, is held to them.
+
+        Raises StoreError.
+        """
+        await self._read_mounts()
         knobs = self._knobs = await self._premises.store.settings.of(self.id)
         self._feature(await self._premises.store.features.on(self.id))
         if self.releases.current is not None:

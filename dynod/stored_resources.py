@@ -14,6 +14,7 @@ from dynod.app_features import AppFeatures
 from dynod.app_git import AppGit
 from dynod.app_settings import AppSettings
 from dynod.app_slugs import AppSlugs
+from dynod.app_storage import AppStorage
 from dynod.app_webhooks import AppWebhooks
 from dynod.daemon_backup import DaemonBackup
 
@@ -26,6 +27,7 @@ class StoredResources:
     config: AppConfig
     features: AppFeatures
     settings: AppSettings
+    storage: AppStorage
     buildpacks: AppBuildpacks
     slugs: AppSlugs
     builds: AppBuilds

@@ -128,7 +128,7 @@ def bwrap_arguments(
     words += ["--bind", folders["tmp"], TMP, "--perms", "0755", "--dir", "/run"]
     words += ["--perms", "0755", "--dir", "/var", "--symlink", TMP, f"/var{TMP}"]
     alias = [container.code] if container.code and not _is_within(container.code, _seen(machine)) else []
-    for folder in _ways_to([*SYSTEM_TOO, *machine.visible, *alias, *(bind.target for bind in container.binds)]):
+    for folder in _ways_to([*SYSTEM_TOO, *machine.visible, *alias]):
         words += ["--perms", "0755", "--dir", folder]  # bubblewrap's own are for nobody but root
     for folder in (*SYSTEM_TOO, *machine.visible):
         words += ["--ro-bind-try", folder, folder]
@@ -169,6 +169,9 @@ def _app(container: Container, folders: Mapping[str, str], *, mapped: bool) -> l
 
 
 def _binds(container: Container) -> Iterator[str]:
+    """On top of the app, and the folders on the way there, which its code need not have."""
+    for folder in _ways_to([bind.target for bind in container.binds]):
+        yield from ("--perms", "0755", "--dir", folder)
     for bind in container.binds:
         yield from ("--bind" if bind.writable else "--ro-bind", bind.source, bind.target)
 

@@ -11,7 +11,7 @@ from typing import Final, Self
 
 from dynod.core.container import HOME, TMP
 from dynod.core.fault import quoted
-from dynod.errors import UsageError
+from dynod.errors import DynodError
 
 MOST_MOUNTS: Final = 32
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
@@ -34,6 +34,12 @@ _NOT_THERE: Final = (
 _WHOLE: Final = ("/", HOME, TMP)  # beneath them there is room
 
 
+class StorageMountError(DynodError):
+    """It cannot be read, or nothing can be mounted there."""
+
+    code = "invalid_params"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorageMount:
     """`name` is the folder's, below the app's storage; `path` where its dynos see it."""
@@ -46,13 +52,13 @@ class StorageMount:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises UsageError, whose text says what a folder of an app looks like."""
+        """Raises StorageMountError, whose text says what a folder of an app looks like."""
         name, colon, path = text.partition(":")
         if not colon or not _NAME.fullmatch(name) or not _PATH.fullmatch(path):
-            raise UsageError(f"expected NAME:/path, such as uploads:/app/media, found {quoted(text)}")
+            raise StorageMountError(f"expected NAME:/path, such as uploads:/app/media, found {quoted(text)}")
         path = posixpath.normpath(f"/{path.lstrip('/')}")
         if path in _WHOLE or f"{path}/".startswith(tuple(f"{at}/" for at in _NOT_THERE)):
-            raise UsageError(f"{path}: no folder can be mounted there: choose one such as /app/media or /data")
+            raise StorageMountError(f"{path}: no folder can be mounted there: choose one such as /app/media or /data")
         return cls(name=name, path=path)
 
     def overlaps(self, other: Self) -> bool:

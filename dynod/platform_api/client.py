@@ -39,6 +39,7 @@ from dynod.platform_api.schema import (
     Release,
     Source,
     Status,
+    StorageEntry,
     WebhookDelivery,
     WebhookEntry,
 )
@@ -274,6 +275,18 @@ class ApiClient:
     def remove_domain(self, app: str, domain: str) -> Domain:
         """Lead it there no more. By name or id."""
         return cast("Domain", self._send("DELETE", _path("apps", app, "domains", domain)))
+
+    def storage(self, app: str) -> list[StorageEntry]:
+        """Folders that outlive its dynos."""
+        return cast("list[StorageEntry]", self._list(_path("apps", app, "storage")))
+
+    def mount_storage(self, app: str, mount: str) -> StorageEntry:
+        """NAME:/path."""
+        return cast("StorageEntry", self._send("POST", _path("apps", app, "storage"), {"mount": mount}))
+
+    def unmount_storage(self, app: str, name: str) -> StorageEntry:
+        """By name or path."""
+        return cast("StorageEntry", self._send("DELETE", _path("apps", app, "storage", name)))
 
     def features(self, app: str) -> list[Feature]:
         """Every feature, on or off."""

@@ -148,6 +148,14 @@ class Domain(TypedDict):
     cname: str | None
 
 
+class StorageEntry(TypedDict):
+    """A folder of an app that outlives its dynos: `path` in them, `folder` on the machine. dynod's own resource."""
+
+    name: str
+    path: str
+    folder: str
+
+
 class Feature(TypedDict):
     """Something that an app may have switched on."""
 

@@ -12,6 +12,7 @@ from dynod.app_config import ReleaseView
 from dynod.app_domains import DomainView
 from dynod.app_features import FeatureView
 from dynod.app_logs import DrainState
+from dynod.app_storage import StorageView
 from dynod.core.app_features import FEATURES
 from dynod.core.build import Build
 from dynod.core.dyno_sizes import GB, DynoSize
@@ -197,6 +198,19 @@ def domain(view: DomainView) -> Json:
         "sni_endpoint": None,
         "status": "none" if is_own else "succeeded",
         "updated_at": time_text(view.updated_at),
+    }
+
+
+def storage(view: StorageView) -> Json:
+    """A folder that outlives dynos."""
+    mounted = view.mounted
+    return {
+        "app": _app_ref(view.app),
+        "created_at": time_text(mounted.created_at),
+        "folder": str(view.folder),
+        "name": mounted.mount.name,
+        "path": mounted.mount.path,
+        "updated_at": time_text(mounted.updated_at),
     }
 
 

@@ -44,6 +44,7 @@ from dynod.platform_api import (
     releases,
     sizes,
     slugs,
+    storage,
     webhooks,
 )
 from dynod.platform_api.admission import Admission
@@ -127,6 +128,7 @@ class PlatformApi:
             sizes,
             slugs,
             webhooks,
+            storage,
         ):
             application.add_routes(resource.routes)
         self._runner = web.AppRunner(application, shutdown_timeout=CLOSE_S, access_log=None)

@@ -31,6 +31,7 @@ MAY_IMPORT = {
         "dynod.app_config",
         "dynod.app_domains",
         "dynod.app_features",
+        "dynod.app_storage",
         "dynod.status_report",
         "dynod.app_logs",
         "dynod.stored_resources",

@@ -116,6 +116,28 @@ def test_a_one_off_dyno_is_in_the_same_kind_of_container(serve: Serve, shop: Ser
     shop.wait_for_log(r"heroku\[run\.\d+\]: Process exited with status 7")
 
 
+def test_what_is_written_to_storage_outlives_the_dyno(serve: Serve, shop: ServedApp) -> None:
+    def run(command: str) -> str:
+        ended = serve.done("run", "-a", shop.name, "--no-tty", "--", "sh", "-c", command)
+        return ended.stdout
+
+    refused = serve.dynod("storage:mount", "uploads:/etc", "-a", "shop")
+    assert refused.returncode == 1
+    assert "no folder can be mounted there" in refused.stderr, refused.stderr
+    serve.done("storage:mount", "uploads:/app/media/up", "-a", "shop")
+    run("echo kept >media/up/a; echo lost >b")
+    assert run("cat media/up/a; ls") == "kept\nProcfile\napp.json\nmedia\nworker.sh\n"
+    listed = json.loads(serve.done("storage", "-a", "shop", "--json").stdout)
+    assert [(each["name"], each["path"]) for each in listed] == [("uploads", "/app/media/up")]
+    folder = Path(listed[0]["folder"])
+    assert (folder / "a").read_text() == "kept\n"
+    assert folder.is_relative_to(serve.state)
+    serve.done("storage:unmount", "/app/media/up", "-a", "shop")
+    assert "media" not in run("ls")
+    assert (folder / "a").exists()
+    assert serve.dynod("storage:unmount", "uploads", "-a", "shop").returncode == 1
+
+
 def test_the_app_answers_through_the_router(shop: ServedApp) -> None:
     assert shop.get("/").status == 200
 

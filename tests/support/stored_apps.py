@@ -24,6 +24,7 @@ from dynod.app_git import AppGit
 from dynod.app_releases import AppReleases, Live
 from dynod.app_settings import AppSettings
 from dynod.app_slugs import AppSlugs
+from dynod.app_storage import AppStorage
 from dynod.app_webhooks import AppWebhooks
 from dynod.builds.archives import Archives, blob_key
 from dynod.builds.repositories import Repositories
@@ -86,6 +87,7 @@ class StoredApps:
         self.archives = Archives(folder, limits)
         self.slugs = AppSlugs(self.operations, self.store, self.archives)
         self.resources = StoredResources(
+            storage=AppStorage(self.operations, self.store, contained=True, refit=self._reroute),
             domains=AppDomains(self.operations, self.store, apps_domain=APPS_DOMAIN, reroute=self._reroute),
             features=AppFeatures(self.operations, self.store, refit=self._reroute),
             settings=AppSettings(self.operations, self.store, check=self._check, refit=self._reroute),

@@ -2,8 +2,7 @@
 
 import pytest
 
-from dynod.core.storage_mount import StorageMount
-from dynod.errors import UsageError
+from dynod.core.storage_mount import StorageMount, StorageMountError
 
 
 @pytest.mark.parametrize(
@@ -30,7 +29,7 @@ def test_a_folder_of_an_app(text: str, name: str, path: str) -> None:
     ],
 )
 def test_what_is_no_folder_of_an_app(text: str) -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises(StorageMountError):
         StorageMount.parse(text)
 
 
