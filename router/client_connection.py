@@ -20,7 +20,8 @@ from router.head_grammar import bare_line_end
 from router.head_values import NOTHING_SPECIAL, Asks, Forwarding
 from router.http_head import RequestReader, judge_request
 from router.lazy_timer import LazyTimer
-from router.relay import CONTINUE_HEAD, PAUSED_AHEAD, PAUSED_ALL, PAUSED_ANSWER, Exchange, Reading
+from router.relay import CONTINUE_HEAD, Exchange
+from router.relay_client import PAUSED_AHEAD, PAUSED_ALL, PAUSED_ANSWER, Reading
 from router.relay_context import RelayContext
 
 _PIPELINE_BYTES: Final = 65536  # what a client may send ahead before it is no longer read

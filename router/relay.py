@@ -10,12 +10,10 @@ Deliberately not here: the client's socket (client_connection.py), what codes me
 (core/pool.py), retry rules (core/retry.py), tunnels (tunnel.py), pages (local_pages.py).
 """
 
-import asyncio
-from enum import IntEnum
 from http import HTTPStatus
 from math import inf
 from time import perf_counter
-from typing import Final, Protocol
+from typing import Final
 
 from router import local_pages
 from router.apps import RoutedApp
@@ -30,9 +28,9 @@ from router.core.request_record import RequestRecord
 from router.core.retry import IDEMPOTENT, Verdict, verdict
 from router.errors import BodyTooLargeError, ChunkError, HeadError
 from router.head_grammar import allowed_trailers
-from router.head_values import CONTINUE, NOTHING_SPECIAL, SWITCHING_PROTOCOLS, Asks, Forwarding, ResponseHead
+from router.head_values import CONTINUE, NOTHING_SPECIAL, SWITCHING_PROTOCOLS, Asks, ResponseHead
 from router.http_head import client_head, host_key
-from router.lazy_timer import LazyTimer
+from router.relay_client import PAUSED_BODY, PAUSED_FULL, Client, Reading
 from router.relay_context import RelayContext
 from router.settings import RouterSettings
 from router.upgrade import agreed, open_tunnel
@@ -40,60 +38,9 @@ from router.upgrade import agreed, open_tunnel
 CONTINUE_HEAD: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Reading(IntEnum):
-    """What the next bytes from the client are."""
-
-    HEAD = 0  # the next request, or nothing yet
-    BODY = 1  # the current request's body
-    AHEAD = 2  # the request is whole; what comes is the next one, early
-    LINGER = 3  # nothing that matters: the last answer is written, what is sent is thrown away
-    GONE = 4  # the connection is lost, or is a tunnel now
-
-
-# Why the client is not read at the moment.
-PAUSED_BODY: Final = 1  # its request has no backend yet
-PAUSED_FULL: Final = 2  # its backend is slow
-PAUSED_AHEAD: Final = 4  # it has sent too much ahead
-PAUSED_ANSWER: Final = 8  # it does not read its answers
-PAUSED_ALL: Final = 15
-
-
 # What is asked for every request, by itself: a member of an Enum costs a look-up of 0.1 µs each time in Python 3.11.
 _BODY: Final = Reading.BODY
 _AHEAD: Final = Reading.AHEAD
-
-
-class Client(Protocol):
-    """The connection that an exchange belongs to, as far as the exchange needs it.
-
-    `full`: it is slow to read its answer. `half_closed`: it will send no more. `close_after`: the answer under way is
-    its last. `unsent_at_look`: what it had not taken yet when a deadline was last looked at, in bytes.
-    """
-
-    buffer: bytes
-    close_after: bool
-    forwarding: Forwarding
-    full: bool
-    half_closed: bool
-    reading: Reading
-    timer: LazyTimer
-    transport: asyncio.Transport
-    unsent_at_look: int
-
-    def pause(self, why: int) -> None:
-        """Read no more from it."""
-
-    def resume(self, why: int) -> None:
-        """That reason is over."""
-
-    def next_request(self, now: float) -> None:
-        """The exchange has ended, `now` by the loop's clock."""
-
-    def leave(self) -> None:
-        """The socket is a tunnel's now."""
-
-    def cut(self, *, shows: bool) -> None:
-        """The answer cannot be finished. `shows`: its framing tells the client so."""
 
 
 class Exchange:
