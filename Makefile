@@ -14,8 +14,8 @@ CHAOS_ARGS ?=
 PYTEST_ARGS ?= -n 4 --dist loadfile
 # dynod as on a system that has nothing of Linux's: all of the integration tests, and those that show most of it in CI.
 WITHOUT_LINUX := tests/integration --ignore tests/integration/router --without all
-WITHOUT_LINUX_CI := --without all --dist load $(patsubst %,tests/integration/test_%.py,\
-  process_tree core_takeover up_lifecycle up_routing up_takeover up_streams)
+WITHOUT_LINUX_CI := --without all $(patsubst %,tests/integration/test_%.py,\
+  process_tree core_takeover up_lifecycle up_takeover)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
