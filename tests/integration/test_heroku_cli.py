@@ -517,7 +517,18 @@ def test_answers_have_the_members_and_types_of_herokus_schema(heroku: HerokuCli,
         ("AppFeature", "GET", "/apps/demo/features/preboot", None),
     ):
         faults += types.faults(ask(method, path, body), name, name)
-    for name, path in (("DynoSize", "/dyno-sizes"), ("Collaborator", "/apps/demo/collaborators")):
+    faults += types.faults(ask("GET", "/apps/demo/config-vars"), "ConfigVars", "ConfigVars")
+    for name, path in (
+        ("App", "/apps"),
+        ("AppFeature", "/apps/demo/features"),
+        ("Collaborator", "/apps/demo/collaborators"),
+        ("Domain", "/apps/demo/domains"),
+        ("Dyno", "/apps/demo/dynos"),
+        ("DynoSize", "/dyno-sizes"),
+        ("Formation", "/apps/demo/formation"),
+        ("LogDrain", "/apps/demo/log-drains"),
+        ("OAuthAuthorization", "/oauth/authorizations"),
+    ):
         faults += types.faults(ask("GET", path), Array(name), name)
     web = {"process_types": {"web": "true"}}
     faults += types.faults(ask("POST", "/apps/demo/slugs", web), "Slug", "Slug")
@@ -525,6 +536,7 @@ def test_answers_have_the_members_and_types_of_herokus_schema(heroku: HerokuCli,
     ask("POST", "/apps", {"name": "schema"})
     source = ask("POST", "/apps/schema/sources")
     assert isinstance(source, dict)
+    faults += types.faults(source, "Source", "Source")
     blob = source["source_blob"]
     uploaded = requests.put(blob["put_url"], data=tarball({"Procfile": "worker: sleep 1000\n"}), timeout=30)
     assert uploaded.ok, uploaded.text
