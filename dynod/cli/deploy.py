@@ -7,7 +7,7 @@ from typing import BinaryIO, cast
 import click
 
 from dynod.cli.builds import print_output
-from dynod.cli.deploying import BuildFailedError, built, live, upload
+from dynod.cli.deploying import BuildFailedError, NotUpError, built, live, trouble_of_web, upload
 from dynod.cli.release_wait import no_wait
 from dynod.cli.session import Session, with_session
 from dynod.cli.source_archive import Source, pack, said_of
@@ -51,6 +51,9 @@ def command(session: Session, folder: Path | None, version: str | None, no_wait:
         if not no_wait:
             tell("Verifying deploy...")
             release = live(client, app["name"], release["version"], write)
+            trouble = trouble_of_web(client, app["name"])
+            if trouble is not None:
+                raise NotUpError(f"v{release['version']} is released, but {trouble}")
     except KeyboardInterrupt:
         name = app["name"]
         tell(

@@ -14,6 +14,7 @@ from dynod.platform_api.client import CUT_SHORT, ApiClient, ApiError
 from dynod.platform_api.schema import Build, Release
 
 NOT_FOUND: Final = 404
+MOST_LOOKS: Final = 400  # at web dynos that boot: longer than Heroku's boot timeout (R10)
 RUNNING: Final = "Running release command...\n"
 
 Write = Callable[[bytes], None]
@@ -23,6 +24,12 @@ class BuildFailedError(DynodError):
     """Its output says why."""
 
     code = "build_failed"
+
+
+class NotUpError(DynodError):
+    """The release is live, and nothing of it answers."""
+
+    code = "not_up"
 
 
 class Output:
@@ -92,6 +99,22 @@ def live(client: ApiClient, app: str, version: int, write: Write) -> Release:
             release = client.release(app, str(version))
         _read_on(output)
     return settled(client, app, release)
+
+
+def trouble_of_web(client: ApiClient, app: str) -> str | None:
+    """Why a release that is live may not answer yet: the first of an app has nothing to go back to when it crashes.
+
+    Waits for web dynos that still boot. Raises ApiError.
+    """
+    for _ in range(MOST_LOOKS):
+        web = [dyno for dyno in client.dynos(app) if dyno["type"] == "web"]
+        if not web or any(dyno["state"] == "up" for dyno in web):
+            return None
+        crashed = [dyno["name"] for dyno in web if dyno["state"] == "crashed"]
+        if crashed:
+            return f"{crashed[0]} has crashed: `dynod logs -a {app}` says why"
+        time.sleep(LOOK_AGAIN_S)
+    return f"{web[0]['name']} has not come up: `dynod logs -a {app}` says why"
 
 
 def _read_on(output: Output) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
-from dynod.cli.deploying import BuildFailedError, built, live, upload
+from dynod.cli.deploying import BuildFailedError, built, live, trouble_of_web, upload
 from dynod.core.git_push import plan_of
 from dynod.core.ssh_host import SSH
 from dynod.errors import DynodError
@@ -95,6 +95,9 @@ def _deploy(client: ApiClient, app: str, commit: str) -> None:
         _say("Verifying deploy... failed.")
         raise PushRefusedError(str(error)) from error
     _say("Verifying deploy... done.")
+    trouble = trouble_of_web(client, app)
+    if trouble is not None:
+        _say(f" !     It is released, but {trouble}")
 
 
 def _take(descriptor: int, app: str, user: str) -> None:

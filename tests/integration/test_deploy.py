@@ -141,6 +141,13 @@ def test_a_build_or_a_release_that_fails_is_status_1_and_changes_nothing(
     assert app.get("/").status == 200
 
 
+def test_a_first_deploy_that_does_not_come_up_is_said(serve: Serve, app: ServedApp, tmp_path: Path) -> None:
+    """There is nothing to go back to, so that it is released all the same; the URL would not work."""
+    ended = deploy(serve, app, cwd=source(serve, tmp_path, procfile="web: echo no luck; exit 7\n"))
+    assert ended.returncode == 1
+    assert ended.stderr.endswith(f"dynod: v3 is released, but web.1 has crashed: `dynod logs -a {app.name}` says why\n")
+
+
 def test_an_app_of_a_folder_runs_from_what_was_deployed(serve: Serve, tmp_path: Path) -> None:
     name = "from-a-folder"
     app = serve.app(tmp_path, name, procfile={"web": toy("web_server")})
