@@ -58,7 +58,7 @@ printf '[Journal]\\nRateLimitIntervalSec=0\\nForwardToConsole=no\\n' >$R/etc/sys
 status={REBOOT}
 while [ $status = {REBOOT} ]; do
   status=0
-  systemd-nspawn --quiet --directory=$R --boot --register=no --keep-unit --machine="$(basename "$1")" \\
+  systemd-nspawn --quiet --directory=$R --boot --register=no --keep-unit --machine="$(basename "$1" | tr _ -)" \\
     --bind="$1/state:/var/lib/dynod" --private-network \\
     --console=pipe --link-journal=no -- systemd.unit=multi-user.target </dev/null || status=$?
 done
