@@ -17,7 +17,7 @@ from typing import Final
 
 from dynod.app_logs import AppLogs, DrainKeeper
 from dynod.core.boot import Address
-from dynod.core.dyno import InstanceEvent
+from dynod.core.dyno import InstanceEvent, InstanceState
 from dynod.core.dyno_limits import limits_of, limits_of_all
 from dynod.core.dyno_sizes import UNSIZED, DynoSize
 from dynod.core.incidents import Trouble
@@ -236,7 +236,8 @@ class AppRun:
             return
         instance = self.supervisor.instances.get(instance_id)
         if instance is not None and instance.exit_code is None:
-            by_us = instance.stop_asked or instance.hastened or instance.over_memory
+            # However it came to that: a dyno that failed its checks, or its boot, is killed without being asked.
+            by_us = instance.state is InstanceState.STOPPING or instance.hastened or instance.over_memory
             cause = self._sampler.exited(self._sampled(instance, running), exit_code, killed_by_us=by_us)
             if cause is not None:
                 self.supervisor.happened(instance.name, cause)
