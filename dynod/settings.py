@@ -149,7 +149,12 @@ def settings_file(config: Path | None, environ: Mapping[str, str], *, system: Pa
     """The file of `dynod serve`: the one asked for, whether it is there or not, else the system's if that is there."""
     if config is None and environ.get("DYNOD_CONFIG"):
         config = Path(environ["DYNOD_CONFIG"])
-    return config if config is not None else system if system.exists() else None
+    if config is not None:
+        return config
+    try:
+        return system if system.exists() else None
+    except PermissionError:  # the machine's dynod has settings, and this one is a user's own
+        return None
 
 
 def state_folder(settings: Settings, environ: Mapping[str, str], *, uid: int | None = None) -> Path:

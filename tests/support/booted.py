@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -72,7 +73,9 @@ class Booted:
         """`wheels`: a folder of them, which the guest has as WHEELS."""
         _needs()
         self._wheels = wheels
-        self._folder = Path(tempfile.mkdtemp(prefix="dynod-vm-"))
+        # The name is the guest's too, and systemd takes no underscore in one, as mkdtemp's may have.
+        self._folder = Path(tempfile.gettempdir()) / f"dynod-vm-{uuid.uuid4().hex[:12]}"
+        self._folder.mkdir(mode=0o700)
         self._group = _unified() / self._folder.name
         self._console = self._folder.with_suffix(".log")
         self._nspawn: subprocess.Popen[bytes] | None = None

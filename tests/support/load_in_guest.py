@@ -13,7 +13,7 @@ from support.steady_load import SteadyLoad
 if __name__ == "__main__":
     port, host, seed, first = sys.argv[1:]
     with SteadyLoad(int(port), host, seed=int(seed)) as load:
-        load.wait_for(int(first), timeout_s=120)
+        load.wait_for(int(first), timeout_s=1200)
         print(first, flush=True)
         sys.stdin.read()
     print(json.dumps(dict(load.outcomes)))
