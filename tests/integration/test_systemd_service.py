@@ -200,6 +200,30 @@ def test_systemd_has_no_complaint_about_what_was_installed(vm: Booted) -> None:
     vm.shell("systemd-analyze verify /etc/systemd/system/dynod.service /etc/systemd/system/dynod.socket")
 
 
+def test_one_user_needs_no_root(vm: Booted) -> None:
+    """In place of the machine's, which has port 5000 too. The environment is copied, which is quicker than pip."""
+    home = "/srv/bob/.local/share/dynod/0.1.0"
+    vm.shell(
+        "systemctl stop dynod.socket dynod.service && useradd --create-home --home-dir /srv/bob bob"
+        " && systemctl start user@$(id -u bob)"
+    )
+    vm.shell(
+        f"mkdir -p $(dirname {home}) && cp -a /opt/dynod/0.1.0 {home} && chown -R bob: /srv/bob"
+        f" && sed -i 's:/opt/dynod/0.1.0:{home}:' {home}/bin/dynod"
+    )
+    as_bob = (
+        "setpriv --reuid=bob --regid=bob --clear-groups env HOME=/srv/bob XDG_RUNTIME_DIR=/run/user/$(id -u bob)"
+        " PATH=/srv/bob/.local/bin:/usr/bin:/bin"
+    )
+    vm.shell(f"{as_bob} {home}/bin/dynod systemd:install --user")
+    assert "http://127.0.0.1:5000" in vm.shell(f"{as_bob} dynod status")
+    vm.shell(f"{as_bob} systemctl --user reload dynod")
+    assert "No such app" in ask(vm, port=5000)
+    vm.shell(f"{as_bob} dynod systemd:uninstall --user --purge --confirm 0")
+    assert vm.shell("find /srv/bob -name '*dynod*'") == ""
+    vm.shell("systemctl stop user@$(id -u bob) && userdel --remove bob && systemctl start dynod.socket dynod.service")
+
+
 # --- what runs ------------------------------------------------------------------------------------------------------
 
 
