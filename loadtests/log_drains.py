@@ -100,7 +100,7 @@ class Daemon:
         app.mkdir()
         (app / "Procfile").write_text(f"worker: {sys.executable} {HERE} --child --lines {lines} --rate {rate}\n")
         command = [sys.executable, "-m", "dynod", "serve", "--state", str(folder / "state"), "--socket", self.socket]
-        (folder / "dynod.toml").write_text("")
+        (folder / "dynod.toml").write_text('[container]\nisolation = "none"\n')
         self.process = subprocess.Popen(
             [*command, "--config", str(folder / "dynod.toml"), "--listen", f"127.0.0.1:{free_port()}"],
             stderr=(folder / "said").open("wb"),

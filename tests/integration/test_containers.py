@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,6 +140,20 @@ def test_what_is_written_to_storage_outlives_the_dyno(serve: Serve, shop: Served
 
 
 def test_the_app_answers_through_the_router(shop: ServedApp) -> None:
+    assert shop.get("/").status == 200
+
+
+def test_a_container_outlives_the_core_and_is_stopped_by_the_next(serve: Serve, shop: ServedApp) -> None:
+    before = shop.pids()["web.1"]
+    core = serve.core_pid()
+    os.kill(core, signal.SIGKILL)
+    serve.core_pid(other_than=core)
+    shop.wait_until_up("web.1")
+    assert shop.pids()["web.1"] == before
+    assert shop.get("/").status == 200
+    shop.restart(dyno="web.1")
+    shop.wait()
+    assert shop.pids()["web.1"] != before
     assert shop.get("/").status == 200
 
 
