@@ -53,6 +53,7 @@ from dynod.settings import Settings
 
 FLUSH_S: Final = 5.0  # the last lines, to a reader that may be slow
 HURRIED_FLUSH_S: Final = 0.5  # to one that may be stuck, while a person waits
+LINES_SEARCHED: Final = 500  # of the app's log, for the last ones of a dyno
 SWEEP_S: Final = 0.05
 BOOTING_AT_ONCE: Final = 4 * (os.cpu_count() or 1)
 
@@ -156,6 +157,7 @@ class AppRun:
             publish=self.stream.publish_app,
             attach=parts.attach,
             reports=parts.reports,
+            last_lines=self._last_lines,
             limits=lambda name: running.limits_of(self._size_of(name)),
             containers=self._containers,
             pid_of=self.pid_of,
@@ -251,6 +253,15 @@ class AppRun:
         """No process of it is left."""
         if not self.check_commands.gone(instance_id):
             self.supervisor.gone(instance_id)
+
+    def _last_lines(self, name: str, since: float) -> list[str]:
+        """Of what a dyno wrote, the newest lines that are in memory."""
+        found = [
+            batch
+            for batch in self.stream.newest(LINES_SEARCHED)
+            if batch.ps == name and batch.source == "app" and batch.time >= since
+        ]
+        return [line for batch in found for line in batch.text.decode("utf-8", "replace").splitlines()]
 
     def _resume_output(self) -> None:
         self.output.resume()

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from dynod.core.failure_cause import PREFIX
 from dynod.core.log_line import LogBatch
 
 LAST_LINES: Final = 5
@@ -37,9 +38,12 @@ def explain(name: str, log: Sequence[LogBatch], *, since: float, what: str = "")
             said += [line for line in lines if not line.startswith(_ROUTINE)]
         else:
             wrote += [line for line in lines if line.strip()]
+    causes = [line.removeprefix(PREFIX) for line in said if line.startswith(PREFIX)]
+    said = [line for line in said if not line.startswith(PREFIX)]
     reasons = what or "; ".join(dict.fromkeys(_decisive(said, name))) or "it did not stay up"
     last = [line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}…" for line in wrote[-LAST_LINES:]]
-    return "\n".join([f"{name}: {reasons}", *last])
+    cause = f" ({causes[0]})" if causes else ""
+    return "\n".join([f"{name}: {reasons}{cause}", *last])
 
 
 def _decisive(said: Sequence[str], name: str) -> list[str]:

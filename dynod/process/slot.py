@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from dynod.core.dyno import InstanceEvent, InstanceState, RestartCause, SlotEvent, SlotState, advance_slot, exit_status
+from dynod.core.failure_cause import PREFIX, Failure, cause_of
 from dynod.core.incidents import Trouble
 from dynod.core.launch import COMMAND_NOT_EXECUTABLE
 from dynod.process.attachment import R13, Attachment
@@ -27,6 +28,7 @@ HISTORY_LENGTH = 30  # entries of a slot's history
 CYCLE_SPREAD = 0.15  # Heroku: every 24 h plus up to 216 minutes, so that dynos do not go all at once
 SILENT_AFTER_S = 10.0  # up this long without a word: most often a program that buffers its output
 STOPPED_EARLY = (COMMAND_NOT_EXECUTABLE, "stopped before it had started")
+OUT_OF_MEMORY = "out of memory"  # as `core/memory_quota` says it of a dyno that the kernel has ended
 ERROR = "Error R"  # how Heroku's codes begin: what explains a state belongs to its history
 READ_OUT_S = 1.0  # how long the line about an exit waits for the dyno's own last lines
 
@@ -277,6 +279,8 @@ class Slot:
         if ending is Ending.EXITED:
             await self._read_out(instance)
             self._say_exit(instance)
+            if instance.exit_code and instance.attachment is None:
+                self._say_cause(instance)
         elif ending is Ending.OVER_MEMORY:
             await self._kill_aloud(instance)
         else:
@@ -505,6 +509,7 @@ class Slot:
                 self._leave_gate()
                 await self._read_out(instance)
                 self._say_exit(instance)
+                self._say_cause(instance)
                 self.instance = None
                 self._crash(self._up_s(instance), RestartCause.CRASH)
                 self._shared.exited(self.name, instance.exit_code or 0)
@@ -589,7 +594,10 @@ class Slot:
         self._retry_at = asyncio.get_running_loop().time() + delay_s
         again = datetime.fromtimestamp(self._shared.clock() + delay_s, UTC)
         when = f"back-off until {again:%H:%M:%S} UTC" if delay_s else "next start at once"
-        why = self.history[-1].what if self.history else cause.value
+        said = [entry.what for entry in self.history]
+        why = said[-1] if said else cause.value
+        if why.startswith(PREFIX):
+            why = f"{said[-2]} ({why.removeprefix(PREFIX)})" if len(said) > 1 else why
         self._shared.reports.failed(Trouble.CRASHED, self.name, f"{why}; crash {self._crashes} in a row, {when}")
         self.happened(f"crash {self._crashes} in a row, {when}")
         self._advance(SlotEvent.EXITED)
@@ -671,8 +679,24 @@ class Slot:
             self.happened(f"process exited with status {status}")
             self._say(f"Process exited with status {status}")
 
+    def _say_cause(self, instance: Instance) -> None:
+        """One line that says why, where that can be told."""
+        if instance.exit_code is None or instance.stop_asked or instance.hastened:
+            return
+        killed = any(entry.at >= instance.started_at and OUT_OF_MEMORY in entry.what for entry in self.history)
+        cause = cause_of(
+            Failure(
+                status=exit_status(instance.exit_code),
+                lived_s=asyncio.get_running_loop().time() - instance.launched,
+                lines=self._shared.last_lines(self.name, instance.started_at),
+                out_of_memory=killed,
+            )
+        )
+        if cause is not None:
+            self._say(PREFIX + cause.text)
+
     def _say(self, message: str) -> None:
-        if message.startswith(ERROR):
+        if message.startswith((ERROR, PREFIX, f"{self.name} listens on ")):
             self.happened(message)
         self._shared.journal.platform(self.name, message)
 

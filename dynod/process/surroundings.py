@@ -101,6 +101,9 @@ class Surroundings:
     listens: Callable[[str, Sequence[Address]], None] = lambda _name, _addresses: None  # a web dyno is up: all of its
     publish: Publish = lambda _ps, _lines, _on_handed_on: True  # lines of dynos that are not in `output`
     attach: AttachRules = HEROKU
+    last_lines: Callable[[str, float], Sequence[str]] = (
+        lambda _name, _since: ()
+    )  # that a dyno wrote, since then (epoch)
     reports: Reports = field(default_factory=Unheard)
     limits: Callable[[str], Mapping[str, int] | None] = lambda _name: None  # of a dyno, by `core.dyno_limits`
     containers: Encloses | None = None  # where commands have containers

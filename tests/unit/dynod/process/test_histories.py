@@ -67,12 +67,19 @@ def test_a_bounded_number_of_dynos_boots_at_once() -> None:
 # --- crash -----------------------------------------------------------------------------------------------------------
 
 
+ENDED_AT_ONCE = (
+    "Cause: it ended by itself with status 0: a process of the Procfile has to go on, and not into the background"
+)
+NO_COMMAND = "Cause: its command was not found: is it on the PATH?"
+
+
 def test_a_worker_that_exits_crashes_whatever_its_status_and_starts_again_at_once() -> None:
     world = World({"worker": [Behaviour(exits_after_s=5.0, exit_code=0), WORKS]}).play({"worker": 1}, until=60)
     assert world.of("worker.1") == [
         (0, START_WORKER),
         (0, UP),
         (5, "Process exited with status 0"),
+        (5, ENDED_AT_ONCE),
         (5, "State changed from up to crashed"),
         (5, "State changed from crashed to starting"),
         (5, START_WORKER),
@@ -89,10 +96,12 @@ def test_a_crash_at_boot_says_what_heroku_says() -> None:
     assert world.of("web.1") == [
         (0, START_WEB),
         (1, "Process exited with status 127"),
+        (1, NO_COMMAND),
         (1, "State changed from starting to crashed"),
         (1, "State changed from crashed to starting"),
         (1, START_WEB),
         (2, "Process exited with status 127"),
+        (2, NO_COMMAND),
         (2, "State changed from starting to crashed"),
         (2, "Starting again in 1 s (crash 2 in a row)"),
     ]
@@ -408,11 +417,12 @@ def test_a_restart_ends_the_back_off_and_the_count() -> None:
     world = World({"worker": [crashes] * 6 + [Behaviour(exits_after_s=1.0), WORKS]}).play(
         {"worker": 1}, (30.0, restart), until=100
     )
-    assert world.of("worker.1")[-8:] == [
+    assert world.of("worker.1")[-9:] == [
         (30, "State changed from crashed to starting"),
         (30, START_WORKER),
         (30, UP),
         (31, "Process exited with status 0"),
+        (31, ENDED_AT_ONCE),
         (31, "State changed from up to crashed"),
         (31, "State changed from crashed to starting"),
         (31, START_WORKER),
