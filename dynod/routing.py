@@ -8,11 +8,13 @@ import contextlib
 import hmac
 import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from dynod.core.boot import Address
 from dynod.core.page_urls import page_urls
 from dynod.core.serving import WebCondition
+from dynod.core.traffic import BOUNDS_MS, DynoTraffic
 from dynod.errors import SettingsError
 from dynod.stderr import say
 from router import AppCondition, Backend, RequestRecord, Router, RouterMetrics, RouterSettings, format_line
@@ -180,6 +182,18 @@ class Routing:
     def metrics(self) -> RouterMetrics:
         """The router's numbers; apps are called there what `add_app` was told."""
         return self._router.metrics
+
+    def traffic_of(self, app: str) -> dict[str, DynoTraffic]:
+        """By dyno, what passed so far and what is in flight; "" is what reached no dyno."""
+        found = {
+            name: DynoTraffic(requests=each.requests, failed=each.failed, buckets=each.buckets, in_flight=0)
+            for name, each in self._router.metrics.totals(app).items()
+        }
+        none = DynoTraffic(requests=0, failed=0, buckets=(0,) * (len(BOUNDS_MS) + 1), in_flight=0)
+        if app in self._apps:
+            for name, in_flight in self._router.in_flight_by_label(app).items():
+                found[name] = replace(found.get(name, none), in_flight=in_flight)
+        return found
 
     def stop_accepting(self) -> None:
         """No more connections; those that come wait in the backlog as long as anybody has the sockets."""

@@ -234,6 +234,7 @@ class Serve:
                 stored=stored,
                 events=events,
                 secret=self._secret,
+                traffic=lambda app: self._routing.traffic_of(app.id),
                 over_tcp=OverTcp(
                     access=Access(self._store.tokens),
                     authority=LocalAuthority(self._state / AUTHORITY),

@@ -231,6 +231,7 @@ class Up:
                 over_tcp=self._over_tcp(),
                 secret=self._secret,
                 events=events,
+                traffic=lambda app: self._routing.traffic_of(app.name),
             )
             await api.start([self._claim.control])
             await self._api_listener.start(api)

@@ -11,7 +11,7 @@ gone for a while, so that apps and dynos may come and go for years.
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
-from typing import Final
+from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -21,6 +21,7 @@ from router.core.request_record import RequestRecord
 
 BOUNDS_MS: Final = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000)
 KEPT_S: Final = 600.0  # how long the numbers of a dyno that is gone can still be scraped; scrapes are a minute apart
+FIRST_SERVER_ERROR: Final = 500
 _SERIES_LABELS: Final = ["app", "process_type", "dyno", "status", "code"]
 _DYNO_LABELS: Final = ["app", "process_type", "dyno"]
 
@@ -59,6 +60,14 @@ class _Series:
         self.count = 0
         self.bytes_in = 0
         self.bytes_out = 0
+
+
+class Totals(NamedTuple):
+    """Requests of a dyno, those that were answered with 5xx, and how many took up to each of BOUNDS_MS, and longer."""
+
+    requests: int
+    failed: int
+    buckets: tuple[int, ...]
 
 
 class RouterMetrics(Collector):
@@ -137,6 +146,25 @@ class RouterMetrics(Collector):
                     histogram.total_ms += value
                 else:
                     histogram.zeros += 1
+
+    def totals(self, app: str) -> dict[str, Totals]:
+        """By dyno, "" for what reached none: all that is known of an app since this router began."""
+        found: dict[str, Totals] = {}
+        for (of, dyno, status, _code), series in self._series.items():
+            if of != app:
+                continue
+            name = dyno.decode("latin-1")
+            before = found.get(name)
+            failed = series.count if status is not None and status >= FIRST_SERVER_ERROR else 0
+            histogram = series.timings.total
+            buckets = [*histogram.buckets]
+            buckets[0] += histogram.zeros
+            found[name] = Totals(
+                requests=series.count + (before.requests if before is not None else 0),
+                failed=failed + (before.failed if before is not None else 0),
+                buckets=tuple(buckets),
+            )
+        return found
 
     def client_fault(self, reason: str) -> None:
         """A request was refused before it was one."""

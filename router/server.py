@@ -210,6 +210,13 @@ class Router:
         """Forget a backend; what it still has in flight goes on. Nothing happens if it is not there."""
         self._app(app).remove(backend_id)
 
+    def in_flight_by_label(self, app: str) -> Mapping[str, int]:
+        """Requests in flight now, by the label of their backend; two of one label are added up."""
+        found: dict[str, int] = {}
+        for entry in self._app(app).pool.entries():
+            found[entry.label] = found.get(entry.label, 0) + entry.in_flight
+        return found
+
     def in_flight(self, app: str) -> Mapping[str, int]:
         """Requests per backend id now, draining backends included, tunnels not."""
         return {entry.id: entry.in_flight for entry in self._app(app).pool.entries()}

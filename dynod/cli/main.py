@@ -39,6 +39,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "ps:stop": Verb(module="dynod.cli.ps", attribute="stop", line="Stop a one-off dyno, or the dynos of a type."),
     "ps:wait": Verb(module="dynod.cli.ps", attribute="wait", line="Wait until every dyno is up."),
     "ps:type": Verb(module="dynod.cli.ps", attribute="size", line="Show or change dyno sizes."),
+    "top": Verb(module="dynod.cli.top", line="Show an app's dynos live: requests, latency, CPU, memory."),
     "events": Verb(module="dynod.cli.events", line="Show what was done to an app, and what happened to it."),
     "webhooks": Verb(module="dynod.cli.webhooks", attribute="webhooks", line="List who is told of trouble."),
     "webhooks:add": Verb(module="dynod.cli.webhooks", attribute="add", line="Tell a URL of trouble, and of its end."),

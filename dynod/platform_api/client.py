@@ -38,6 +38,7 @@ from dynod.platform_api.schema import (
     LogSession,
     Release,
     Source,
+    Stats,
     Status,
     StorageEntry,
     WebhookDelivery,
@@ -373,6 +374,10 @@ class ApiClient:
     def webhook_deliveries(self, app: str) -> list[WebhookDelivery]:
         """The last messages, and what became of them."""
         return cast("list[WebhookDelivery]", self._list(_path("apps", app, "webhook-deliveries")))
+
+    def stats(self, app: str) -> Stats:
+        """The app in figures."""
+        return cast("Stats", self._send("GET", _path("apps", app, "stats")))
 
     def status(self) -> Status:
         """How the daemon does."""

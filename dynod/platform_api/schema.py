@@ -262,6 +262,44 @@ class WebhookDelivery(TypedDict):
     status: str
 
 
+class StatsTraffic(TypedDict):
+    """What passed through the router since it began."""
+
+    requests: int
+    failed: int
+    buckets: list[int]
+    in_flight: int
+
+
+class StatsDyno(TypedDict):
+    """A dyno in figures."""
+
+    name: str
+    type: str
+    state: str
+    up_s: float | None
+    restarts: int
+    memory: int | None
+    quota: int | None
+    cpu_share: float | None
+    processes: int | None
+    traffic: StatsTraffic | None
+    last: str
+
+
+class Stats(TypedDict):
+    """An app in figures."""
+
+    app: Ref
+    maintenance: bool
+    release: int | None
+    formation: dict[str, int]
+    one_off_dynos: int
+    log_lines: int
+    dynos: list[StatsDyno]
+    undelivered: StatsTraffic | None
+
+
 class Status(TypedDict):
     """How a daemon does."""
 

@@ -44,6 +44,7 @@ from dynod.platform_api import (
     releases,
     sizes,
     slugs,
+    stats,
     storage,
     webhooks,
 )
@@ -80,6 +81,7 @@ class PlatformApi:
         secret: bytes,
         facts: DaemonFacts | None = None,
         events: Events | None = None,
+        traffic: stats.Traffic = lambda _app: {},
         on_bug: OnBug = report_bug,
     ) -> None:
         """`stored`: what lasts, None in `up`. `over_tcp`: for whoever has a token; None: not at all.
@@ -95,6 +97,7 @@ class PlatformApi:
         application[ADMISSION] = Admission(over_tcp)
         application[OVER_TCP] = self._over_tcp = over_tcp
         application[EVENTS] = events
+        application[stats.TRAFFIC] = traffic
         application.router.add_get(HEALTH, _health)
         application[log_sessions.SESSIONS] = sessions = log_sessions.LogSessions(secret)
         application[OPEN_STREAMS] = streams = Streams()
@@ -127,6 +130,7 @@ class PlatformApi:
             releases,
             sizes,
             slugs,
+            stats,
             webhooks,
             storage,
         ):

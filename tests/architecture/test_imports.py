@@ -36,6 +36,7 @@ MAY_IMPORT = {
         "dynod.app_logs",
         "dynod.stored_resources",
         "dynod.webhook_sender",
+        "dynod.app_figures",
         "dynod.core",
         "dynod.errors",
     ),

@@ -1,0 +1,80 @@
+"""`/apps/:app/stats`: an app in figures, for `dynod top`. Counters, so that whoever asks twice can subtract.
+
+What is behind it is read, not measured: asking costs little, and a token's calls are counted as all others.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from aiohttp import web
+
+from dynod.app_figures import AppFigures, DynoFigures, figures_of
+from dynod.core.failure_cause import PREFIX
+from dynod.core.traffic import DynoTraffic
+from dynod.operations import RunningApp
+from dynod.platform_api.exchange import answer, operations
+from dynod.platform_api.serializers import Json
+from dynod.process.slot import Happening
+
+Traffic = Callable[[RunningApp], Mapping[str, DynoTraffic]]
+TRAFFIC: Final[web.AppKey[Traffic]] = web.AppKey("traffic")
+WRONG: Final = (PREFIX, "Error R", "process exited", "liveness")  # entries of a history that tell of trouble
+
+routes = web.RouteTableDef()
+
+
+@routes.get("/apps/{app}/stats")
+async def stats(request: web.Request) -> web.Response:
+    """States, restarts, memory, CPU, and what passed through the router, by dyno."""
+    app = operations(request).find(request.match_info["app"])
+    figures = figures_of(app, now=asyncio.get_running_loop().time())
+    last = {slot.name: _last(slot.history) for slot in app.supervisor.slots}
+    return answer(document(figures, request.app[TRAFFIC](app), last))
+
+
+def document(app: AppFigures, traffic: Mapping[str, DynoTraffic], last: Mapping[str, str]) -> Json:
+    """As it is answered. `last`: by dyno, what its history says last."""
+    return {
+        "app": {"id": app.id, "name": app.name},
+        "maintenance": app.maintenance,
+        "release": app.release,
+        "formation": dict(app.wanted),
+        "one_off_dynos": app.one_offs,
+        "log_lines": app.log.lines,
+        "dynos": [_dyno(dyno, traffic.get(dyno.name), last.get(dyno.name, "")) for dyno in app.dynos],
+        "undelivered": _traffic(traffic.get("")),
+    }
+
+
+def _dyno(dyno: DynoFigures, traffic: DynoTraffic | None, last: str) -> Json:
+    return {
+        "name": dyno.name,
+        "type": dyno.process_type,
+        "state": dyno.state.value,
+        "up_s": round(dyno.up_s, 1) if dyno.up_s is not None else None,
+        "restarts": sum(dyno.restarts.values()),
+        "memory": dyno.memory,
+        "quota": dyno.quota,
+        "cpu_share": round(dyno.cpu_share, 3) if dyno.cpu_share is not None else None,
+        "processes": dyno.processes,
+        "traffic": _traffic(traffic),
+        "last": last,
+    }
+
+
+def _traffic(traffic: DynoTraffic | None) -> Json | None:
+    if traffic is None:
+        return None
+    return {
+        "requests": traffic.requests,
+        "failed": traffic.failed,
+        "buckets": list(traffic.buckets),
+        "in_flight": traffic.in_flight,
+    }
+
+
+def _last(history: Iterable[Happening]) -> str:
+    """What went wrong last, where something did; a start or a change of scale is no news in a table."""
+    wrong = [entry.what for entry in history if entry.what.startswith(WRONG)]
+    return wrong[-1] if wrong else ""
