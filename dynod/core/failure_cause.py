@@ -25,7 +25,6 @@ class Failure:
     status: int
     lived_s: float
     lines: Sequence[str]
-    out_of_memory: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,8 +204,6 @@ class Cause:
 
 def cause_of(failure: Failure) -> Cause | None:
     """What is to be said; None: nothing is known."""
-    if failure.out_of_memory:
-        return Cause(name="out-of-memory", text="it used more memory than there is for it, and was killed")
     lines = [line.strip() for line in failure.lines[-LINES_LOOKED_AT:]]
     for rule, pattern in _COMPILED:
         if rule.statuses and failure.status not in rule.statuses:

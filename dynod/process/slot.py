@@ -683,13 +683,13 @@ class Slot:
         """One line that says why, where that can be told."""
         if instance.exit_code is None or instance.stop_asked or instance.hastened:
             return
-        killed = any(entry.at >= instance.started_at and OUT_OF_MEMORY in entry.what for entry in self.history)
+        if any(entry.at >= instance.started_at and OUT_OF_MEMORY in entry.what for entry in self.history):
+            return  # the kernel's reason has been said
         cause = cause_of(
             Failure(
                 status=exit_status(instance.exit_code),
                 lived_s=asyncio.get_running_loop().time() - instance.launched,
                 lines=self._shared.last_lines(self.name, instance.started_at),
-                out_of_memory=killed,
             )
         )
         if cause is not None:

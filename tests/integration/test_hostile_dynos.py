@@ -78,12 +78,17 @@ def test_workers_of_every_bad_kind_side_by_side(tmp_path: Path) -> None:
         os.kill(stopped, signal.SIGSTOP)
         assert not [each for each in up.processes() if each.dyno in {"holder.1", "zero.1", "killed.1"}]
         crashed = [*CRASHED, "heroku: State changed from crashed to down"]
+        cause = (
+            "heroku: Cause: it ended by itself with status 0: a process of the Procfile has to go on, and not into "
+            "the background"
+        )
         assert up.stop() == 0  # a stopped process hears SIGTERM too
         assert log_of(up, "zero.1") == [
             START,
             UP,
             "app: exits with 0",
             "heroku: Process exited with status 0",
+            cause,
             *crashed,
         ]
         assert log_of(up, "killed.1") == [
@@ -96,6 +101,7 @@ def test_workers_of_every_bad_kind_side_by_side(tmp_path: Path) -> None:
         assert "app: parent ends" in holder[: holder.index("heroku: Process exited with status 3")]
         assert log_of(up, "half.1") == [
             *(START, UP, "app: a whole line", "app: half a line", "heroku: Process exited with status 0"),
+            cause,
             *crashed,
         ]
         flood = log_of(up, "flood.1")

@@ -50,13 +50,15 @@ def test_a_dyno_that_ends_is_started_again_at_once_and_then_later_and_later(tmp_
         "heroku: State changed from starting to up",
         "app: exits with 0",
         "heroku: Process exited with status 0",
+        "heroku: Cause: it ended by itself with status 0: a process of the Procfile has to go on, and not into the "
+        "background",
         "heroku: State changed from up to crashed",
     ]
     again = "heroku: State changed from crashed to starting"
-    assert said[:11] == [*run, again, *run]
-    assert re.fullmatch(r"heroku: Starting again in 1 s \(crash 2 in a row\)", said[11])
-    assert said[12:18] == [again, *run]
-    assert re.fullmatch(r"heroku: Starting again in 2 s \(crash 3 in a row\)", said[18])
+    assert said[:13] == [*run, again, *run]
+    assert re.fullmatch(r"heroku: Starting again in 1 s \(crash 2 in a row\)", said[13])
+    assert said[14:21] == [again, *run]
+    assert re.fullmatch(r"heroku: Starting again in 2 s \(crash 3 in a row\)", said[21])
 
 
 def test_a_web_dyno_that_ends_before_it_listens_was_never_up(tmp_path: Path) -> None:
@@ -68,9 +70,10 @@ def test_a_web_dyno_that_ends_before_it_listens_was_never_up(tmp_path: Path) -> 
         f"heroku: Starting process with command `{command}`",
         "app: exits with SEGV",
         "heroku: Process exited with status 139",
+        "heroku: Cause: it crashed in native code: a library of its does not fit this machine, or has a bug",
         "heroku: State changed from starting to crashed",
     ]
-    assert said[:9] == [*run, "heroku: State changed from crashed to starting", *run]
+    assert said[:11] == [*run, "heroku: State changed from crashed to starting", *run]
 
 
 def test_what_a_dyno_leaves_behind_is_gone_before_it_starts_again(tmp_path: Path) -> None:
