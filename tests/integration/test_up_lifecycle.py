@@ -45,13 +45,16 @@ def test_a_dyno_that_ends_is_started_again_at_once_and_then_later_and_later(tmp_
     with Up(app_folder(tmp_path, procfile={"worker": command})) as up:
         up.wait_for_line(r"heroku\[worker\.1\]: Starting again in \d s \(crash 3 in a row\)")
         said = said_of(up, "worker.1")
+    cause = (
+        "heroku: Cause: it ended by itself with status 0: a process of the Procfile has to go on, and not into the "
+        "background"
+    )
     run = [
         f"heroku: Starting process with command `{command}`",
         "heroku: State changed from starting to up",
         "app: exits with 0",
         "heroku: Process exited with status 0",
-        "heroku: Cause: it ended by itself with status 0: a process of the Procfile has to go on, and not into the "
-        "background",
+        cause,
         "heroku: State changed from up to crashed",
     ]
     again = "heroku: State changed from crashed to starting"
