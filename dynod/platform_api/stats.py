@@ -15,7 +15,6 @@ from dynod.core.traffic import DynoTraffic
 from dynod.operations import RunningApp
 from dynod.platform_api.exchange import answer, operations
 from dynod.platform_api.serializers import Json
-from dynod.process.slot import Happening
 
 Traffic = Callable[[RunningApp], Mapping[str, DynoTraffic]]
 TRAFFIC: Final[web.AppKey[Traffic]] = web.AppKey("traffic")
@@ -29,7 +28,7 @@ async def stats(request: web.Request) -> web.Response:
     """States, restarts, memory, CPU, and what passed through the router, by dyno."""
     app = operations(request).find(request.match_info["app"])
     figures = figures_of(app, now=asyncio.get_running_loop().time())
-    last = {slot.name: _last(slot.history) for slot in app.supervisor.slots}
+    last = {slot.name: _last(entry.what for entry in slot.history) for slot in app.supervisor.slots}
     return answer(document(figures, request.app[TRAFFIC](app), last))
 
 
@@ -74,7 +73,7 @@ def _traffic(traffic: DynoTraffic | None) -> Json | None:
     }
 
 
-def _last(history: Iterable[Happening]) -> str:
+def _last(history: Iterable[str]) -> str:
     """What went wrong last, where something did; a start or a change of scale is no news in a table."""
-    wrong = [entry.what for entry in history if entry.what.startswith(WRONG)]
+    wrong = [what for what in history if what.startswith(WRONG)]
     return wrong[-1] if wrong else ""
