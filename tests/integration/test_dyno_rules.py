@@ -165,7 +165,7 @@ def test_memory_beyond_the_size_is_reported_and_vastly_beyond_ends_the_dyno(tmp_
         shop.wait_for_log(r"heroku\[worker\.1\]: Starting again in", timeout_s=60)
         said = platform_lines(shop, "worker.1")
         vast = said.index("Error R15 (Memory quota vastly exceeded)")
-        # Where the kernel holds dynos to their sizes it is there first; elsewhere dynod looks, and ends the dyno itself.
+        # Where the kernel holds dynos to their sizes it is there first; elsewhere dynod looks, and ends it itself.
         ended = ["Process exited with status 137", "State changed from up to crashed"]
         if said[vast - 1].startswith("Killed by the kernel: the dyno was out of memory"):
             assert said[vast + 1 : vast + 3] == ended
