@@ -124,10 +124,12 @@ if os.fork() == 0:
     if os.fork():
         os._exit(0)
     os.write(writing, str(os.getpid()).encode())
-    os.closerange(0, 100)
+    os.closerange(0, writing)
+    os.closerange(writing + 1, 100)
     os.execvp("sleep", ["sleep", "1000"])
 os.wait()
-daemon = os.read(reading, 20).decode()
+os.close(writing)
+daemon = b"".join(iter(lambda: os.read(reading, 20), b"")).decode()  # to its end: exec has closed the pipe
 print(daemon, os.spawnvp(os.P_NOWAIT, "setsid", ["setsid", "sleep", "1000"]), flush=True)
 sys.stdin.read()
 """
