@@ -53,7 +53,7 @@ def outcomes(serve: Serve, shop: ServedApp, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("thief")
     (in_tmp := folder / "of-the-machine").write_text("secret")
     shop.wait_until_up("web.1")  # whatever the tests before have done to it: it listens where it has said last
-    ports = [found[1] for line in shop.log() if (found := re.search(r"web\.1\]: listening on .*port (\d+)", line))]
+    ports = [at[1] for line in shop.log() if (at := re.search(r"web\.1\]: listening on .*port (\d+)", line))]
     known = {
         "state": str(serve.state),
         "other_code": str(next(folder.parent.glob("shop*/shop/Procfile"))),
