@@ -163,7 +163,9 @@ class AppRun:
             pid_of=self.pid_of,
         )
         self.supervisor = Supervisor(running.group, shared, parts.commands)
-        self.one_offs = OneOffs(self.supervisor, shared, running.group, parts.one_off, self.sizes)
+        self.one_offs = OneOffs(
+            self.supervisor, shared, running.group, parts.one_off, self.sizes, command_of=self._command_of
+        )
         self._sampler = Sampler(
             dynos=lambda: [self._sampled(instance, running) for instance in self.supervisor.instances.values()],
             members=running.members,
@@ -206,7 +208,7 @@ class AppRun:
         instance = self.supervisor.instances.get(instance_id)
         if instance is None:
             return None
-        command = self._known.get((instance.release, instance.name.rpartition(".")[0]))
+        command = self._command_of(instance)
         if command is None:
             return None
         environment = command.environment(instance.name, instance.port)
@@ -214,6 +216,13 @@ class AppRun:
         if containers is None or container is None:
             return Place(command.cwd, environment)
         return Place(command.cwd, environment, lambda wanted: containers.enter(instance.pid, container, wanted))
+
+    def _command_of(self, instance: Instance) -> Command | None:
+        """By which it was started."""
+        slot = next((slot for slot in self.supervisor.slots if slot.name == instance.name), None)
+        if slot is not None and slot.is_one_off:
+            return slot.command
+        return self._known.get((instance.release, instance.name.rpartition(".")[0]))
 
     def pid_of(self, instance_id: str) -> int | None:
         """The main process of an instance that runs."""

@@ -283,7 +283,27 @@ class Operations:
         if not app.has_code:
             raise InvalidError(f"{app.name} has no code yet: deploy it first.")
         command = _expanded(asked.command, app.commands)
-        size = _one_off_size(app, asked)
+        slot, attachment = self._one_off(app, command, _one_off_size(app, asked), asked, by)
+        slot.happened(f"run by {by}")
+        app.note("dyno.run", f"{slot.name}: {command}", by)
+        return replace(_dyno_view(app, slot), secret=attachment.secret if attachment is not None else None)
+
+    def enter(self, ref: str, dyno: str, asked: OneOffRequest, *, by: str) -> DynoView:
+        """Run a command where a dyno runs, as a one-off dyno that ends with it. Raises NotFoundError, InvalidError."""
+        app = self.find(ref)
+        entered = self._slot(app, dyno)
+        instance = entered.instance
+        if instance is None or not instance.pid or instance.exit_code is not None:
+            raise InvalidError(f"{entered.name} does not run: it is {entered.state}.")
+        size = _dyno_view(app, entered).size
+        slot, attachment = self._one_off(app, asked.command, size, asked, by, enters=instance.id)
+        slot.happened(f"run in {entered.name} by {by}")
+        app.note("dyno.exec", f"{slot.name} in {entered.name}: {asked.command}", by)
+        return replace(_dyno_view(app, slot), secret=attachment.secret if attachment is not None else None)
+
+    def _one_off(
+        self, app: RunningApp, command: str, size: DynoSize, asked: OneOffRequest, by: str, *, enters: str | None = None
+    ) -> tuple[Slot, Attachment | None]:
         for name, value in asked.environment.items():
             if not name or "=" in name or "\0" in name + value:
                 raise InvalidError(f"{name[:100]!r} cannot be the name of a variable, or its value holds a NUL.")
@@ -291,7 +311,7 @@ class Operations:
             raise InvalidError(f"{MOST_ONE_OFFS} one-off dynos run already: stop some with `dynod ps:stop`.")
         app.journal.api(f"Starting process with command `{command}` by user {by}")
         now = asyncio.get_running_loop().time()
-        slot, attachment = app.one_offs.start(
+        return app.one_offs.start(
             OneOff(
                 command=command,
                 environment=asked.environment,
@@ -299,11 +319,9 @@ class Operations:
                 window=Window(*asked.window) if asked.window is not None else None,
                 size=size.name,
                 ends_at=None if asked.time_to_live_s is None else now + asked.time_to_live_s,
+                enters=enters,
             )
         )
-        slot.happened(f"run by {by}")
-        app.note("dyno.run", f"{slot.name}: {command}", by)
-        return replace(_dyno_view(app, slot), secret=attachment.secret if attachment is not None else None)
 
     def attachment(self, ref: str, dyno: str, secret: str) -> Attachment:
         """The other end of a dyno, for who knows its secret. Raises NotFoundError."""

@@ -38,6 +38,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "ps:restart": Verb(module="dynod.cli.ps", attribute="restart", line="Restart a dyno, a process type, or all."),
     "ps:stop": Verb(module="dynod.cli.ps", attribute="stop", line="Stop a one-off dyno, or the dynos of a type."),
     "ps:wait": Verb(module="dynod.cli.ps", attribute="wait", line="Wait until every dyno is up."),
+    "ps:exec": Verb(module="dynod.cli.run", attribute="enter", line="Run a command where a dyno runs, or a shell."),
     "ps:type": Verb(module="dynod.cli.ps", attribute="size", line="Show or change dyno sizes."),
     "top": Verb(module="dynod.cli.top", line="Show an app's dynos live: requests, latency, CPU, memory."),
     "events": Verb(module="dynod.cli.events", line="Show what was done to an app, and what happened to it."),

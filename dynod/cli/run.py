@@ -1,4 +1,4 @@
-"""`dynod run` and `run:detached`: a command in a one-off dyno of an app, here or without anybody watching.
+"""`dynod run`, `run:detached` and `ps:exec`: a command in a one-off dyno, here or unwatched, or where a dyno runs.
 
 Form: heroku/cli `run`, `run:detached`. The dyno's exit status is dynod's, as with ssh(1); Heroku asks for -x to do so.
 """
@@ -6,6 +6,7 @@ Form: heroku/cli `run`, `run:detached`. The dyno's exit status is dynod's, as wi
 import os
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -13,6 +14,10 @@ from dynod.cli.session import Session, with_session
 from dynod.cli.terminal import action, app_name, show, tell
 from dynod.errors import DynodError, UsageError
 from dynod.platform_api.finding import NoDaemonError, find_daemon, nearest_mark
+from dynod.platform_api.schema import Dyno
+
+if TYPE_CHECKING:
+    from dynod.cli.attached import Attached
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 COMMAND = {"ignore_unknown_options": True, "allow_interspersed_args": False}  # what follows the first word is its own
@@ -48,25 +53,59 @@ def command(  # noqa: PLR0917 (click passes by name)
 
         tell(f"dynod: no dynod runs for {Path.cwd()}: running {line} in its environment, unsupervised")
         become(Path.cwd(), [line], extra=environment)
-    from dynod.cli.attached import Attached, Leave  # noqa: PLC0415 (other verbs of this module have no terminal)
-
     terminal = not no_tty and os.isatty(0) and os.isatty(1)
-    if terminal and "TERM" in os.environ:
-        environment = {"TERM": os.environ["TERM"], **environment}
     with action(f"Running {line} on {app_name(session.app)}") as outcome:
         dyno = session.client.run_dyno(
             session.app,
             line,
-            environment=environment,
+            environment=_with_term(environment) if terminal else environment,
             attach=True,
             terminal=terminal,
             size=size,
             process_type=process_type,
         )
-        url = dyno["attach_url"] or ""
-        attached = Attached(lambda window: session.client.attach(url, window), dyno["name"], terminal=terminal)
-        attached.open()
+        attached = _attached(session, dyno, terminal=terminal)
         outcome.text = f"up, {dyno['name']}"
+    _pass_on(attached, dyno)
+
+
+@click.command("ps:exec", context_settings=COMMAND)
+@click.argument("dyno")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[--] [COMMAND …]")
+@click.option("--no-tty", is_flag=True, help="Pipes instead of a terminal.")
+@with_session
+def enter(session: Session, dyno: str, command: tuple[str, ...], no_tty: bool) -> None:
+    """Run a command where a dyno runs, a shell by default, attached to this terminal or these pipes.
+
+    It is in the dyno's container, folder and environment, as its user, and ends with it.
+    """
+    line = command_line(command, "ps:exec") if command else None
+    terminal = not no_tty and os.isatty(0) and os.isatty(1)
+    with action(f"Running {line or 'a shell'} in {dyno} of {app_name(session.app)}") as outcome:
+        environment = _with_term({}) if terminal else {}
+        found = session.client.enter_dyno(session.app, dyno, line, environment=environment, terminal=terminal)
+        attached = _attached(session, found, terminal=terminal)
+        outcome.text = f"up, {found['name']}"
+    _pass_on(attached, found)
+
+
+def _with_term(environment: dict[str, str]) -> dict[str, str]:
+    return {"TERM": os.environ["TERM"], **environment} if "TERM" in os.environ else environment
+
+
+def _attached(session: Session, dyno: Dyno, *, terminal: bool) -> "Attached":
+    from dynod.cli.attached import Attached  # noqa: PLC0415 (other verbs of this module have no terminal)
+
+    url = dyno["attach_url"] or ""
+    attached = Attached(lambda window: session.client.attach(url, window), dyno["name"], terminal=terminal)
+    attached.open()
+    return attached
+
+
+def _pass_on(attached: "Attached", dyno: Dyno) -> NoReturn:
+    """Until the dyno ends, with its exit status."""
+    from dynod.cli.attached import Leave  # noqa: PLC0415 (as above)
+
     try:
         status = attached.run()
     except Leave:

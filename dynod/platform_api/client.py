@@ -181,6 +181,13 @@ class ApiClient:
         }
         return cast("Dyno", self._send("POST", _path("apps", app, "dynos"), body))
 
+    def enter_dyno(
+        self, app: str, dyno: str, command: str | None, *, environment: Mapping[str, str], terminal: bool
+    ) -> Dyno:
+        """Run a command, a shell by default, where a dyno runs; it begins when `attach` is called with its address."""
+        body = {"command": command, "env": dict(environment), "force_no_tty": None if terminal else True}
+        return cast("Dyno", self._send("POST", f"{_path('apps', app, 'dynos', dyno)}/actions/exec", body))
+
     def put_on_terminal(self, app: str, dyno: str, window: tuple[int, int] | None) -> Dyno:
         """Have a dyno restarted on a terminal, to `attach` to. `window`: rows, columns."""
         body = {} if window is None else {"rows": window[0], "columns": window[1]}

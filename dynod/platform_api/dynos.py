@@ -1,7 +1,9 @@
-"""`/apps/:app/dynos`: look at them, run one-off ones, restart them, stop them."""
+"""`/apps/:app/dynos`: look at them, run one-off ones, enter them, restart them, stop them."""
 
+import shutil
 from collections.abc import Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
@@ -118,6 +120,31 @@ async def stop(request: web.Request) -> web.Response:
     view = _dyno(request)
     operations(request).stop(view.app.id, view.name, by=asker(request))
     return accepted()
+
+
+class NewSession(msgspec.Struct, frozen=True):
+    """The body of exec, dynod's own; its members are those of a one-off dyno, and a shell is the default."""
+
+    command: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_COMMAND)] | None = None
+    env: dict[str, str | int] | None = None
+    force_no_tty: bool | None = None
+
+
+@routes.post("/apps/{app}/dynos/{dyno}/actions/exec")
+async def enter(request: web.Request) -> web.Response:
+    """Run a command where a dyno runs, in its environment; it begins once a client has come to `attach_url`."""
+    body = await read_body(request, NewSession)
+    environment = {name: str(value) for name, value in (body.env or {}).items()}
+    reached_at = await _rendezvous(request)
+    dyno = _dyno(request)
+    asked = OneOffRequest(
+        command=body.command or Path(shutil.which("bash") or "sh").name,
+        environment=environment,
+        attach=True,
+        window=None if body.force_no_tty else _window(environment),
+    )
+    view = operations(request).enter(dyno.app.id, dyno.name, asked, by=asker(request))
+    return answer(serializers.dyno(view, reached_at=reached_at), HTTPStatus.CREATED)
 
 
 class TerminalSize(msgspec.Struct, frozen=True):

@@ -4,10 +4,13 @@ import asyncio
 import json
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import Final
 
 from dynod.core.boot import Address
 from dynod.core.dyno import InstanceEvent, InstanceState, advance_instance
 from dynod.process.attachment import Attachment
+
+SESSION: Final = "DYNOD_SESSION"  # a variable of its own: by the dyno's marks alone, the end of one would end the other
 
 
 class Ending(Enum):
@@ -62,10 +65,13 @@ class Instance:
     accounted: bool = False  # its slot has drawn the consequences; with `finished`, the keeper may forget it
     grace_s: float = 30.0
     replaces: str | None = None  # the instance that serves until this one is up
+    enters: str | None = None  # the instance in whose place it runs, with that one's environment
 
     @property
     def marks(self) -> list[str]:
         """What of its environment no other living instance has: how a process that fled is recognised."""
+        if self.enters is not None:
+            return [f"{SESSION}={self.id}"]
         return [f"DYNO={self.name}", *([f"PORT={self.port}"] if self.port is not None else [])]
 
     def advance(self, event: InstanceEvent) -> None:
@@ -91,6 +97,7 @@ class Instance:
                 "cycle_at": self.cycle_at,
                 "address": [self.address.host, self.address.port] if self.address is not None else None,
                 "replaces": self.replaces,
+                "enters": self.enters,
                 "grace_s": self.grace_s,
                 "stop_asked": self.stop_asked,
                 "in_pool": self.in_pool,
@@ -114,6 +121,7 @@ class Instance:
             state=InstanceState(noted["state"]),
             address=Address(*noted["address"]) if noted["address"] is not None else None,
             replaces=noted["replaces"],
+            enters=noted.get("enters"),
             grace_s=noted["grace_s"],
             stop_asked=noted["stop_asked"],
             launched=noted["launched"],

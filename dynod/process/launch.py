@@ -18,7 +18,7 @@ from dynod.core.launch import R99, is_platform_fault, next_try_s, refused_status
 from dynod.core.ports import FIRST_PORT, LAST_PORT
 from dynod.process.attachment import Attachment
 from dynod.process.container import Enclosed, Wanted, not_enclosed
-from dynod.process.instance import Instance
+from dynod.process.instance import SESSION, Instance
 from dynod.process.placement import Launched
 from dynod.process.surroundings import Command, Surroundings
 
@@ -41,6 +41,15 @@ class NoPortError(OSError):
 
     def __init__(self) -> None:
         super().__init__(errno.EADDRINUSE, f"none from {FIRST_PORT} to {LAST_PORT} is free")
+
+
+class NothingToEnterError(ProcessLookupError):
+    """The dyno that was to be entered has ended."""
+
+    during = "exec"
+
+    def __init__(self) -> None:
+        super().__init__(errno.ESRCH, "the dyno does not run")
 
 
 class Launcher:
@@ -77,7 +86,7 @@ class Launcher:
         shared, command = self._shared, self._command()
         names = {"exec": command.argv[0], "chdir": command.cwd}
         port = None
-        if not self._name.startswith(f"{RELEASE}."):
+        if not self._name.startswith(f"{RELEASE}.") and command.enters is None:
             port = await self._persist(self._take_port, names)
             if port is None:
                 return None
@@ -89,11 +98,14 @@ class Launcher:
             release=command.release,
             grace_s=command.stop.grace_s,
             replaces=replaces.id if replaces is not None else None,
+            enters=command.enters,
         )
         instance.attachment = attachment
         environment = command.environment(self._name, port)
         if DYNO_ID in environment:
-            environment = {**environment, DYNO_ID: instance.id}
+            environment = {**environment, DYNO_ID: command.enters or instance.id}
+        if command.enters is not None:
+            environment = {**environment, SESSION: instance.id}
 
         async def attempt() -> Launched:
             instance.launched = asyncio.get_running_loop().time()
@@ -144,14 +156,14 @@ class Launcher:
     def _enclosed(self, instance_id: str, command: Command, wanted: Wanted) -> Enclosed:
         """What is to be executed, in a container if it has one. Raises OSError."""
         containers, container = self._shared.containers, command.container
+        outer = self._shared.pid_of(command.enters) if command.enters is not None else None
+        if command.enters is not None and not outer:
+            raise NothingToEnterError
         if container is None or containers is None:
             return not_enclosed(wanted, command.cwd)
-        if command.enters is None:
-            return containers.enclose(instance_id, container, wanted)
-        outer = self._shared.pid_of(command.enters)
-        if outer is None:
-            raise ProcessLookupError(errno.ESRCH, "the dyno does not run")
-        return containers.enter(outer, container, wanted)
+        return (
+            containers.enter(outer, container, wanted) if outer else containers.enclose(instance_id, container, wanted)
+        )
 
     async def _take_port(self) -> int:
         port = self._shared.ports.take_first(self._shared.port_is_free)

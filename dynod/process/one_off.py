@@ -2,15 +2,19 @@
 
 Each has a note with the keeper from the moment it is asked for until nothing of it is left, so that the next core goes
 on where an earlier one was, be it with waiting for the client. What an operator may ask for is decided elsewhere.
+
+A session (`ps:exec`) is one that runs where a dyno does, with that dyno's environment, and no longer than it.
 """
 
 import asyncio
 import json
 import secrets
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
+from dynod.core.dyno import StopRule
 from dynod.core.dyno_sizes import SIZES, UNSIZED, DynoSize
 from dynod.process.attachment import SECRET_BYTES, Attachment, Window
 from dynod.process.instance import Instance
@@ -19,6 +23,8 @@ from dynod.process.supervisor import Supervisor
 from dynod.process.surroundings import Command, Surroundings
 
 KIND: Final = "run"
+# What a session's shell ends by: SIGTERM means nothing to one on a terminal. Nobody waits longer than that for it.
+SESSION_STOP: Final = StopRule(signal=signal.SIGHUP, grace_s=5.0)
 
 MakeCommand = Callable[[str, Mapping[str, str]], Command]  # a command line and its extra variables
 
@@ -33,6 +39,7 @@ class OneOff:
     window: Window | None  # None without a terminal
     size: str
     ends_at: float | None  # the loop's clock, which is one for all cores of a boot; None: when it wants to
+    enters: str | None = None  # the instance in whose place it is to run
 
 
 def detached(command: str) -> OneOff:
@@ -50,13 +57,16 @@ class OneOffs:
         group: asyncio.TaskGroup,
         command: MakeCommand,
         sizes: dict[str, DynoSize],
+        *,
+        command_of: Callable[[Instance], Command | None],
     ) -> None:
-        """`sizes` is told each dyno's own size, by its name."""
+        """`sizes` is told each dyno's own size, by its name. `command_of`: by which an instance was started."""
         self._supervisor = supervisor
         self._shared = shared
         self._group = group
         self._command = command
         self._sizes = sizes
+        self._command_of = command_of
         self._attachments: dict[str, Attachment] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -113,11 +123,37 @@ class OneOffs:
         if attachment is not None:
             self._attachments[name] = attachment
         self._sizes[name] = SIZES.get(asked.size, UNSIZED)
-        slot = self._supervisor.add_one_off(name, self._command(asked.command, asked.environment), note, instances)
+        slot = self._supervisor.add_one_off(name, self._made(asked), note, instances)
         task = self._group.create_task(self._run(slot, attachment, asked, instances), name=f"dyno:{name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return slot, attachment
+
+    def _made(self, asked: OneOff) -> Command:
+        """How it is started."""
+        made = self._command(asked.command, asked.environment)
+        if asked.enters is None:
+            return made
+        made = made._replace(stop=SESSION_STOP, enters=asked.enters)
+        entered = self._supervisor.instances.get(asked.enters)
+        known = self._command_of(entered) if entered is not None else None
+        if entered is None or known is None:
+            return made  # there is nothing to be entered any more, as its launch will find out
+        its = known.environment(entered.name, entered.port)
+        who = {name: its[name] for name in ("DYNO", "PORT") if name in its}
+        return made._replace(
+            shown=f"{made.shown} (in {entered.name})",
+            cwd=known.cwd,
+            environment=lambda _name, _port: {**its, **asked.environment, **who},
+            release=known.release,
+            container=known.container,
+        )
+
+    async def _leave_with(self, slot: Slot, instance_id: str) -> None:
+        """A session ends with the dyno that it is in. Of a container, the kernel has seen to that by then."""
+        if (entered := self._supervisor.instances.get(instance_id)) is not None:
+            await entered.vanished.wait()
+        slot.stop("the dyno that it was in has ended")
 
     async def _run(
         self, slot: Slot, attachment: Attachment | None, asked: OneOff, instances: Sequence[Instance]
@@ -127,11 +163,16 @@ class OneOffs:
         cap = None
         if asked.ends_at is not None:
             cap = loop.call_at(asked.ends_at, slot.stop, "its time to live is over")
+        leave = None
+        if asked.enters is not None:
+            leave = self._group.create_task(self._leave_with(slot, asked.enters), name=f"session:{slot.name}")
         try:
             await slot.run_once(lambda _code: None, attachment)
         finally:
             if cap is not None:
                 cap.cancel()
+            if leave is not None:
+                leave.cancel()
         for instance in {each.id: each for each in (*instances, slot.instance) if each is not None}.values():
             await instance.finished.wait()
         self._attachments.pop(slot.name, None)

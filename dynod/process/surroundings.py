@@ -47,7 +47,7 @@ class Command(NamedTuple):
     release: int = 0  # the version that it belongs to; 0 where there are no releases
     overlaps: bool = False  # as web does anyway: a successor boots beside the old process
     container: Container | None = None  # what its processes are put in
-    enters: str | None = None  # the instance whose container that is, if it is there already
+    enters: str | None = None  # the instance that it runs in the place of: its container, folder, user and environment
 
 
 @dataclass(slots=True, kw_only=True)
