@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from support.app_folder import python, toy
+from support.attached_run import AttachedRun
 from support.contained import contained, needs_containers
 from support.serve import Serve, ServedApp
 from support.source_tree import REPOSITORY
@@ -117,6 +118,60 @@ def test_a_one_off_dyno_is_in_the_same_kind_of_container(serve: Serve, shop: Ser
     ended = serve.dynod("run", "-a", "shop", "--no-tty", "--", "sh", "-c", "pwd; ls; exit 7")
     assert (ended.returncode, ended.stdout) == (7, "/app\nProcfile\napp.json\nworker.sh\n")
     shop.wait_for_log(r"heroku\[run\.\d+\]: Process exited with status 7")
+
+
+def test_a_one_off_dyno_has_a_terminal_in_its_container(serve: Serve, shop: ServedApp) -> None:
+    """Its window, Ctrl-C to the foreground alone, job control, its status; and signals of whoever stops it."""
+    with terminal_on(serve, "-a", "shop", "bash", "--norc", verb="run") as session:
+        session.type("stty size; pwd; id -u\r")
+        session.wait_for_line(r"33 111$")
+        session.wait_for_line(r"/app$")
+        session.type("echo go''ing; sleep 1000\r")
+        session.wait_for_line(r"going$")
+        session.type("\x03")
+        session.type("echo interrupted $?; ulimit -c; umask\r")
+        session.wait_for_line(r"interrupted 130$")
+        session.wait_for_line(r"0022$")
+        assert session.end("exit 4\r") == 4
+        assert session.attributes() == session.before
+    with terminal_on(serve, "-a", "shop", "sleep 1000", verb="run") as session:
+        dyno = session.dyno
+        shop.wait_for_log(rf"heroku\[{dyno}\]: State changed from starting to up")
+        serve.done("ps:stop", dyno, "-a", "shop")
+        assert session.wait() == 143
+
+
+def test_a_running_dyno_can_be_entered(serve: Serve, shop: ServedApp) -> None:
+    """Its files, processes, user and environment; the session ends with it."""
+    inside = (
+        "pwd; id -u; grep -h ^NoNewPrivs /proc/self/status; echo $HOME $DYNO $PORT; "
+        "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c web_server; exit 9"
+    )
+    ended = serve.dynod("ps:exec", "-a", "shop", "--no-tty", "web.1", "--", "sh", "-c", inside)
+    assert ended.returncode == 9, ended.stderr
+    place, uid, privileges, names, servers = ended.stdout.splitlines()
+    assert place == "/app"
+    assert int(uid) == (os.geteuid() or int(serve.dynod("run", "-a", "shop", "--no-tty", "id", "-u").stdout))
+    assert privileges.split() == ["NoNewPrivs:", "1"] or os.geteuid()
+    assert names == f"/app web.1 {shop.dynos()['web.1']['dynod']['port']}"
+    assert int(servers) >= 1, "it sees the dyno's own processes"
+    with terminal_on(serve, "-a", "shop", "web.1", verb="ps:exec") as session:
+        session.type("stty size; echo made >/tmp/by-hand; echo in $DYNO\r")
+        session.wait_for_line(r"33 111$")
+        session.wait_for_line(r"in web\.1$")
+        again = serve.done("ps:exec", "-a", "shop", "web.1", "cat", "/tmp/by-hand")
+        assert again.stdout == "made\n"
+        shop.restart(dyno="web.1")
+        assert session.wait() == 137
+    shop.wait()
+    events = json.loads(serve.done("events", "-a", "shop", "--json").stdout)
+    entered = [each["detail"] for each in events if each["action"] == "dyno.exec"]
+    assert any(re.fullmatch(r"run\.\d+ in web\.1: cat /tmp/by-hand", detail) for detail in entered), entered
+
+
+def terminal_on(serve: Serve, *arguments: str, verb: str) -> AttachedRun:
+    env = {"DYNOD_SOCKET": str(serve.socket)}
+    return AttachedRun(serve, *arguments, terminal=True, size=(33, 111), folder=serve.runtime, env=env, verb=verb)
 
 
 def test_what_is_written_to_storage_outlives_the_dyno(serve: Serve, shop: ServedApp) -> None:

@@ -74,7 +74,7 @@ def test_a_shell_is_the_default_and_ends_with_the_dyno(up: Up) -> None:
         AttachedRun(up, "worker.2", WAITS, verb="ps:exec") as other,
     ):
         shell.type("echo in $DYNO\r")
-        shell.wait_for_line(r"^in worker\.1")
+        shell.wait_for_line(r"in worker\.1$")
         other.wait_for_line("^inside$")
         assert dynod(up, "ps:restart", "worker.1").returncode == 0
         assert shell.wait() == 129
