@@ -20,7 +20,7 @@ from dynod.core.release import current_of
 from dynod.core.source_url import place_of
 from dynod.errors import DynodError
 from dynod.one_build import NOTE, Asked, BuildTools, carry_out, see_off
-from dynod.operations import InvalidError, NotFoundError, Operations
+from dynod.operations import InvalidError, NotFoundError, Operations, RunningApp
 from dynod.store.audit import actor
 from dynod.store.errors import StoreError
 
@@ -60,7 +60,7 @@ class AppBuilds:
         for build in pending:
             note = stored.get(NOTE + build.id)
             if note is not None:
-                self._begin(build, Asked.from_note(note))
+                self._begin(build, Asked.from_note(note), self._operations.find(build.app_id))
             else:
                 self._tools.output.end(build)
                 said = build_text.error("dynod was restarted meanwhile: start the build again") + build_text.PUSH_FAILED
@@ -106,7 +106,7 @@ class AppBuilds:
             )
         build = await self._store.builds.add(app.id, version, by=actor(by))
         app.journal.api(f"Build started by user {by}")
-        self._begin(build, asked)
+        self._begin(build, asked, self._operations.find(app.id))  # if it was not destroyed meanwhile
         return build
 
     async def rebuild(self, ref: str, *, by: str) -> Build:
@@ -141,12 +141,14 @@ class AppBuilds:
 
     async def end_those_of(self, app_id: str) -> None:
         """The app is about to be destroyed: its builds end, and its cache goes."""
-        for build in list(self._waiting.get(app_id, [])):
-            task = self._tasks[build.id]
+        ending = {build.id: self._tasks[build.id] for build in self._waiting.get(app_id, [])}
+        for task in ending.values():  # all at once: the end of one is the turn of the next
             task.cancel()
-            await asyncio.wait([task])
-            self._put(NOTE + build.id, None)
-            await see_off(build.id, self._tools)
+        if ending:
+            await asyncio.wait(ending.values())
+        for build_id in ending:
+            self._put(NOTE + build_id, None)
+            await see_off(build_id, self._tools)
         await in_thread(lambda: shutil.rmtree(self._tools.caches / app_id, ignore_errors=True))
 
     async def sweep(self) -> None:
@@ -165,11 +167,11 @@ class AppBuilds:
 
     # --- one build --------------------------------------------------------------------------------------------------
 
-    def _begin(self, build: Build, asked: Asked) -> None:
+    def _begin(self, build: Build, asked: Asked, app: RunningApp) -> None:
         self._tools.output.begin(build)
         self._waiting.setdefault(build.app_id, []).append(build)
         self._put(NOTE + build.id, asked.note())
-        task = self._tasks[build.id] = self._group.create_task(self._run(build, asked), name=f"build:{build.id}")
+        task = self._tasks[build.id] = self._group.create_task(self._run(build, asked, app), name=f"build:{build.id}")
         task.add_done_callback(lambda _task: self._over(build))
 
     def _over(self, build: Build) -> None:
@@ -177,35 +179,39 @@ class AppBuilds:
         self._waiting[build.app_id].remove(build)
         self._tools.output.end(build)
 
-    async def _run(self, build: Build, asked: Asked) -> None:
-        """The boundary of a build: whatever is wrong with it is said in its output, and fails it."""
+    async def _run(self, build: Build, asked: Asked, app: RunningApp) -> None:
+        """The boundary of a build: whatever is wrong with it is said in its output, and fails it.
+
+        Its app may be renamed or destroyed meanwhile.
+        """
         turn = self._turns.setdefault(build.app_id, asyncio.Lock())
         if turn.locked():
             first = self._waiting[build.app_id][0]
             await self._tools.output.say(build, build_text.step(f"Waiting for build {first.id} of this app"))
         async with turn, self._free:
-            app = self._operations.find(build.app_id)
             try:
                 slug, version = await carry_out(build, asked, app.name, self._tools)
             except DynodError as error:
                 await self._tools.output.say(build, build_text.error(str(error)) + build_text.PUSH_FAILED)
-                await self._settle(build)
+                await self._settle(build, app)
                 app.journal.api(f"Build failed -- check your build output: dynod builds:output {build.id}")
             else:
-                await self._settle(build, slug_id=slug.id, version=version)
+                await self._settle(build, app, slug_id=slug.id, version=version)
                 app.journal.api("Build succeeded")
             self._put(NOTE + build.id, None)
             await see_off(build.id, self._tools)
         await in_thread(lambda: self._tools.archives.remove_source(asked.source_id))
         await self._tools.slugs.collect(build.app_id)
 
-    async def _settle(self, build: Build, *, slug_id: str | None = None, version: int | None = None) -> None:
+    async def _settle(
+        self, build: Build, app: RunningApp, *, slug_id: str | None = None, version: int | None = None
+    ) -> None:
         while True:
             try:
                 await self._store.builds.settle(build.id, slug_id=slug_id, release_version=version)
                 return
             except StoreError as error:
-                self._operations.find(build.app_id).journal.api(f"The outcome of a build cannot be kept yet: {error}")
+                app.journal.api(f"The outcome of a build cannot be kept yet: {error}")
                 await asyncio.sleep(STORE_RETRY_S)
 
     async def _see_off(self, build_id: str) -> None:

@@ -8,13 +8,17 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
+import threading
 from collections.abc import Iterator, Mapping
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
-from dynod.core.build import PENDING
+from dynod.core.build import MOST_WAITING, PENDING
+from dynod.platform_api.client import ApiError
 from support.app_folder import TOYS
 from support.git_folder import GitFolder
 from support.serve import Serve, ServedApp
@@ -225,11 +229,38 @@ def test_an_archive_is_a_buildpack_too(serve: Serve, app: ServedApp, tmp_path: P
     shutil.make_archive(str(tmp_path / "pack"), "gztar", PACKS, "greeter")
     (tmp_path / "pack.tar.gz").rename(tmp_path / "pack.tgz")
     set_buildpacks(app)
-    serve.done("config:set", "-a", app.name, f"BUILDPACK_URL=file://{tmp_path}/pack.tgz")
     files = {"greeting.txt": "hello", ".profile": "shout() { echo hi; }\n"}
-    failed = built(serve, app, source(serve, tmp_path, files=files), status=1)
-    assert f"-----> Using buildpack: file://{tmp_path}/pack.tgz\n-----> Greeter app detected\n" in failed
-    assert "shout: command not found" in failed  # nobody has exported it
+    folder = source(serve, tmp_path, files=files)
+    with web_server(tmp_path) as url:
+        for pack in (f"file://{tmp_path}/pack.tgz", f"{url}/pack.tgz"):
+            serve.done("config:set", "-a", app.name, f"BUILDPACK_URL={pack}")
+            failed = built(serve, app, folder, status=1)
+            assert f"-----> Using buildpack: {pack}\n-----> Greeter app detected\n" in failed
+            assert "shout: command not found" in failed  # nobody has exported it
+        serve.done("config:set", "-a", app.name, f"BUILDPACK_URL={url}/none.tgz")
+        missing = built(serve, app, folder, status=1)
+    assert f" !     The buildpack {url}/none.tgz cannot be fetched: File not found\n" in missing
+
+
+@contextlib.contextmanager
+def web_server(folder: Path) -> Iterator[str]:
+    """The folder's files on loopback."""
+
+    class Files(SimpleHTTPRequestHandler):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments, directory=os.fspath(folder))
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Files) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_a_first_deploy_goes_by_app_json_and_a_second_one_does_not(
@@ -240,6 +271,7 @@ def test_a_first_deploy_goes_by_app_json_and_a_second_one_does_not(
         "formation": {"chat": {"quantity": 1}},
         "env": {"SECRET": {"generator": "secret"}, "COLOUR": "red", "OPTIONAL": {"required": False}},
         "scripts": {"postdeploy": "shout first of all"},
+        "healthchecks": {"web": [{"type": "startup", "command": ["shout", "up"], "attempts": 1}]},
     }
     folder = source(serve, tmp_path, files={"assets.txt": "some\n"}, app_json=manifest)
     built(serve, app, folder)
@@ -253,7 +285,19 @@ def test_a_first_deploy_goes_by_app_json_and_a_second_one_does_not(
     built(serve, app, folder)
     app.wait()
     assert config(app) == {name: value for name, value in first.items() if name != "COLOUR"}
-    assert len([line for line in app.log() if "shouted: first of all" in line]) == 1
+    said = r"^app\[run\.\d+\]: shouted: first of all$"
+    assert len([line for line in app.log() if re.search(said, line)]) == 1
+    # As if the core had been killed when the first release was live, and no dynos of it were asked for yet.
+    with contextlib.closing(sqlite3.connect(serve.state / "state.db", timeout=30)) as state, state:
+        assert state.execute("DELETE FROM formation WHERE app_id = ?", (app.id,)).rowcount == 2
+    for _ in range(2):  # once: the second core finds it done
+        core = serve.core_pid()
+        os.kill(core, signal.SIGKILL)
+        serve.core_pid(other_than=core)
+        app.wait_for_log(said, count=2)
+        app.wait_until(up(app))
+        assert app.formation() == {"web": 1, "chat": 1}
+    assert len([line for line in app.log() if re.search(said, line)]) == 2
 
 
 def test_a_slug_of_another_machine_says_so_until_it_is_rebuilt(serve: Serve, app: ServedApp, tmp_path: Path) -> None:
@@ -293,6 +337,19 @@ def test_a_slug_of_another_machine_says_so_until_it_is_rebuilt(serve: Serve, app
     serve.done("apps:create", "unbuilt")
     nothing = serve.dynod("rebuild", "-a", "unbuilt")
     assert nothing.stderr == "dynod: The source of what unbuilt runs is not here: deploy it again.\n"
+    everything = serve.done("rebuild", "--all")  # and nothing of what was never built
+    assert "-----> Greeter app detected\n" in everything.stdout
+    assert everything.stdout.endswith(f"⬢ {app.name} v9 is live\n")
+    assert "unbuilt" not in everything.stdout + everything.stderr
+    for source_kept in (serve.state / "built").glob("*"):
+        assert source_kept.is_file()
+        source_kept.unlink()
+    nothing = serve.dynod("rebuild", "--all")
+    assert (nothing.returncode, nothing.stdout) == (1, "")
+    assert nothing.stderr == (
+        f" ▸ The source of what {app.name} runs is not here: deploy it again.\n"
+        f"dynod: not rebuilt, and running as before: {app.name}\n"
+    )
     serve.done("apps:destroy", "unbuilt", "--confirm", "unbuilt")
 
 
@@ -351,14 +408,20 @@ def test_what_takes_too_long_or_too_much_fails(tmp_path: Path) -> None:
         assert app.dynos() == {}
 
 
-def test_builds_of_an_app_that_is_destroyed_end(serve: Serve, tmp_path: Path) -> None:
+def test_so_many_builds_may_wait_and_all_of_them_end_with_their_app(serve: Serve, tmp_path: Path) -> None:
     serve.done("apps:create", "doomed")
     app = serve.known_app("doomed")
     set_buildpacks(app, *BOTH)
     with Gate() as gate:
         serve.done("config:set", "-a", "doomed", f"GATE={gate.port}")
-        id_ = begun(serve, app, source(serve, tmp_path, files={"assets.txt": "x\n", "greeting.txt": "wait\n"}))
+        folder = source(serve, tmp_path, files={"assets.txt": "x\n", "greeting.txt": "wait\n"})
+        id_ = begun(serve, app, folder)
         follow_until(serve, app, id_, "-----> Waiting at ")
+        for _ in range(MOST_WAITING):
+            begun(serve, app, folder)
+        refused = rf"^doomed has 10 builds waiting for build {id_}: try again later\.$"
+        with pytest.raises(ApiError, match=refused):
+            begun(serve, app, folder)
         serve.done("apps:destroy", "doomed", "--confirm", "doomed")
     left = [serve.state / "work" / id_, serve.state / "cache" / app.id, serve.state / "builds" / app.id]
     assert [path for path in left if path.exists()] == []
