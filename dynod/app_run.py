@@ -415,6 +415,10 @@ class RunningApps:
                     kept.id, pid=kept.pid, output=adopted.output, exit_code=kept.exit_code, gone=kept.gone
                 )
 
+    def note(self, key: str) -> str | None:
+        """What an earlier core kept with the keeper under this key."""
+        return self._snapshot.stored.get(key)
+
     def slot_notes(self, run: AppRun) -> dict[str, str]:
         """What an earlier core noted of an app's slots, by dyno name."""
         prefix = run.supervisor.note_prefix

@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -20,9 +21,10 @@ from dynod.core.container import HOME, Container, inside_path
 from dynod.core.dyno import StopRule
 from dynod.core.environment import manifest_values, missing_variables, serve_environment
 from dynod.core.formation import RELEASE
+from dynod.core.healthcheck import title
 from dynod.core.procfile import ProcessType
 from dynod.core.settings_table import DynoRules
-from dynod.core.slug_start import slug_argv
+from dynod.core.slug_start import after_profile, slug_argv
 from dynod.errors import AppFolderError
 from dynod.kept_notes import from_note
 from dynod.process.surroundings import Command, Rules
@@ -101,11 +103,18 @@ class ServePlan(msgspec.Struct, frozen=True, kw_only=True):
             environment=variables,
             stop=stop,
             rules=held,
-            checks=self.healthchecks.get(process_type, ()),
+            checks=[self._check(check) for check in self.healthchecks.get(process_type, ())],
             release=release,
             overlaps=rules.overlap,
             container=container,
         )
+
+    def _check(self, check: Healthcheck) -> Healthcheck:
+        """A command of one finds what the dyno's own does, and messages name it as app.json does."""
+        shell = shutil.which("bash")
+        if not (self.by_profile and check.command and shell is not None):
+            return check
+        return replace(check, name=title(check), command=tuple(after_profile(check.command, bash=shell)))
 
     def _argv(self, command: str) -> Sequence[str]:
         shell = shutil.which("bash")

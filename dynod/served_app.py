@@ -211,6 +211,11 @@ class ServedApp:
                 run.supervisor.discard(name, adopted.get(name, []))
         release = {name: note for name, note in notes.items() if name.startswith(f"{RELEASE}.")}
         rows = await self._premises.store.formation.of(self.id)
+        owed = self._premises.apps.note(self._owed) or ""
+        if not rows and self._plan.types and not held:  # its core was killed when the first code had just gone live
+            owed = self._owe(self._plan)
+            first = {name: (self._plan.first_quantity(name), UNSIZED.name) for name in self._plan.types}
+            rows = await self._premises.store.formation.set(self.id, first, by=_DYNOD)
         # Nothing may wait in between: a change must find all dynos there, and be told to them before they go on.
         if not held or not pending:
             self.releases.start(group, Left(notes=release, instances=adopted))
@@ -219,6 +224,8 @@ class ServedApp:
             quantities = Counter(name.partition(".")[0] for name in notes)
             quantities = {name: quantities[name] for name in self._plan.types}
         run.supervisor.scale({**dict.fromkeys(self._plan.types, 0), **quantities}, "dynod serve")
+        if owed and not held:
+            self._run_postdeploy(owed, current.user)
         if not pending:
             run.supervisor.resume_restarts()
 
@@ -356,6 +363,7 @@ class ServedApp:
         first = not self._plan.commands
         before = set(self._plan.types)
         plan, store = self._plan_of(release), self._premises.store
+        owed = self._owe(plan) if first else ""
         rows = await store.formation.of(self.id)
         missing = {
             name: (plan.first_quantity(name) if first else 0, UNSIZED.name) for name in plan.types if name not in rows
@@ -365,9 +373,23 @@ class ServedApp:
         self._adopt_plan(release)
         quantities = {name: rows[name].quantity for name in plan.types if first or name not in before}
         self.run.supervisor.scale({**dict.fromkeys(before.difference(plan.types), 0), **quantities}, why)
-        if first and plan.postdeploy:
-            self.run.stream.api(f"Starting process with command `{plan.postdeploy}` by user {by.name}")
-            self.run.one_offs.start(detached(plan.postdeploy))
+        if owed:
+            self._run_postdeploy(owed, by.name)
+
+    @property
+    def _owed(self) -> str:
+        """Under which the keeper keeps app.json's script for the first deploy until that has been started."""
+        return f"postdeploy:{self.id}"
+
+    def _owe(self, plan: ServePlan) -> str:
+        if plan.postdeploy:
+            self._premises.keeper.put(self._owed, plan.postdeploy)
+        return plan.postdeploy
+
+    def _run_postdeploy(self, command: str, user: str) -> None:
+        self.run.stream.api(f"Starting process with command `{command}` by user {user}")
+        self.run.one_offs.start(detached(command))  # which the keeper notes in its turn
+        self._premises.keeper.put(self._owed, None)
 
     def _adopt_plan(self, release: Release) -> None:
         self._plan = self._plan_of(release)

@@ -4,6 +4,7 @@ Asked by the runner when a slug is made, and by releases when it is started. Blo
 them.
 """
 
+import contextlib
 import os
 import platform
 import stat
@@ -31,8 +32,12 @@ def this_machine(interpreters: Iterable[Interpreter] = ()) -> Stack:
 
 
 def found_versions(interpreters: Iterable[Interpreter]) -> dict[str, str | None]:
-    """By path, the version that is there now; None where there is none."""
-    return {each.path: _version(each.path) for each in interpreters}
+    """By path, the version that is there now; None where there is none. What cannot be asked is left out."""
+    found: dict[str, str | None] = {}
+    for each in interpreters:
+        with contextlib.suppress(_UnaskedError):
+            found[each.path] = _version(each.path)
+    return found
 
 
 def virtualenv_interpreters(tree: Path) -> list[Interpreter]:
@@ -74,14 +79,22 @@ def misfit(folder: Path, what: str, app: str) -> str | None:
     return mismatch(manifest.stack, this_machine(), found=found, what=what, app=app)
 
 
+class _UnaskedError(Exception):
+    """It is there, and what it is stays unknown."""
+
+
 def _version(path: str) -> str | None:
-    if not _is_nobody_elses(Path(path)):
+    if not os.access(path, os.X_OK):
         return None
+    if not _is_nobody_elses(Path(path)):
+        raise _UnaskedError  # such as a Node.js that root has unpacked with the owner that its archive names
     try:
         answer = subprocess.run(  # noqa: S603 (the interpreter that the slug's code is run by anyway)
             [path, "--version"], capture_output=True, text=True, errors="replace", timeout=ASKED_S, check=False
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except subprocess.TimeoutExpired as error:
+        raise _UnaskedError from error
+    except OSError:
         return None
     return version_in(answer.stdout + answer.stderr) if answer.returncode == 0 else None
 

@@ -1,5 +1,7 @@
 """`dynod rebuild`: what apps run is built again from its kept source, after the machine under it has changed."""
 
+from collections.abc import Sequence
+
 import click
 
 from dynod.cli.builds import print_output
@@ -32,15 +34,22 @@ def rebuild(session: Session, every: bool) -> None:
         raise UsageError("-a APP or --all, not both")
     done: list[tuple[str, Release]] = []
     failed: list[str] = []
-    for app in session.client.apps():
+    for name in [app["name"] for app in session.client.apps()]:
+        if not _was_built(session.client.releases(name)):
+            continue
         try:
-            done.append((app["name"], _rebuilt(session, app["name"])))
+            done.append((name, _rebuilt(session, name)))
         except DynodError as error:
             tell(f" ▸ {error}")
-            failed.append(app["name"])
+            failed.append(name)
     _shown(session, done)
     if failed:
         raise RebuildFailedError(f"not rebuilt, and running as before: {', '.join(failed)}")
+
+
+def _was_built(releases: Sequence[Release]) -> bool:
+    """What runs of the app is a slug, and no folder of this machine."""
+    return any(release["current"] and release["slug"] is not None for release in releases)
 
 
 def _rebuilt(session: Session, app: str) -> Release:

@@ -90,7 +90,8 @@ def read_manifest(text: str) -> SlugManifest | None:
 def mismatch(built: Stack, here: Stack, *, found: Mapping[str, str | None], what: str, app: str) -> str | None:
     """Why what was built on one machine will not run on this one, as one sentence; None: nothing speaks against it.
 
-    `found`: the version that each interpreter's path has now, None where there is none. `what`: such as `v12`.
+    `found`: the version that each interpreter's path has now, None where there is none, nothing where that is not
+    known. `what`: such as `v12`.
     """
     for was, now in ((built.machine, here.machine), (_name(built.libc), _name(here.libc))):
         if was and now and was != now:
@@ -98,7 +99,9 @@ def mismatch(built: Stack, here: Stack, *, found: Mapping[str, str | None], what
     if built.libc and here.libc and _numbers(built.libc) > _numbers(here.libc):
         return _sentence(what, built.libc, here.libc, app)
     for interpreter in built.interpreters:
-        version = found.get(interpreter.path)
+        if interpreter.path not in found:
+            continue
+        version = found[interpreter.path]
         if version is None:
             gone = f"{what} was built for {interpreter.name} {interpreter.version} ({interpreter.path})"
             return f"{gone}, which this machine does not have: {WAY_OUT} -a {app}"

@@ -19,6 +19,8 @@ from typing import Final
 
 import pytest
 
+from dynod.builds.stack_probe import found_versions
+from dynod.core.slug_manifest import read_interpreters
 from support.package_index import PackageIndex, package_index
 from support.source_tree import REPOSITORY
 
@@ -106,6 +108,14 @@ def started(build: Path, *command: str, **more: str) -> str:
         text=True,
         check=True,
     ).stdout
+
+
+def noted(build: Build, name: str) -> str:
+    """The program of the one interpreter that the slug's manifest gets, with the version that it says itself."""
+    (interpreter,) = set(read_interpreters((build.root / "pack/interpreters").read_text()))
+    assert interpreter.name == name
+    assert found_versions([interpreter]) == {interpreter.path: interpreter.version}
+    return Path(interpreter.path).name
 
 
 def no_link_leads_out(folder: Path) -> bool:
@@ -266,7 +276,7 @@ def test_a_node_app_is_built_pruned_and_built_again_from_what_was_kept(build: Bu
     assert started(second, "npm", "start", "--silent") == "hello\n"
     assert started(second, "node", "-p", "process.env.NODE_ENV") == "production\n"
     assert build.run("heroku/nodejs", "release", second) == '---\ndefault_process_types:\n  web: "npm start"\n'
-    assert (build.root / "pack/interpreters").read_text().startswith("Node.js ")
+    assert noted(build, "Node.js") == "node"
 
 
 @pytest.mark.skipif(shutil.which("node", path=PATH) is None and not os.environ.get("CI"), reason="needs Node.js")
@@ -406,6 +416,7 @@ def test_a_go_app_becomes_a_program(build: Build) -> None:
     assert started(first, "bin/hello", "go") == "hello go\n"
     assert started(first, "job", "x") == "hello x\n"
     assert build.run("heroku/go", "release", first) == '---\ndefault_process_types:\n  web: "bin/hello"\n'
+    assert not (build.root / "pack/interpreters").exists()  # what Go has built needs no Go
     second = build.source(files)
     build.run("heroku/go", "compile", second)
     assert tree(first / "bin") == tree(second / "bin")
@@ -434,6 +445,7 @@ def test_a_ruby_app_gets_its_gems(build: Build) -> None:
     shutil.copyfile(gem / "greeting-1.0.0.gem", app / "vendor/cache/greeting-1.0.0.gem")
     said = build.run("heroku/ruby", "compile", app)
     assert "(Gemfile asks for >= 2.7)" in said
+    assert noted(build, "Ruby") == "ruby"
     moved = app.rename(build.root / "released")
     assert started(moved, "ruby", "app.rb") == "hello\nproduction\n"
     assert started(moved, "bundle", "exec", "ruby", "app.rb") == "hello\nproduction\n"
@@ -475,6 +487,7 @@ def test_a_php_app_is_served_by_phps_own_server(build: Build) -> None:
     said = build.run("heroku/php", "compile", app)
     assert "(composer.json asks for >=7.4)" in said
     assert "The web server is PHP's own" in said
+    assert noted(build, "PHP") == "php"
     assert build.run("heroku/php", "release", app).endswith('web: "heroku-php-apache2"\n')
     port = _free_port()
     script = 'for each in .profile.d/*.sh; do . "./$each"; done; exec "$@"'

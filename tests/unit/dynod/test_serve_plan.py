@@ -1,10 +1,14 @@
 """What `dynod serve` makes of an app's folder."""
 
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from dynod.core.app_manifest import Healthcheck
+from dynod.core.healthcheck import title
 from dynod.errors import AppFolderError
 from dynod.kept_notes import from_note, to_note
 from dynod.serve_plan import ServePlan, empty_plan, make_serve_plan
@@ -80,6 +84,30 @@ def test_rules_are_the_settings_for_its_type(tmp_path: Path) -> None:
     assert command.shown == "sleep 2"
     assert command.release == 7
     assert command.environment("worker.1", 20_001)["A"] == "1"
+
+
+def test_a_health_checks_command_finds_what_the_buildpacks_scripts_put_on_path(tmp_path: Path) -> None:
+    """And messages name it as app.json does, not as it is started."""
+    check = {"type": "startup", "command": ["is-well", "really"]}
+    other = {"type": "liveness", "path": "/"}
+    plan = plan_of(tmp_path, app_json={"healthchecks": {"web": [check, other]}})
+    rules = Settings().dyno_rules("web", rows={})
+
+    def checks(plan: ServePlan) -> Sequence[Healthcheck]:
+        return plan.command("web", rules, config={}, release=1).checks
+
+    assert [each.command for each in checks(plan)] == [("is-well", "really"), ()]
+    profile = tmp_path / "app" / ".profile.d"
+    profile.mkdir()
+    (profile / "path.sh").write_text('export PATH="$PWD/tools:$PATH"\n')
+    (tmp_path / "app" / "tools").mkdir()
+    program = tmp_path / "app" / "tools" / "is-well"
+    program.write_text('#!/bin/sh\necho "well, $1"\n')
+    program.chmod(0o755)
+    built, untouched = checks(msgspec.structs.replace(plan, by_profile=True))
+    assert (title(built), untouched) == ("is-well really", plan.healthchecks["web"][1])
+    said = subprocess.run(built.command, cwd=tmp_path / "app", capture_output=True, text=True, check=True)
+    assert said.stdout == "well, really\n"
 
 
 def test_an_app_that_cannot_run_has_no_types() -> None:

@@ -48,6 +48,10 @@ def test_one_sentence_says_what_has_changed_and_the_way_out(
     assert sentence == (f"{why}: dynod rebuild -a shop" if why is not None else None)
 
 
+def test_an_interpreter_that_cannot_be_asked_speaks_against_nothing() -> None:
+    assert mismatch(DEBIAN, DEBIAN, found={PYTHON.path: PYTHON.version}, what="v12", app="shop") is None
+
+
 @given(st.dictionaries(texts, texts, max_size=3), st.lists(texts, max_size=3), texts)
 def test_what_is_written_is_read(types: dict[str, str], buildpacks: list[str], version: str) -> None:
     stack = Stack(os="x", interpreters=(Interpreter(name="Ruby", version=version, path="/usr/bin/ruby"),))
