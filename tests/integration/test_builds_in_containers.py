@@ -43,7 +43,9 @@ def test_a_build_is_its_apps_own_users_and_sees_nothing_else(serve: Serve, tmp_p
     secrets = [serve.state / "dynod.db", serve.config, *serve.state.glob("*.db*")]
     serve.done("config:set", f"SECRETS={' '.join(map(str, secrets))}")
     code = {"server.py": (TOYS / "web_server.py").read_text(), "assets.txt": "some\n", "greeting.txt": "hello\n"}
-    folder = serve.folder_of(tmp_path, "code", procfile={"web": "exec python3 server.py"}, files=code)
+    serve.done("storage:mount", "data:/data")
+    procfile = {"release": "echo migrated >>/data/done", "web": "cat /data/done; exec python3 server.py"}
+    folder = serve.folder_of(tmp_path, "code", procfile=procfile, files=code)
     build = begun(serve, folder)
     core = serve.core_pid()
     os.kill(core, signal.SIGKILL)  # wherever the build is
@@ -56,6 +58,7 @@ def test_a_build_is_its_apps_own_users_and_sees_nothing_else(serve: Serve, tmp_p
     assert "       Released v4\n" in said
     app.wait_until_up("web.1")
     assert app.get("/").status == 200
+    app.wait_for_log(r"^app\[web\.1\]: migrated$")
     again = serve.done("builds:output", begun(serve, folder)).stdout
     assert "-----> Restoring cache\n" in again
     app.wait()
