@@ -19,7 +19,7 @@ from dynod.app_logs import AppLogs, DrainKeeper
 from dynod.core.boot import Address
 from dynod.core.dyno import InstanceEvent, InstanceState
 from dynod.core.dyno_limits import limits_of, limits_of_all
-from dynod.core.dyno_sizes import UNSIZED, DynoSize
+from dynod.core.dyno_sizes import MB, UNSIZED, DynoSize
 from dynod.core.incidents import Trouble
 from dynod.core.log_history import LogHistory
 from dynod.core.memory_quota import OWN_OOM, R15
@@ -39,6 +39,7 @@ from dynod.process.boot_watch import BootWatch, SocketTable
 from dynod.process.build_processes import BuildProcesses, is_build_note
 from dynod.process.check_commands import CheckCommands, Place, is_check_note
 from dynod.process.container import Containers
+from dynod.process.disk_watch import DiskRules, DiskWatch
 from dynod.process.instance import Instance
 from dynod.process.one_off import MakeCommand, OneOffs
 from dynod.process.placement import Traffic
@@ -174,6 +175,7 @@ class AppRun:
             clock=loop.time,
             enforce=parts.enforce,
             reader=UsageReader(proc=running.features.proc),
+            disk=DiskWatch(running.disk, journal=self.stream, full=self.supervisor.over_disk) if running.disk else None,
         )
         self._sampling = running.group.create_task(self._sampler.run(), name=f"sampler:{parts.name}")
 
@@ -248,7 +250,7 @@ class AppRun:
         instance = self.supervisor.instances.get(instance_id)
         if instance is not None and instance.exit_code is None:
             # However it came to that: a dyno that failed its checks, or its boot, is killed without being asked.
-            by_us = instance.state is InstanceState.STOPPING or instance.hastened or instance.over_memory
+            by_us = instance.state is InstanceState.STOPPING or instance.hastened or instance.over_limit is not None
             cause = self._sampler.exited(self._sampled(instance, running), exit_code, killed_by_us=by_us)
             if cause is not None:
                 self.supervisor.happened(instance.name, cause)
@@ -320,10 +322,15 @@ class RunningApps:
         starts_at_once: int,
         *,
         containers: Containers | None = None,
+        write_mb: int = 0,
     ) -> None:
-        """`containers`: what makes those that commands have; None where none has one."""
+        """`containers`: what makes those that commands have; None where none has one.
+
+        `write_mb`: how many of what a dyno may write in its container; 0: as many as it likes.
+        """
         self.keeper = keeper
         self.containers = containers
+        self.disk = DiskRules(write_mb * MB, containers.written) if containers is not None and write_mb else None
         self.controllers: Mapping[str, str] = {}  # by which the kernel limits dynos: the folders of their groups
         self._most: Mapping[str, int] = {}
         self.features = features

@@ -161,6 +161,7 @@ class Serve:
                 group,
                 self._settings.dynos.starts_at_once,
                 containers=containers,
+                write_mb=self._settings.container.write_mb,
             )
             if containers is not None:
                 left.callback(containers.close)

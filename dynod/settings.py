@@ -52,6 +52,7 @@ KIB: Final = 1024
 # systemd, "Users, Groups, UIDs and GIDs on systemd Systems": nobody's, from 1879048192 on; signed numbers end at 2^31.
 FIRST_UID: Final = 1_900_000_000
 UIDS: Final = 65_536
+WRITE_MB: Final = 2048  # of what a dyno writes in its container
 MOST_UIDS: Final = 10_000_000
 MOST_UID: Final = 2**31 - 2 - MOST_UIDS
 MIB: Final = 1024 * KIB
@@ -93,6 +94,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     visible: tuple[str, ...] = ()
     first_uid: int = FIRST_UID
     uids: int = UIDS
+    write_mb: int = WRITE_MB
 
 
 class Logs(msgspec.Struct, frozen=True, kw_only=True):
@@ -317,6 +319,7 @@ _PLAIN: Final[Mapping[str, Mapping[str, _Kind]]] = {
         "visible": _Folders(),
         "first_uid": Whole(least=1000, most=MOST_UID),
         "uids": Whole(least=1, most=MOST_UIDS),
+        "write_mb": Whole(least=1, most=1_000_000_000, unit="MB", off="no limit"),
     },
     "logs": {
         "stall_s": Seconds(off="never"),

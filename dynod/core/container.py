@@ -18,6 +18,7 @@ HOME: Final = "/app"  # Heroku: working folder and HOME of every dyno
 FIRST_FILE: Final = 3  # the descriptors that come with the process begin here
 TMP: Final = "/tmp"  # noqa: S108 (the dyno's own)
 SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 (as above)
+SHARED_MEMORY_BYTES: Final = 1 << 30  # most of it; it is the dyno's memory. The kernel's own bound is half the machine
 ARGUMENTS_FILE: Final = FIRST_FILE  # bubblewrap's own words, which would be everybody's to read in a list of processes
 SYSTEM: Final = ("/usr", "/etc", "/opt")
 # Read where they are there: caches and answers that programs look for outside /usr and /etc.
@@ -124,7 +125,8 @@ def bwrap_arguments(
         words += ["--symlink", target, name]
     for folder in machine.folders:
         words += ["--ro-bind", folder, folder]
-    words += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", SHARED_MEMORY]
+    words += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777"]
+    words += ["--size", str(SHARED_MEMORY_BYTES), "--tmpfs", SHARED_MEMORY]
     words += ["--bind", folders["tmp"], TMP, "--perms", "0755", "--dir", "/run"]
     words += ["--perms", "0755", "--dir", "/var", "--symlink", TMP, f"/var{TMP}"]
     alias = [container.code] if container.code and not _is_within(container.code, _seen(machine)) else []

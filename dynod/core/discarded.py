@@ -1,4 +1,4 @@
-"""What a dyno wrote beside /tmp and loses with its end, in one line: uploads that vanish are the classic surprise.
+"""What a dyno writes and loses with its end: named in one line, as uploads that vanish are the classic surprise.
 
 Heroku: "Ephemeral filesystem"; it says nothing there, and people find out. Pure.
 """
@@ -47,6 +47,13 @@ class Discarded:
         many = "1 file" if self.files == 1 else f"{self.files} files"
         more = ", …" if self.files > len(self.names) else ""
         return f"{many} ({_size(self.size)}) discarded: {', '.join(map(_printable, self.names))}{more}"
+
+
+def excess_line(written: int, limit: int) -> str | None:
+    """For the log, where a dyno has written more bytes than it may; the count may have ended at the limit."""
+    if written <= limit:
+        return None
+    return f"Error (Disk limit exceeded): wrote {written // MB} MB, limit {limit // MB} MB"
 
 
 def _size(amount: int) -> str:

@@ -33,6 +33,7 @@ class RestartCause(StrEnum):
     BOOT = "boot"  # R10, or its startup checks failed
     HEALTH = "health"  # its liveness check failed
     MEMORY = "memory"  # R15
+    DISK = "disk"  # it wrote more than it may
     CYCLE = "cycle"  # the daily restart
     ASKED = "asked"  # a person, a release, a changed file
 

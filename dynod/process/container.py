@@ -40,6 +40,7 @@ from dynod.core.discarded import Discarded, Written
 
 _OWN: Final = "--user"  # unshare(1)
 _STICKY: Final = 0o1777
+BLOCK: Final = 4096  # bytes
 NAMED: Final = 3  # of the files that are discarded, so many by name
 
 
@@ -73,6 +74,7 @@ class Encloses(Protocol):
     def enclose(self, instance_id: str, container: Container, wanted: Wanted) -> Enclosed: ...
     def enter(self, outer: int, container: Container, wanted: Wanted) -> Enclosed: ...
     def discard(self, instance_id: str) -> Discarded: ...
+    def written(self, instance_id: str, most: int) -> int: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +147,27 @@ class Containers:
         found = Discarded.of(_written(scratch / "upper"), names=NAMED)
         _remove(scratch)
         return found
+
+    def written(self, instance_id: str, most: int) -> int:
+        """Bytes on disk of what it has written over its code and to /tmp; counted until it is more than `most`. Blocks.
+
+        Each name counts as a block at least, so that their number is bounded too, and with it this walk. A file that
+        has no name any more is not seen.
+        """
+        total = 0
+        linked: set[int] = set()
+        for folder in ("upper", "tmp"):
+            for entry in _entries(self._root / instance_id / folder):
+                with contextlib.suppress(OSError):
+                    status = entry.stat(follow_symlinks=False)
+                    if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+                        if status.st_ino in linked:
+                            continue
+                        linked.add(status.st_ino)
+                    total += max(status.st_blocks * 512, BLOCK)
+                if total > most:
+                    return total
+        return total
 
     def sweep(self, living: Collection[str]) -> None:
         """Remove what is left of instances that are no more: dynod was killed, or the machine. Blocks."""
@@ -259,17 +282,29 @@ def _text(path: str) -> str:
 
 def _written(upper: Path) -> Iterator[Written]:
     """Regular files that the dyno made or changed. What it removed is a device number 0, and no file."""
-    for folder, _folders, names in os.walk(upper):
-        for name in names:
-            path = os.path.join(folder, name)  # noqa: PTH118 (many)
-            with contextlib.suppress(OSError):
-                status = os.lstat(path)
-                if stat.S_ISREG(status.st_mode):
-                    yield Written(os.path.relpath(path, upper), status.st_blocks * 512)
+    for entry in _entries(upper):
+        with contextlib.suppress(OSError):
+            status = entry.stat(follow_symlinks=False)
+            if stat.S_ISREG(status.st_mode):
+                yield Written(os.path.relpath(entry.path, upper), status.st_blocks * 512)
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Everything below it. Not os.walk, which calls itself: how deep folders are is the dyno's to choose."""
+    waiting = [os.fspath(folder)]
+    while waiting:
+        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as found:
+            for entry in found:
+                yield entry
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
 
 
 def _remove(folder: Path) -> None:
     for each in (folder / "work" / "work", folder):  # overlayfs keeps a folder there that not even its owner may enter
         with contextlib.suppress(OSError):
             each.chmod(0o700)
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    except RecursionError:  # as above
+        subprocess.run(["rm", "-rf", "--", folder], stderr=subprocess.DEVNULL, check=False)  # noqa: S603, S607 (POSIX)

@@ -7,7 +7,7 @@ from enum import Enum, auto
 from typing import Final
 
 from dynod.core.boot import Address
-from dynod.core.dyno import InstanceEvent, InstanceState, advance_instance
+from dynod.core.dyno import InstanceEvent, InstanceState, RestartCause, advance_instance
 from dynod.process.attachment import Attachment
 
 SESSION: Final = "DYNOD_SESSION"  # a variable of its own: by the dyno's marks alone, the end of one would end the other
@@ -22,7 +22,7 @@ class Ending(Enum):
     PORT_TAKEN = auto()
     BOOT_TIMEOUT = auto()
     CHECKS_FAILED = auto()
-    OVER_MEMORY = auto()  # R15
+    OVER_LIMIT = auto()  # R15, or it wrote too much
     ABANDONED = auto()  # the change that it was started for is undone
 
 
@@ -53,7 +53,7 @@ class Instance:
     stop_asked: bool = False  # by a signal and a grace, which may run out (R12)
     hastened: bool = False  # a person cut the grace short
     in_pool: bool = False  # a web dyno whose readiness checks pass, if it has any
-    over_memory: bool = False  # R15: it must go
+    over_limit: RestartCause | None = None  # R15, or what it wrote: it must go
     health: asyncio.Task[None] | None = None  # follows its checks
     attachment: Attachment | None = None  # somebody may be at its terminal or its pipes
     attachment_note: str | None = None  # by which that is rebuilt

@@ -27,6 +27,7 @@ from dynod.core.memory_quota import (
     oom_line,
     worth_watching,
 )
+from dynod.process.disk_watch import DiskWatch
 from dynod.process.usage import Cgroup, Usage, UsageReader, oom_kills
 
 TICK_S: Final = 5.0  # between two readings of a dyno near its quota
@@ -94,11 +95,12 @@ class Sampler:
         enforce: bool,
         metrics: int | None = None,
         reader: Reader | None = None,
+        disk: DiskWatch | None = None,
     ) -> None:
         """`dynos` is asked in the loop, `members` in the worker thread. `vast` hears once of an instance that must go.
 
         `enforce`: R15 ends dynos; else it is only written. `metrics`: the app's number, with which log-runtime-metrics
-        are written; None: they are off.
+        are written; None: they are off. `disk` is looked at too; None: nobody counts what dynos write.
         """
         self._dynos = dynos
         self._members = members
@@ -108,6 +110,7 @@ class Sampler:
         self._enforce = enforce
         self._metrics = metrics
         self._reader = reader if reader is not None else UsageReader()
+        self._disk = disk
         self._watched: dict[str, _Watched] = {}
         self._machine_kills = 0
         self._leisurely_at = 0.0  # when dynos that nothing depends on are read next
@@ -151,6 +154,8 @@ class Sampler:
                 at = max(at + TICK_S, self._clock())
                 await asyncio.sleep(at - self._clock())
                 await self._sweep(thread, at, regular=tick % TICKS_A_SAMPLE == 0)
+                if self._disk is not None:
+                    await self._disk.look(thread, at, self._dynos())
         finally:
             thread.shutdown(wait=False, cancel_futures=True)  # what it reads now it may finish; nobody waits for it
 

@@ -281,7 +281,7 @@ class Slot:
             self._say_exit(instance)
             if instance.exit_code and instance.attachment is None:
                 self._say_cause(instance)
-        elif ending is Ending.OVER_MEMORY:
+        elif ending is Ending.OVER_LIMIT:
             await self._kill_aloud(instance)
         else:
             await self._retire(instance, account=False)
@@ -385,8 +385,8 @@ class Slot:
         """What has happened to the instance, or been asked of it."""
         if instance.exit_code is not None:
             return Ending.EXITED
-        if instance.over_memory:
-            return Ending.OVER_MEMORY
+        if instance.over_limit is not None:
+            return Ending.OVER_LIMIT
         if not self.wanted:
             return Ending.STOP
         if self._abandoned:
@@ -525,10 +525,10 @@ class Slot:
             case Ending.PORT_TAKEN:
                 self._say(f"port {instance.port} was taken by another program meanwhile; trying another port")
                 await self._kill(instance)
-            case Ending.BOOT_TIMEOUT | Ending.OVER_MEMORY:
+            case Ending.BOOT_TIMEOUT | Ending.OVER_LIMIT:
                 await self._kill_aloud(instance)
                 self.instance = None
-                cause = RestartCause.MEMORY if ending is Ending.OVER_MEMORY else RestartCause.BOOT
+                cause = instance.over_limit or RestartCause.BOOT
                 self._crash(self._up_s(instance), cause)
                 self._shared.exited(self.name, instance.exit_code or 0)
             case Ending.CHECKS_FAILED:

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import Final
 
-from dynod.core.dyno import InstanceEvent, InstanceState, SlotState, StopRule, exit_status
+from dynod.core.dyno import InstanceEvent, InstanceState, RestartCause, SlotState, StopRule, exit_status
 from dynod.core.histogram import BOOT_BOUNDS_S, Histogram
 from dynod.core.memory_quota import R15
 from dynod.core.serving import web_condition
@@ -358,9 +358,16 @@ class Supervisor:
 
     def over_memory(self, instance_id: str) -> None:
         """R15: it must go."""
-        if (instance := self._instances.get(instance_id)) is not None:
-            instance.over_memory = True
-            self.happened(instance.name, R15)
+        self._over_limit(instance_id, RestartCause.MEMORY, R15)
+
+    def over_disk(self, instance_id: str, why: str) -> None:
+        """It wrote more than it may: it must go, and what it wrote with it."""
+        self._over_limit(instance_id, RestartCause.DISK, why)
+
+    def _over_limit(self, instance_id: str, cause: RestartCause, why: str) -> None:
+        if (instance := self._instances.get(instance_id)) is not None and instance.over_limit is None:
+            instance.over_limit = cause
+            self.happened(instance.name, why)
             self._wake(instance)
 
     def gone(self, instance_id: str) -> None:

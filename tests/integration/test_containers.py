@@ -29,11 +29,20 @@ echo ready
 while :; do sleep 1; done
 """
 
+WRITES_TOO_MUCH = """\
+test -e left && echo left over
+echo shared memory $(df -m /dev/shm | tail -1)
+head -c 30000000 /dev/zero >left
+echo wrote some
+head -c 30000000 /dev/zero >/tmp/more
+exec sleep 1000
+"""
+
 
 @pytest.fixture(scope="module")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     needs_containers()
-    with contained(tmp_path_factory.mktemp("contained") / "state") as running:
+    with contained(tmp_path_factory.mktemp("contained") / "state", settings="write_mb = 50") as running:
         running.wait_until_ready()
         yield running
 
@@ -235,6 +244,25 @@ def limited(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> ServedApp
     app = serve.app(folder, "limited", procfile=procfile)
     serve.done("ps:type", "worker=Basic", "eater=Basic", "-a", "limited")
     return app
+
+
+def test_a_dyno_that_writes_too_much_is_told_killed_and_started_with_nothing_of_it(
+    serve: Serve, shop: ServedApp, tmp_path: Path
+) -> None:
+    """In /tmp and over its code, both together."""
+    app = serve.app(tmp_path, "writer", procfile={"worker": "sh writes.sh"})
+    (tmp_path / "writer" / "writes.sh").write_text(WRITES_TOO_MUCH)
+    app.scale("worker=1")
+    app.wait_for_log(r"app\[worker\.1\]: shared memory tmpfs +1024 ")
+    line = app.wait_for_log(r"heroku\[worker\.1\]: Error \(Disk limit exceeded\)")
+    written, limit = map(int, re.findall(r"(\d+) MB", line))
+    assert (written > limit, limit) == (True, 50), line
+    app.wait_for_log(r"heroku\[worker\.1\]: Process exited with status 137")
+    app.wait_for_log(r"app\[worker\.1\]: wrote some", count=2)
+    app.scale("worker=0")
+    assert not [line for line in app.log() if "left over" in line]
+    assert shop.states()["web.1"] == "up"
+    serve.done("apps:destroy", "writer", "--confirm", "writer")
 
 
 def serve_status(serve: Serve) -> dict[str, Any]:

@@ -47,6 +47,7 @@ def words(container: Container, *, machine: Machine = MACHINE, files: Files = FI
         (Container(code="/c"), "--symlink usr/bin /bin"),
         (Container(code="/c"), "--ro-bind-try /run/postgresql /run/postgresql"),
         (Container(code="/c"), "--tmpfs /etc/dynod"),
+        (Container(code="/c"), "--perms 1777 --size 1073741824 --tmpfs /dev/shm"),
         (Container(code="/c"), "--perms 0644 --ro-bind-data 4 /etc/passwd --perms 0644 --ro-bind-data 5 /etc/group"),
         (Container(code="/c"), "--seccomp 6 --chdir /app"),
         (Container(code="/data/me/shop"), "--perms 0755 --dir /data --perms 0755 --dir /data/me"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dynod.core.discarded import Discarded, Written
+from dynod.core.discarded import Discarded, Written, excess_line
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,15 @@ from dynod.core.discarded import Discarded, Written
 )
 def test_the_line(written: list[Written], line: str | None) -> None:
     assert Discarded.of(written, names=3).line == line
+
+
+@pytest.mark.parametrize(
+    ("written", "line"),
+    [
+        (2 << 20, None),
+        ((2 << 20) + 1, "Error (Disk limit exceeded): wrote 2 MB, limit 2 MB"),
+        (5 << 20, "Error (Disk limit exceeded): wrote 5 MB, limit 2 MB"),
+    ],
+)
+def test_more_than_it_may(written: int, line: str | None) -> None:
+    assert excess_line(written, 2 << 20) == line

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynod.core.dyno import SlotState
+from dynod.core.dyno import RestartCause, SlotState
 from dynod.core.restart import POLICIES
 from dynod.core.serving import WebCondition
 from support.dyno_world import NOT_FOUND, Behaviour, World
@@ -612,3 +612,20 @@ def test_a_grace_that_ran_out_and_a_quota_are_among_the_causes() -> None:
     causes = told(world, "worker.1")
     assert causes.index("Error R15 (Memory quota vastly exceeded)") < causes.index("process exited with status 137")
     assert R12 in causes
+
+
+def test_a_dyno_that_wrote_too_much_is_killed_and_started_again() -> None:
+    why = "Error (Disk limit exceeded): wrote 3 MB, limit 2 MB"
+    world = World({"worker": [Behaviour()]}).play(
+        {"worker": 1},
+        (1.0, lambda world: world.supervisor.over_disk(world.process("worker.1").id, why)),
+        until=20,
+    )
+    causes = told(world, "worker.1")
+    assert (
+        causes.index(why)
+        < causes.index("process exited with status 137")
+        < causes.index("crash 1 in a row, next start at once")
+    )
+    (slot,) = world.supervisor.slots
+    assert (slot.state, slot.restarts) == (SlotState.UP, {RestartCause.DISK: 1})
