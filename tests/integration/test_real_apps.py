@@ -4,6 +4,8 @@ One `dynod serve` for all of them. Those with packages are deployed twice, the s
 ordinary run one for each kind of tool.
 """
 
+import contextlib
+import json
 import os
 import re
 import shutil
@@ -18,6 +20,7 @@ from typing import Final
 import pytest
 
 from support.app_folder import TOYS
+from support.contained import contained, needs_containers
 from support.counts import rounds
 from support.git_folder import GitFolder
 from support.serve import Serve, ServedApp
@@ -77,8 +80,14 @@ class RealApp:
 @pytest.fixture
 def real(serve: Serve, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RealApp]:
     """The app that a test names by `@deployed("NAME")`: a copy of its folder, and nothing configured."""
-    name: str = request.param
-    folder = serve.folder_of(tmp_path, name, procfile="", files={})
+    made = real_app(serve, request.param, tmp_path)
+    yield made
+    serve.done("apps:destroy", made.app.name, "--confirm", made.app.name)
+
+
+def real_app(serve: Serve, name: str, parent: Path) -> RealApp:
+    """Created, and not deployed yet."""
+    folder = serve.folder_of(parent, name, procfile="", files={})
     marked = (folder / "app.json").read_text()
     shutil.rmtree(folder)
     shutil.copytree(APPS / name, folder, ignore=shutil.ignore_patterns("node_modules", "__pycache__"))
@@ -86,8 +95,7 @@ def real(serve: Serve, request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
         shutil.copytree(REPOSITORY / "config/examples/express", folder, dirs_exist_ok=True, ignore=_INSTALLED)
     (folder / "app.json").write_text(marked)
     serve.done("apps:create", f"real-{name}")
-    yield RealApp(serve, serve.known_app(f"real-{name}"), folder)
-    serve.done("apps:destroy", f"real-{name}", "--confirm", f"real-{name}")
+    return RealApp(serve, serve.known_app(f"real-{name}"), folder)
 
 
 _INSTALLED: Final = shutil.ignore_patterns("node_modules", ".dynod")
@@ -123,6 +131,28 @@ def test_a_django_project_with_static_files_and_a_database(real: RealApp, tmp_pa
     assert "Using what was installed before: requirements.txt and Python are the same" in again
     assert FETCHES.findall(again) == []
     assert real.body().startswith("visit 1, ")
+
+
+@pytest.mark.skipif(not AGAIN, reason="built once more, for its place: DYNOD_TEST_FULL=1")
+def test_a_django_project_in_containers_keeps_its_database_in_storage(tmp_path: Path) -> None:
+    """What its release command makes is there for its dynos, each of which has a container and a /tmp of its own."""
+    needs_containers()
+    builds = f'\n[dynos]\nsettle_s = 0.5\n\n[builds]\nenv = {{ PATH = "{PATH}" }}\n'
+    with contained(tmp_path / "state", settings=builds) as serve:
+        serve.wait_until_ready()
+        real = real_app(serve, "django", tmp_path)
+        serve.done("storage:mount", "data:/data", "-a", real.app.name)
+        serve.done("config:set", "SECRET_KEY=x", "DATABASE=/data/visits.sqlite3", "-a", real.app.name)
+        assert "Applying sessions.0001_initial... OK" in real.deploy()
+        sheet = re.fullmatch(r"visit 1, (/static/site\.[0-9a-f]+\.css)", real.body())
+        assert sheet is not None
+        assert real.body(sheet[1]) == "body { color: green }\n"
+        real.app.restart(process_type="web")
+        real.app.wait()
+        assert real.body().startswith("visit 1, ")
+        (kept,) = json.loads(serve.done("storage", "-a", real.app.name, "--json").stdout)
+        with contextlib.closing(sqlite3.connect(f"{kept['folder']}/visits.sqlite3")) as connection:
+            assert connection.execute("SELECT count(*) FROM django_session").fetchone() == (2,)
 
 
 @deployed("flask")
