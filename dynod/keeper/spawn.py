@@ -30,6 +30,7 @@ _REPORT_BYTES = 64  # more than any report; it comes whole, being shorter than P
 # keeper's CPU to start 500 dynos was 1.0 s in place of 0.6 s (loadtests/dynos.py start --dynos 500).
 CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD)
 _TO_RESET = tuple({*CAUGHT, *(each for each in signal.valid_signals() if signal.getsignal(each) is signal.SIG_IGN)})
+_CONTAINERS_UMASK = 0o022  # as programs expect it; dynod's own is a service's, under which nobody else reads anything
 _OOM_SCORE = "/proc/self/oom_score_adj"
 
 
@@ -234,6 +235,8 @@ def _child(
             show_as(*inside.shown_as, inside.mapping)
         during = "setrlimit"
         limits.apply()
+        if inside.watches:
+            os.umask(_CONTAINERS_UMASK)
         if takes_terminal:
             during = "controlling terminal"
             fcntl.ioctl(stdin, termios.TIOCSCTTY, 0)

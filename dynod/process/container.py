@@ -259,6 +259,7 @@ def _made(scratch: Path, user: User | None) -> dict[str, str]:
     for folder in (os.fspath(scratch), *folders.values()):
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder, 0o755)  # noqa: PTH102 (a text)
+    os.chmod(folders["upper"], 0o755)  # noqa: PTH101, S103 (it becomes /app, and dynod's umask may be a service's)
     os.chmod(folders["tmp"], _STICKY)  # noqa: PTH101
     if user is not None:
         os.chown(folders["upper"], user.uid, user.gid)
