@@ -30,6 +30,7 @@ class Written:
         ends_broken_line: bool = False,
         mark: WriteMark | None = None,
     ) -> None:
+        self.fd = fd
         self.rooms = 0
         self.closed: list[OSError] = []
         self.receipts: list[int] = []
@@ -77,11 +78,17 @@ async def writing(
     ends_broken_line: bool = False,
     mark: WriteMark | None = None,
 ) -> AsyncIterator[Written]:
-    written = Written(fd, stall_s=stall_s, limit=limit, ends_broken_line=ends_broken_line, mark=mark)
+    # A descriptor of its own: a thread that is left behind in a write must not find another test's pipe at this number.
+    own = os.dup(fd)
+    written = Written(own, stall_s=stall_s, limit=limit, ends_broken_line=ends_broken_line, mark=mark)
     written.writer.start()
-    async with asyncio.timeout(20):
-        yield written
-        await written.writer.flush_and_close(5.0)
+    try:
+        async with asyncio.timeout(20):
+            yield written
+            await written.writer.flush_and_close(5.0)
+    finally:
+        if not written.writer._thread.is_alive():
+            os.close(own)
 
 
 def play(scenario: Coroutine[object, object, None]) -> None:
@@ -237,7 +244,7 @@ def test_a_full_disk_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
             await asyncio.to_thread(failed.wait)
             assert not written.closed
             room = os.open(tmp_path / "out", os.O_WRONLY | os.O_CREAT)
-            os.dup2(room, out)
+            os.dup2(room, written.fd)
             os.close(room)
             await written.until(lambda: written.receipts)
         assert (tmp_path / "out").read_bytes() == b"hello\n"
