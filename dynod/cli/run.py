@@ -79,6 +79,10 @@ def enter(session: Session, dyno: str, command: tuple[str, ...], no_tty: bool) -
 
     It is in the dyno's container, folder and environment, as its user, and ends with it.
     """
+    if command[:1] == ("--",):
+        command = command[1:]
+    elif command and command[0].startswith("-"):
+        raise UsageError(f"{command[0]}: options of ps:exec come before the dyno: dynod ps:exec [OPTIONS] {dyno} …")
     line = command_line(command, "ps:exec") if command else None
     terminal = not no_tty and os.isatty(0) and os.isatty(1)
     with action(f"Running {line or 'a shell'} in {dyno} of {app_name(session.app)}") as outcome:

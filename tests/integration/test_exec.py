@@ -4,7 +4,9 @@ In containers: test_containers.
 """
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -85,7 +87,22 @@ def test_a_shell_is_the_default_and_ends_with_the_dyno(up: Up) -> None:
         assert other.wait() == 0
 
 
+def test_the_next_core_goes_on_with_it_and_ends_it_with_its_dyno(up: Up) -> None:
+    with AttachedRun(up, "worker.1", "--", "cat", verb="ps:exec") as session:
+        session.type("before\n")
+        session.wait_for_line("^before$")
+        core = up.core_pid()
+        os.kill(core, signal.SIGKILL)
+        up.core_pid(other_than=core)
+        session.type("after\n")
+        session.wait_for_line("^after$")
+        assert dynod(up, "ps:restart", "worker.1").returncode == 0
+        assert session.wait() == 129
+
+
 def test_what_does_not_run_cannot_be_entered(up: Up) -> None:
+    late = dynod(up, "ps:exec", "worker.2", "--no-tty", "true")
+    assert (late.returncode, b"come before the dyno" in late.stderr) == (2, True), late.stderr
     missing = dynod(up, "ps:exec", "worker.9", "true")
     assert (missing.returncode, b"Couldn't find that dyno" in missing.stderr) == (1, True), missing.stderr
     up.wait_for_line(r"heroku\[crasher\.1\]: Starting again in")  # after minutes
