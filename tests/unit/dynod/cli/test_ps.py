@@ -104,7 +104,10 @@ def test_a_malformed_argument_changes_nothing(
     assert made_up(server).done == []
 
 
-@pytest.mark.parametrize("verb", [*(name for name in VERBS if name.startswith("ps")), "apps", "apps:info"])
+WITH_JSON = [name for name in VERBS if name.startswith("ps") and name != "ps:exec"]  # whose stdout is the command's
+
+
+@pytest.mark.parametrize("verb", [*WITH_JSON, "apps", "apps:info"])
 @pytest.mark.usefixtures("server")
 def test_every_verb_has_json(capsys: pytest.CaptureFixture[str], verb: str) -> None:
     arguments = {"ps:scale": ["web=1"], "ps:stop": ["run"], "ps:type": ["web=eco"]}.get(verb, [])
