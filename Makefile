@@ -11,11 +11,11 @@ UP_ARGS ?=
 FUZZ_ARGS ?=
 CHAOS_ARGS ?=
 # Most integration tests wait for children. Which tests stay together, and which begin first: tests/support/schedule.py.
-PYTEST_ARGS ?= -n 4 --dist loadfile
+PYTEST_ARGS ?= -n 6 --dist loadfile
 # dynod as on a system that has nothing of Linux's: all of the integration tests, and those that show most of it in CI.
 WITHOUT_LINUX := tests/integration --ignore tests/integration/router --without all
 WITHOUT_LINUX_CI := --without all $(patsubst %,tests/integration/test_%.py,\
-  process_tree core_takeover up_lifecycle up_takeover)
+  process_tree core_takeover up_takeover)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
