@@ -47,7 +47,9 @@ WEB: Final = 3
 WORKERS: Final = 2
 CONNECTIONS: Final = 16
 DISK_MB: Final = 48
-SILENT_S: Final = 3.0  # of a drain's receiver, a stopped dyno, a full disk, used up descriptors
+# How long a fault lasts (a drain's receiver, a stopped dyno, a full disk, used up descriptors): that nothing happens
+# meanwhile is the fault, so there is nothing to wait for. The next one is up to `--pause` later, drawn from the seed.
+SILENT_S: Final = 3.0
 MOST_CONNECTIONS: Final = 3000
 STEPS: Final = (-86_400, -60, 3600, 7 * 86_400)  # seconds of the wall clock
 GROWN_MB: Final = 25.0  # that a core may have grown: caches and buffers, and a history that is longer

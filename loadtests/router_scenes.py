@@ -160,7 +160,7 @@ def slow(given: Round) -> None:
 
 @contextlib.contextmanager
 def dribbling(port: int) -> Iterator[None]:
-    """Clients in a process of their own, that send a head byte by byte."""
+    """Clients in a process of their own, that send a head byte by byte, one a second, until they are killed."""
     code = (
         "import socket,sys,time\n"
         f"all=[socket.create_connection(('127.0.0.1',{port})) for _ in range({SLOW})]\n"

@@ -11,7 +11,7 @@ from dynod.cli.session import Session, with_session
 from dynod.cli.terminal import show
 from dynod.platform_api.schema import EventEntry
 
-PAUSE_S: Final = 1.0  # between two looks, with --follow
+PAUSE_S: Final = 1.0  # between two looks, with --follow, until its reader or Ctrl-C ends it
 
 
 @click.command("events")

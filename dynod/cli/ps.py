@@ -13,13 +13,13 @@ from typing import Final
 import click
 
 from dynod.cli import ps_text
+from dynod.cli.release_wait import LOOK_AGAIN_S
 from dynod.cli.session import Session, with_session
 from dynod.cli.terminal import HELD, action, app_name, show, tell
 from dynod.errors import DynodError, UsageError
 from dynod.platform_api.client import ApiError
 
 QUANTITY: Final = re.compile(r"([A-Za-z0-9_-]+?)([=+-][0-9]+)(?::([A-Za-z0-9_-]+))?")
-LOOK_AGAIN_S: Final = 0.2  # Heroku's API has nothing to wait on
 
 
 class NotUpError(DynodError):

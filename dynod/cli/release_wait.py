@@ -12,7 +12,9 @@ from dynod.errors import DynodError
 from dynod.platform_api.client import CUT_SHORT, ApiClient, ApiError
 from dynod.platform_api.schema import Release
 
-LOOK_AGAIN_S: Final = 0.2  # Heroku's API has nothing to wait on
+# Heroku's API has nothing to wait on: a verb, which has nothing else to do, looks again. The daemon's limits end what
+# is waited for (a build, a release command, a boot), so each of these waits ends.
+LOOK_AGAIN_S: Final = 0.2
 MOST_CUTS: Final = 25  # in a row: a core that is replaced cuts a connection once
 
 no_wait = click.option("--no-wait", is_flag=True, help="Return when the release is recorded, not when it is live.")

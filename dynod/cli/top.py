@@ -24,7 +24,7 @@ from dynod.cli.terminal import show
 from dynod.errors import DynodError
 from dynod.platform_api.schema import Stats
 
-EVERY_S: Final = 1.0
+EVERY_S: Final = 1.0  # between two looks; rates are what changed between them, so that one plain look waits too
 SPARKS: Final = 60  # seconds of the sparkline
 ENTER, LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # another screen, no cursor; and back
 HOME, CLEAR_LINE, CLEAR_REST = "\x1b[H", "\x1b[K", "\x1b[J"

@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +19,15 @@ from dynod.folder_claim import FolderClaim, runtime_folder
 
 
 @pytest.fixture
-def runtime(tmp_path: Path) -> Path:
-    folder = tmp_path / "runtime"
+def short() -> Iterator[Path]:
+    """A folder with a path that a socket's fits into, however deep the tests' own lie."""
+    with tempfile.TemporaryDirectory(prefix="claim-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def runtime(short: Path) -> Path:
+    folder = short / "runtime"
     folder.mkdir(mode=0o700)
     return folder
 
@@ -158,11 +166,11 @@ def test_a_folder_that_cannot_be_written_to_still_runs(app: Path, runtime: Path)
 # --- the runtime folder ----------------------------------------------------------------------------------------------
 
 
-def test_the_runtime_folder_is_made_for_its_user_alone(tmp_path: Path) -> None:
-    folder = runtime_folder({"XDG_RUNTIME_DIR": str(tmp_path)})
-    assert folder == tmp_path / "dynod"
+def test_the_runtime_folder_is_made_for_its_user_alone(short: Path) -> None:
+    folder = runtime_folder({"XDG_RUNTIME_DIR": str(short)})
+    assert folder == short / "dynod"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert runtime_folder({"XDG_RUNTIME_DIR": str(tmp_path)}) == folder
+    assert runtime_folder({"XDG_RUNTIME_DIR": str(short)}) == folder
 
 
 @pytest.mark.parametrize("where", ["/no/such/folder", "/dev/null", ""])
@@ -170,22 +178,22 @@ def test_without_one_it_lies_in_tmp_by_user(where: str) -> None:
     assert runtime_folder({"XDG_RUNTIME_DIR": where}) == Path(f"/tmp/dynod-{os.getuid()}")
 
 
-def test_a_path_too_long_for_a_socket_is_not_chosen(tmp_path: Path) -> None:
-    long = tmp_path / ("x" * 100)
+def test_a_path_too_long_for_a_socket_is_not_chosen(short: Path) -> None:
+    long = short / ("x" * 100)
     long.mkdir()
     assert runtime_folder({"XDG_RUNTIME_DIR": str(long)}) == Path(f"/tmp/dynod-{os.getuid()}")
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o701])
-def test_a_folder_that_others_can_enter_is_refused(tmp_path: Path, mode: int) -> None:
-    (tmp_path / "dynod").mkdir()
-    (tmp_path / "dynod").chmod(mode)
+def test_a_folder_that_others_can_enter_is_refused(short: Path, mode: int) -> None:
+    (short / "dynod").mkdir()
+    (short / "dynod").chmod(mode)
     with pytest.raises(AppFolderError, match="must be a folder that only you can enter"):
-        runtime_folder({"XDG_RUNTIME_DIR": str(tmp_path)})
+        runtime_folder({"XDG_RUNTIME_DIR": str(short)})
 
 
-def test_a_link_that_somebody_laid_there_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").mkdir(mode=0o700)
-    (tmp_path / "dynod").symlink_to(tmp_path / "elsewhere")
+def test_a_link_that_somebody_laid_there_is_refused(short: Path) -> None:
+    (short / "elsewhere").mkdir(mode=0o700)
+    (short / "dynod").symlink_to(short / "elsewhere")
     with pytest.raises(AppFolderError, match="must be a folder"):
-        runtime_folder({"XDG_RUNTIME_DIR": str(tmp_path)})
+        runtime_folder({"XDG_RUNTIME_DIR": str(short)})
