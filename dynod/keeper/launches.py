@@ -1,11 +1,14 @@
 """Processes between fork and exec that take their time: the program is on a file system that hangs, say.
 
 The keeper turns to other things meanwhile, and gives up on them in the end, which the core calls R99.
+A core that dies meanwhile leaves one as an instance like any other, which the next core is told of.
 Standard library only, as all of this folder.
 """
 
 import math
+import os
 import select
+import signal
 from typing import Final, NamedTuple
 
 from dynod.keeper.protocol import Spawn
@@ -20,6 +23,7 @@ class Launch(NamedTuple):
     request: Spawn
     forked: Forked
     give_up_at: float  # monotonic seconds
+    is_known: bool = False  # it is an instance already, to which its ends belong, and its exit is what tells of it
 
 
 class Launches:
@@ -35,6 +39,12 @@ class Launches:
         self._pending[launch.forked.report] = launch
         self._poll.register(launch.forked.report, select.POLLIN)
 
+    def make_known(self) -> list[Launch]:
+        """Those that were not known so far: from now on they are instances, however their exec turns out."""
+        found = [launch for launch in self._pending.values() if not launch.is_known]
+        self._pending.update((launch.forked.report, launch._replace(is_known=True)) for launch in found)
+        return found
+
     def holds(self, instance_id: str) -> bool:
         """Whether the instance is on its way."""
         return any(launch.request.id == instance_id for launch in self._pending.values())
@@ -42,7 +52,7 @@ class Launches:
     @property
     def descriptors(self) -> int:
         """How many they hold."""
-        return sum(len(launch.forked.ends) + 1 for launch in self._pending.values())
+        return sum(1 + (0 if launch.is_known else len(launch.forked.ends)) for launch in self._pending.values())
 
     def due(self) -> float:
         """When the keeper gives up on the next of them: monotonic seconds."""
@@ -58,13 +68,17 @@ class Launches:
         return self._take(report) if report is not None else None
 
     def give_up(self, now: float = math.inf) -> list[Spawn]:
-        """Kill those whose time is over, by default all; returns what had been asked for."""
+        """Kill those whose time is over, by default all; returns what had been asked for and now is not."""
         late = [launch for launch in self._pending.values() if now >= launch.give_up_at]
         for launch in late:
             self._take(launch.forked.report)
-            self._given_up[launch.forked.pid] = launch.request.id
-            give_up(launch.forked)
-        return [launch.request for launch in late]
+            if launch.is_known:
+                os.kill(launch.forked.pid, signal.SIGKILL)
+                os.close(launch.forked.report)
+            else:
+                self._given_up[launch.forked.pid] = launch.request.id
+                give_up(launch.forked)
+        return [launch.request for launch in late if not launch.is_known]
 
     def buried(self, pid: int) -> str | None:
         """The instance id of one that was given up and has now ended: nothing of it is left but its control group."""

@@ -273,3 +273,14 @@ def _environment(pid: int) -> frozenset[bytes]:
             return frozenset(file.read().split(b"\0"))
     except OSError:
         return frozenset()  # ended, or another user's
+
+
+def signal_one(pid: int, number: int) -> bool:
+    """False when this user may not signal it."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return True

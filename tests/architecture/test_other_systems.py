@@ -19,7 +19,7 @@ from support.source_tree import REPOSITORY, Module, modules
 
 NOT_ON_MACOS: Final = {
     ("dynod/keeper/cgroups.py", "getxattr"),  # of a control group: behind Features.cgroup
-    ("dynod/keeper/main.py", "waitid"),  # behind Features.waitid
+    ("dynod/keeper/instances.py", "waitid"),  # behind Features.waitid
     ("dynod/process/sockets.py", "AF_NETLINK"),  # SocketTable asks by netlink only where Features has it
     ("dynod/process/sockets.py", "SOCK_CLOEXEC"),
     ("dynod/process/container.py", "memfd_create"),  # made only where container_tools has made one

@@ -173,7 +173,10 @@ def test_a_core_may_say_hello_again() -> None:
 
 
 def test_requests_sent_just_before_a_core_dies_are_carried_out() -> None:
-    """Its answers find nobody, and yet nothing behind the first unanswered request may be lost."""
+    """Its answers find nobody, and yet nothing behind the first unanswered request may be lost.
+
+    Nor the first itself, where its exec takes long enough for the second hello to overtake it.
+    """
     with KeeperRun(patience=PATIENT._replace(steady_s=0.0)) as keeper:
         for generation in range(1, 11):
             core = keeper.next_core()

@@ -15,7 +15,7 @@ import pytest
 from dynod.keeper import cgroups
 from dynod.keeper.protocol import Exited, Forget, Gone, Spawned, SpawnFailed, Stop
 from support.app_folder import TOYS
-from support.keeper import PATIENT, KeeperRun, read_all
+from support.keeper import PATIENT, Core, KeeperRun, read_until
 from support.processes import zombies_of
 from support.up import eventually
 
@@ -56,6 +56,14 @@ def slow(tmp_path: Path) -> Iterator[Slow]:
 def groups_of(keeper: KeeperRun) -> list[Path]:
     found = cgroups.find(keeper.pid)
     return [path for path in Path(found.root).iterdir() if path.is_dir()] if found is not None else []
+
+
+def child_of(keeper: KeeperRun, core: Core) -> int:
+    """What is between fork and exec."""
+    return eventually(
+        lambda: next((each.pid for each in keeper.processes() if each.pid not in {keeper.pid, core.pid}), 0),
+        what="the child",
+    )
 
 
 def test_others_start_and_end_while_one_hangs_and_it_comes_when_it_can(slow: Slow) -> None:
@@ -102,10 +110,7 @@ def test_one_that_is_killed_before_its_exec_has_its_status(slow: Slow) -> None:
         core = keeper.next_core()
         core.be_ready()
         core.send(keeper.spawn("slow", slow.argv))
-        child = eventually(
-            lambda: next((each.pid for each in keeper.processes() if each.pid not in {keeper.pid, core.pid}), 0),
-            what="the child",
-        )
+        child = child_of(keeper, core)
         core.send(keeper.spawn("next", ["true"]))
         core.expect(Gone, "next")  # by now the keeper is at other things
         os.kill(child, signal.SIGKILL)
@@ -126,24 +131,67 @@ def test_a_refusal_that_comes_late_is_one(tmp_path: Path) -> None:
         assert groups_of(keeper) == [] or [path.name for path in groups_of(keeper)] == ["next"]
 
 
-def test_the_next_core_is_not_given_what_nobody_waits_for(slow: Slow) -> None:
+def test_the_next_core_is_given_what_is_still_on_its_way(slow: Slow) -> None:
+    """Asked for just before a core died, on a machine that is slow: it is neither lost nor started twice."""
+    with KeeperRun() as keeper:
+        core = keeper.next_core()
+        core.be_ready()
+        core.send(keeper.spawn("slow", slow.argv, state="launching"))
+        core.kill()
+        core = keeper.next_core()
+        snapshot = core.be_ready()
+        instance = snapshot.instances["slow"]
+        assert (instance.pid, instance.state, instance.exit_code) == (child_of(keeper, core), "launching", None)
+        slow.free()
+        assert read_until(snapshot.outputs["slow"], b"came\n") == b"came\n"
+        core.send(Stop("slow", signal.SIGKILL, 0.0))
+        core.expect(Exited, "slow", -signal.SIGKILL)
+        core.expect(Gone, "slow")
+
+
+def test_a_core_that_says_hello_twice_keeps_what_is_on_its_way(slow: Slow) -> None:
     with KeeperRun() as keeper:
         core = keeper.next_core()
         core.be_ready()
         core.send(keeper.spawn("slow", slow.argv))
-        core.send(keeper.spawn("next", ["true"]))
-        core.expect(Gone, "next")
-        core.send(Forget("next"))
+        child = core.hello().instances["slow"].pid
+        slow.free()
+        assert core.expect(Spawned, "slow").pid == child
+        core.send(Stop("slow", signal.SIGKILL, 0.0))
+        core.expect(Gone, "slow")
+
+
+def test_what_the_next_core_was_given_ends_like_any_other_where_it_cannot_be_executed(tmp_path: Path) -> None:
+    with Slow(tmp_path, "#!/nowhere/at/all\n") as slow, KeeperRun() as keeper:
+        core = keeper.next_core()
+        core.be_ready()
+        core.send(keeper.spawn("slow", slow.argv))
         core.kill()
         core = keeper.next_core()
-        assert core.be_ready().instances == {}
-        eventually(lambda: {each.pid for each in keeper.processes()} == {keeper.pid, core.pid}, what="its end")
+        assert core.be_ready().instances["slow"].exit_code is None
         slow.free()
-        core.send(keeper.spawn("again", slow.argv))
-        _, output = core.expect_with_fd(Spawned, "again")
-        core.send(Stop("again", signal.SIGKILL, 0.0))
-        core.expect(Gone, "again")
-        assert read_all(output) in (b"came\n", b"")
+        core.expect(Exited, "slow", 127)
+        core.expect(Gone, "slow")
+        core.send(Forget("slow"))
+        core.send(keeper.spawn("next", ["true"]))
+        core.expect(Gone, "next")
+        assert [path.name for path in groups_of(keeper)] in ([], ["next"])
+
+
+def test_what_the_next_core_was_given_is_killed_where_it_takes_too_long(slow: Slow) -> None:
+    with KeeperRun(patience=HASTY) as keeper:
+        core = keeper.next_core()
+        core.be_ready()
+        core.send(keeper.spawn("slow", slow.argv))
+        core.kill()
+        core = keeper.next_core()
+        snapshot = core.be_ready()
+        told = snapshot.instances["slow"]
+        if told.exit_code is None:  # it may have been over by then
+            core.expect(Exited, "slow", -signal.SIGKILL)
+        if not told.gone:
+            core.expect(Gone, "slow")
+        assert not any(isinstance(event, SpawnFailed) for event in core.events())
 
 
 @pytest.mark.parametrize("without", ["", "cgroup,subreaper,pdeathsig,proc,waitid"])
