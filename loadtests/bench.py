@@ -55,6 +55,7 @@ def scenarios(peers: Path | None) -> Commands:
         ],
         "router-bulk": [["router_bulk", "--rounds", "2"]],
         "router-scenes": [["router_scenes", "--seconds", "2", "--rounds", "2"]],
+        "changes": [["changes", "--seconds", "6", "--rounds", "2"]],
         "log-pipeline": [["log_pipeline", *honcho, *foreman, "--lines", "4000000", "--rounds", "3"]],
         "cli": [["cli_latency", "--rounds", "20"]],
         "dynos": [
@@ -84,6 +85,7 @@ def run(commands: Commands, folder: Path, peers: Path | None) -> list[str]:
     environment = dict(os.environ)
     if peers is not None:
         environment["PATH"] = f"{environment['PATH']}:{peers}"
+    environment["PYTHONPATH"] = str(HERE.parent / "tests")  # scenarios with a whole daemon use the tests' own
     failed = []
     with output.open("ab", buffering=0) as log:
         for name, each in commands.items():
@@ -126,7 +128,7 @@ def counted() -> list[dict[str, object]]:
 
 def absent(figures: Sequence[Measured]) -> list[str]:
     """Contestants that the design names and that are not among the figures."""
-    wanted = ("nginx", "haproxy", "envoy", "caddy", "aiohttp", "honcho", "foreman", "supervisord", "circus")
+    wanted = ("nginx", "haproxy", "envoy", "caddy", "traefik", "aiohttp", "honcho", "foreman", "supervisord", "circus")
     return [name for name in wanted if all(row.contestant != name for row in figures)]
 
 
@@ -191,7 +193,7 @@ def _earlier() -> list[dict[str, object]]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenario", nargs="*", help=f"some of: {', '.join(scenarios(None))}")
-    parser.add_argument("--peers", type=Path, help="where honcho, supervisord, circusd and envoy are installed")
+    parser.add_argument("--peers", type=Path, help="where the peers from PyPI are installed")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--into", type=Path, help="a folder for what is measured, in place of a dated one")
     given = parser.parse_args()

@@ -50,6 +50,12 @@ class Figures:
             for (scenario, contestant, measure, unit), rounds in self._rounds.items()
         ]
 
+    def show(self) -> None:
+        """For people: a line for each figure, with the spread of its rounds."""
+        for row in self.rows():
+            spread = f" ({min(row.rounds):.4g} to {max(row.rounds):.4g})" if len(row.rounds) > 1 else ""
+            print(f"{row.scenario:38} {row.contestant:25} {row.measure:13} {row.median:.4g}{spread} {row.unit}")
+
     def append_to(self, path: Path | None) -> None:
         """To a file, if one was asked for."""
         if path is not None:

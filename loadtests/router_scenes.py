@@ -22,7 +22,6 @@ import random
 import resource
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -371,12 +370,12 @@ def flood(given: Round) -> None:
         )
 
 
-def answered(port: int) -> None:
+def answered(port: int, host: str = "a") -> None:
     """Wait until a dyno is up behind this port."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as client:
-            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            client.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
             if client.recv(100).startswith(b"HTTP/1.1 200"):
                 return
         time.sleep(0.05)
@@ -408,15 +407,6 @@ SCENES: dict[str, Callable[[Round], None]] = {
 }
 
 
-def report(figures: Figures) -> None:
-    for row in figures.rows():
-        spread = f" ({min(row.rounds):.4g} to {max(row.rounds):.4g})" if len(row.rounds) > 1 else ""
-        print(
-            f"{row.scenario:38} {row.contestant:22} {row.measure:13} "
-            f"{statistics.median(row.rounds):.4g}{spread} {row.unit}"
-        )
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scene", nargs="*", choices=[[], *SCENES])
@@ -438,7 +428,7 @@ def main() -> int:
                 folder = Path(text)
                 folder.chmod(0o755)
                 SCENES[name](Round(folder, given.seconds, figures))
-    report(figures)
+    figures.show()
     figures.append_to(given.json)
     return 0
 
