@@ -45,7 +45,7 @@ Commands = Mapping[str, Sequence[Sequence[str]]]
 
 def scenarios(peers: Path | None, installed: str = sys.executable) -> Commands:
     """The commands of each scenario, as modules of this package with their arguments."""
-    dynod = ["--dynod", f"{shlex.quote(installed)} -P -m dynod"]
+    dynod = ["--dynod", shlex.quote(str(Path(installed).with_name("dynod")))]
     supervisors = ["--peers", str(peers)] if peers and (peers / "supervisord").exists() else []
     honcho = ["--honcho", str(peers / "honcho")] if peers and (peers / "honcho").exists() else []
     foreman = ["--foreman", found] if (found := shutil.which("foreman")) else []

@@ -68,14 +68,14 @@ def imports(command: Sequence[str], folder: Path) -> list[str]:
     return [f"{int(cumulated):>8} µs  {name}" for _own, cumulated, name in costliest]
 
 
-def first_lines(python: str, port: int) -> dict[str, float]:
+def first_lines(dynod: Sequence[str], port: int) -> dict[str, float]:
     """Milliseconds from `dynod up` to what it says first, and to the first dyno that is up."""
     with tempfile.TemporaryDirectory(prefix="cli-") as name:
         folder = Path(name)
         (folder / "Procfile").write_text(f"worker: {SLEEP}\nweb: {sys.executable} -m http.server $PORT\n")
         began = time.perf_counter()
         process = subprocess.Popen(
-            [python, "-P", "-m", "dynod", "up", "-p", f"127.0.0.1:{port}", "worker=1", "web=1"],
+            [*dynod, "up", "-p", f"127.0.0.1:{port}", "worker=1", "web=1"],
             cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -104,7 +104,7 @@ def main(arguments: Iterable[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--dynos", type=int, default=50)
-    parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--python", default=sys.executable, help="dynod is the one beside it")
     parser.add_argument("--beside", action="append", default=[], help="another command that answers like `dynod ps`")
     parser.add_argument("--imports", action="store_true")
     parser.add_argument("--json", type=Path)
@@ -114,7 +114,7 @@ def main(arguments: Iterable[str]) -> None:
         f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
         f"load {os.getloadavg()[0]:.1f} at the beginning"
     )
-    dynod = [given.python, "-P", "-m", "dynod"]
+    dynod = [given.python, str(Path(given.python).with_name("dynod"))]  # as the `dynod` on PATH begins
     commands = {
         "python -I -S -c pass": [given.python, "-I", "-S", "-c", "pass"],
         "python -c pass": [given.python, "-c", "pass"],
@@ -145,7 +145,7 @@ def main(arguments: Iterable[str]) -> None:
     for command_name, values in taken.items():
         report(f"{command_name}, wall", [value.wall_ms for value in values])
         report(f"{command_name}, CPU", [value.cpu_ms for value in values])
-    starts = [first_lines(given.python, 17_000 + os.getpid() % 1000) for _ in range(max(1, given.rounds // 8))]
+    starts = [first_lines(dynod, 17_000 + os.getpid() % 1000) for _ in range(max(1, given.rounds // 8))]
     for what in starts[0]:
         report(f"dynod up to {what}, wall", [each[what] for each in starts])
     print("\n".join(costly))
