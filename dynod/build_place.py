@@ -1,4 +1,4 @@
-"""Where a build runs: in a container as its app's user, as dynos do, or as dynod's own where there are none.
+"""Where a build runs: in a container as its app's user, as dynos do; else in its folders, as that user if it can be.
 
 In a container it sees its folder at /build, the app's cache at /cache, and an empty /app that is its HOME, as on
 Heroku; beside them the machine, read-only, and what it needs of dynod itself. May import process.container, core.
@@ -6,7 +6,7 @@ Heroku; beside them the machine, read-only, and what it needs of dynod itself. M
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,9 +15,24 @@ import dynod
 from dynod.builds.preparation import HOME as EMPTY_HOME
 from dynod.builds.preparation import TEMPORARY
 from dynod.core.container import HOME, SYSTEM, TMP, Bind, Container, User
+from dynod.process.container import Encloses
 
+WORKS: Final = "work"  # of the state folder: a folder for each build
+CACHES: Final = "cache"  # the same for each app
 WORK: Final = "/build"
 CACHE: Final = "/cache"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildsApart:
+    """How builds are kept apart from dynod: in containers, by users, by both or, where dynod is nobody special, not.
+
+    `user` of the app with this number. `refused`: dynod is root, and a build could only be that too, so there is none.
+    """
+
+    containers: Encloses | None = None
+    user: Callable[[int], User] | None = None
+    refused: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +55,7 @@ def place_for(work: Path, cache: Path, *, contained: bool, user: User | None) ->
         return BuildPlace(
             work=work,
             cache=cache,
-            user=None,
+            user=user,
             container=None,
             seen_work=os.fspath(work),
             seen_cache=os.fspath(cache),
@@ -74,6 +89,18 @@ def give_to(user: User, *folders: Path) -> None:
             for name in (*folders_in, *files):
                 os.chown(os.path.join(at, name), user.uid, user.gid, follow_symlinks=False)  # noqa: PTH118 (os.walk's)
         os.chown(folder, user.uid, user.gid)  # last: the sign that it is done
+
+
+def open_way(state: Path) -> Path:
+    """Let apps' users get to the folders of their builds below here, and see nothing on the way. Raises OSError.
+
+    What else is in there lets nobody in by modes of its own.
+    """
+    state.chmod(0o711)
+    for name in (WORKS, CACHES):
+        (state / name).mkdir(mode=0o711, exist_ok=True)
+        (state / name).chmod(0o711)
+    return state / WORKS
 
 
 def _own_code() -> Iterator[str]:

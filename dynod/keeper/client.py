@@ -196,6 +196,7 @@ class KeeperClient:
         shown_as: tuple[str, str] | None = None,
         files: Sequence[int] = (),
         limits: Mapping[str, int] | None = None,
+        as_owner: bool = False,
     ) -> Launched:
         """Start an instance. Raises LaunchError when the operating system refuses.
 
@@ -223,6 +224,7 @@ class KeeperClient:
                     None if limits is None else dict(limits),
                     None if owner is None else list(owner),
                     None if shown_as is None else list(shown_as),
+                    as_owner,
                 ),
                 files,
             )

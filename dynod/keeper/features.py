@@ -12,8 +12,10 @@ from typing import NamedTuple
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
+_TO_CHANGE_USERS = 1 << 0 | 1 << 5 | 1 << 6 | 1 << 7  # CAP_CHOWN, CAP_KILL, CAP_SETGID, CAP_SETUID: capabilities(7)
 
 NAMES = ("subreaper", "pdeathsig", "proc", "waitid", "tee", "epoll", "netlink", "cgroup")
 WITHOUT = "DYNOD_WITHOUT"
@@ -64,6 +66,30 @@ def drop_ambient_capabilities() -> None:
     """What a service manager gave dynod beyond its user's rights does not pass to the next program that is executed."""
     if sys.platform == "linux":
         _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)  # refused only where there are none
+
+
+def may_change_users() -> bool:
+    """Whether what dynod starts can be other users', with files of theirs: root may, and whoever was given the rights.
+
+    Not whether a user of some number is there to be had: inside of other containers few are.
+    """
+    if sys.platform != "linux":
+        return os.geteuid() == 0
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:  # noqa: PTH123 (pathlib is heavy here)
+        held = next((int(line.split()[1], 16) for line in file if line.startswith("CapEff:")), 0)
+    return held & _TO_CHANGE_USERS == _TO_CHANGE_USERS
+
+
+def become(uid: int, gid: int) -> None:
+    """Another user from now on, with that one's rights alone, and no program executed later gives more. Raises OSError.
+
+    Before `end_with_parent`: a change of user takes that back (prctl(2)).
+    """
+    os.setgroups([])
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    if sys.platform == "linux":
+        _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def give_back_memory() -> None:

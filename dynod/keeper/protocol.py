@@ -73,6 +73,7 @@ class Spawn(NamedTuple):
     limits: dict[str, int] | None = None  # what it may take, by the names of `controllers`; `Confine` comes first
     owner: list[int] | None = None  # user and group to whom its output belongs, so that /dev/stdout can be reopened
     shown_as: list[str] | None = None  # a folder, and where it is mounted with the owners that the last descriptor maps
+    as_owner: bool = False  # it is that user from its exec on, and gains no rights any more
 
 
 class Confine(NamedTuple):

@@ -30,6 +30,7 @@ def inside(request: Spawn, fds: list[int]) -> Inside:
     return Inside(
         watches=request.watches,
         owner=_pair(request.owner),
+        as_owner=request.as_owner,
         shown_as=_pair(request.shown_as),
         mapping=fds[-1] if mapped else -1,
         files=tuple(fds[:-1] if mapped else fds),

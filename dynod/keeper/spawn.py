@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
 from dynod.keeper.cgroups import enter
-from dynod.keeper.features import Features, drop_ambient_capabilities, end_with_parent
+from dynod.keeper.features import Features, become, drop_ambient_capabilities, end_with_parent
 from dynod.keeper.limits import Limits
 from dynod.keeper.mounts import show_as
 
@@ -30,7 +30,7 @@ _REPORT_BYTES = 64  # more than any report; it comes whole, being shorter than P
 # keeper's CPU to start 500 dynos was 1.0 s in place of 0.6 s (loadtests/dynos.py start --dynos 500).
 CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD)
 _TO_RESET = tuple({*CAUGHT, *(each for each in signal.valid_signals() if signal.getsignal(each) is signal.SIG_IGN)})
-_CONTAINERS_UMASK = 0o022  # as programs expect it; dynod's own is a service's, under which nobody else reads anything
+_DYNOS_UMASK = 0o022  # as programs expect it; dynod's own is a service's, under which nobody else reads anything
 _OOM_SCORE = "/proc/self/oom_score_adj"
 
 
@@ -57,13 +57,14 @@ class Forked(NamedTuple):
 
 
 class Inside(NamedTuple):
-    """What is different for a process that makes a container: as in `protocol.Spawn`, by the same names.
+    """What is different for a process that is kept apart: as in `protocol.Spawn`, by the same names.
 
     `files` are its descriptors from 3 on, `mapping` the namespace by which `shown_as` maps owners.
     """
 
     watches: bool = False
     owner: tuple[int, int] | None = None
+    as_owner: bool = False
     shown_as: tuple[str, str] | None = None
     mapping: int = -1
     files: tuple[int, ...] = ()
@@ -235,8 +236,8 @@ def _child(
             show_as(*inside.shown_as, inside.mapping)
         during = "setrlimit"
         limits.apply()
-        if inside.watches:
-            os.umask(_CONTAINERS_UMASK)
+        if inside.watches or inside.as_owner:
+            os.umask(_DYNOS_UMASK)
         if takes_terminal:
             during = "controlling terminal"
             fcntl.ioctl(stdin, termios.TIOCSCTTY, 0)
@@ -248,6 +249,9 @@ def _child(
             os.dup2(fd, place)
         during = "chdir"
         os.chdir(cwd)
+        if inside.as_owner and inside.owner is not None:
+            during = "user"
+            become(*inside.owner)
         during = "exec"
         if features.pdeathsig:
             end_with_parent(signal.SIGKILL)

@@ -41,8 +41,8 @@ class BuildProcesses:
         """Builds that were started, and are not forgotten."""
         return self._runs.keys()
 
-    async def start(self, build_id: str, enclosed: Enclosed, *, contained: bool) -> None:
-        """Raises OSError where it cannot be started. `contained`: `enclosed` makes a container."""
+    async def start(self, build_id: str, enclosed: Enclosed) -> None:
+        """Raises OSError where it cannot be started."""
         try:
             launched = await self._placement.launch(
                 instance_id=build_id,
@@ -53,8 +53,9 @@ class BuildProcesses:
                 stop_signal=signal.SIGTERM,
                 grace_s=GRACE_S,
                 state=json.dumps({_NOTE_KEY: build_id}),
-                watches=contained,
+                watches=enclosed.watches,
                 owner=enclosed.owner,
+                as_owner=enclosed.as_owner,
                 shown_as=enclosed.shown_as,
                 files=enclosed.files,
             )

@@ -68,8 +68,9 @@ class CheckCommands:
                 stop_signal=signal.SIGKILL,
                 grace_s=0.0,
                 state=json.dumps({_NOTE_KEY: instance_id}),
-                watches=place.enter is not None,
+                watches=inside.watches,
                 owner=inside.owner,
+                as_owner=inside.as_owner,
             )
             output = launched.output
             os.set_blocking(output, False)

@@ -41,6 +41,7 @@ from dynod.core.discarded import Discarded, Written
 _OWN: Final = "--user"  # unshare(1)
 _STICKY: Final = 0o1777
 BLOCK: Final = 4096  # bytes
+DYNOS: Final = "dynos"  # of the state folder
 NAMED: Final = 3  # of the files that are discarded, so many by name
 
 
@@ -61,11 +62,14 @@ class Enclosed(NamedTuple):
     files: list[int]
     owner: tuple[int, int] | None
     shown_as: tuple[str, str] | None
+    watches: bool  # it makes a container, or enters one, and only watches over what runs in there
+    as_owner: bool = False  # it is that user from the start
 
 
-def not_enclosed(wanted: Wanted, cwd: str) -> Enclosed:
-    """The same without a container."""
-    return Enclosed(list(wanted.argv), wanted.env, cwd, [], None, None)
+def not_enclosed(wanted: Wanted, cwd: str, user: User | None = None) -> Enclosed:
+    """The same without a container; as a user that is not the daemon's, if there is one."""
+    owner = None if user is None else (user.uid, user.gid)
+    return Enclosed(list(wanted.argv), wanted.env, cwd, [], owner, None, watches=False, as_owner=owner is not None)
 
 
 class Encloses(Protocol):
@@ -123,6 +127,7 @@ class Containers:
             files=files,
             owner=None if user is None else (user.uid, user.gid),
             shown_as=shown_as,
+            watches=True,
         )
 
     def enter(self, outer: int, container: Container, wanted: Wanted) -> Enclosed:
@@ -139,6 +144,7 @@ class Containers:
             files=[],
             owner=None if user is None else (user.uid, user.gid),
             shown_as=None,
+            watches=True,
         )
 
     def discard(self, instance_id: str) -> Discarded:
@@ -168,13 +174,6 @@ class Containers:
                 if total > most:
                     return total
         return total
-
-    def sweep(self, living: Collection[str]) -> None:
-        """Remove what is left of instances that are no more: dynod was killed, or the machine. Blocks."""
-        if self._root.is_dir():
-            for left in list(self._root.iterdir()):
-                if left.name not in living:
-                    _remove(left)
 
     def close(self) -> None:
         """Let go of what the kernel holds for the apps' users."""
@@ -206,6 +205,14 @@ class Containers:
         if key not in self._mappings:
             self._mappings[key] = user_namespace(owner.st_uid, owner.st_gid, user)
         return self._mappings[key]
+
+
+def sweep(root: Path, living: Collection[str]) -> None:
+    """Remove what is left of instances that are no more: dynod was killed, or the machine. Blocks."""
+    with contextlib.suppress(OSError):
+        for left in list(root.iterdir()):
+            if left.name not in living:
+                _remove(left)
 
 
 def first_process(outer: int) -> int:

@@ -48,12 +48,13 @@ class Placement(Protocol):
         shown_as: tuple[str, str] | None = None,
         files: Sequence[int] = (),
         limits: Mapping[str, int] | None = None,
+        as_owner: bool = False,
     ) -> Launched:
         """Start it; raises OSError when the operating system refuses.
 
         `terminal`: on one of so many rows and columns; `stdin`: with one to write to. `watches`: it makes a container
         and watches over what runs in there, whose user `owner` is; `shown_as` and `files`: `container.Enclosed`.
-        `limits`: what it may take, as `core.dyno_limits` has it.
+        `limits`: what it may take, as `core.dyno_limits` has it. `as_owner`: without a container, it is that user.
         """
         ...
 

@@ -32,8 +32,17 @@ BOTH = (f"file://{PACKS}/assets", f"file://{PACKS}/greeter")
 
 
 @pytest.fixture(scope="module")
-def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
-    with Serve(tmp_path_factory.mktemp("serve") / "state", toml="[dynos]\nsettle_s = 0.2\n") as running:
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that builds see, also as users of their own in containers."""
+    folder = tmp_path_factory.mktemp("seen")
+    folder.chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory: pytest.TempPathFactory, seen: Path) -> Iterator[Serve]:
+    toml = f"[dynos]\nsettle_s = 0.2\n[container]\nvisible = ['{seen}']\n"
+    with Serve(tmp_path_factory.mktemp("serve") / "state", toml=toml) as running:
         running.wait_until_ready()
         yield running
 
@@ -157,6 +166,21 @@ def test_several_run_in_order_and_the_last_one_declares_the_types(serve: Serve, 
     assert "GREETED" not in config(app)
 
 
+def test_a_build_is_never_roots_though_dynos_are_not_kept_apart(serve: Serve, app: ServedApp, tmp_path: Path) -> None:
+    """Nor does it read what is dynod's: its database, its settings, slugs and caches, its own ones neither."""
+    set_buildpacks(app, *BOTH)
+    folder = source(serve, tmp_path, files={"assets.txt": "some\n"})
+    built(serve, app, folder)
+    kept = [path for name in ("slugs", "cache", "built") for path in (serve.state / name).rglob("*") if path.is_file()]
+    assert len(kept) >= 3
+    secrets = [serve.config, *serve.state.glob("*.db*"), *kept[:20]]
+    serve.done("config:set", "-a", app.name, f"SECRETS={' '.join(map(str, secrets))}")
+    found = re.search(r"^-----> User (\d+) in \S+ with \S+ reads (.*)$", built(serve, app, folder), re.MULTILINE)
+    assert found is not None
+    assert int(found[1]) != 0
+    assert found[2] == "nothing" or os.geteuid() != 0
+
+
 def test_equal_sources_are_one_slug(serve: Serve, app: ServedApp, tmp_path: Path) -> None:
     set_buildpacks(app, *BOTH)
     folder = source(serve, tmp_path, files={"assets.txt": "some\n"})
@@ -207,32 +231,33 @@ def test_what_fails_is_said_and_changes_nothing(serve: Serve, app: ServedApp, tm
 
 
 def test_a_repository_is_had_at_its_branch_and_from_its_copy_where_it_is_gone(
-    serve: Serve, app: ServedApp, tmp_path: Path
+    serve: Serve, app: ServedApp, tmp_path: Path, seen: Path
 ) -> None:
-    shutil.copytree(PACKS / "greeter", tmp_path / "pack")
-    repository = GitFolder(tmp_path / "pack")
+    pack = seen / "pack"
+    shutil.copytree(PACKS / "greeter", pack)
+    repository = GitFolder(pack)
     repository.commit()
     repository.done("checkout", "--quiet", "-b", "loud")
-    compile_ = tmp_path / "pack" / "bin" / "compile"
+    compile_ = pack / "bin" / "compile"
     compile_.write_text(compile_.read_text().replace("shout ", "echo LOUD "))
     repository.commit()
     repository.done("checkout", "--quiet", "main")
-    set_buildpacks(app, f"file://{tmp_path}/pack/.git#loud")
+    set_buildpacks(app, f"file://{pack}/.git#loud")
     folder = source(serve, tmp_path, files={})
     assert "       LOUD hello\n" in built(serve, app, folder)
-    shutil.rmtree(tmp_path / "pack")
-    set_buildpacks(app, f"file://{tmp_path}/pack/.git#missing")
+    shutil.rmtree(pack)
+    set_buildpacks(app, f"file://{pack}/.git#missing")
     assert "there is no such folder" in built(serve, app, folder, status=1)
 
 
-def test_an_archive_is_a_buildpack_too(serve: Serve, app: ServedApp, tmp_path: Path) -> None:
-    shutil.make_archive(str(tmp_path / "pack"), "gztar", PACKS, "greeter")
-    (tmp_path / "pack.tar.gz").rename(tmp_path / "pack.tgz")
+def test_an_archive_is_a_buildpack_too(serve: Serve, app: ServedApp, tmp_path: Path, seen: Path) -> None:
+    shutil.make_archive(str(seen / "archive"), "gztar", PACKS, "greeter")
+    (seen / "archive.tar.gz").rename(seen / "pack.tgz")
     set_buildpacks(app)
     files = {"greeting.txt": "hello", ".profile": "shout() { echo hi; }\n"}
     folder = source(serve, tmp_path, files=files)
-    with web_server(tmp_path) as url:
-        for pack in (f"file://{tmp_path}/pack.tgz", f"{url}/pack.tgz"):
+    with web_server(seen) as url:
+        for pack in (f"file://{seen}/pack.tgz", f"{url}/pack.tgz"):
             serve.done("config:set", "-a", app.name, f"BUILDPACK_URL={pack}")
             failed = built(serve, app, folder, status=1)
             assert f"-----> Using buildpack: {pack}\n-----> Greeter app detected\n" in failed
@@ -300,8 +325,10 @@ def test_a_first_deploy_goes_by_app_json_and_a_second_one_does_not(
     assert len([line for line in app.log() if re.search(said, line)]) == 2
 
 
-def test_a_slug_of_another_machine_says_so_until_it_is_rebuilt(serve: Serve, app: ServedApp, tmp_path: Path) -> None:
-    python = tmp_path / "python"
+def test_a_slug_of_another_machine_says_so_until_it_is_rebuilt(
+    serve: Serve, app: ServedApp, tmp_path: Path, seen: Path
+) -> None:
+    python = seen / "python"
 
     def becomes(version: str) -> None:
         python.write_text(f"#!/bin/sh\necho Python {version}\n")

@@ -366,10 +366,11 @@ class LocalPlacement:
         shown_as: tuple[str, str] | None = None,
         files: Sequence[int] = (),
         limits: Mapping[str, int] | None = None,
+        as_owner: bool = False,
     ) -> Launched:
         assert terminal is None
         assert not stdin
-        assert (watches, owner, shown_as, files, limits) == (False, None, None, (), None)
+        assert (watches, owner, shown_as, files, limits, as_owner) == (False, None, None, (), None, False)
         assert stop_signal == signal.SIGKILL
         assert grace_s == 0
         assert all(mark in [f"{key}={value}" for key, value in env.items()] for mark in marks)

@@ -239,8 +239,9 @@ class World:
         shown_as: tuple[str, str] | None = None,
         files: Sequence[int] = (),
         limits: Mapping[str, int] | None = None,
+        as_owner: bool = False,
     ) -> Launched:
-        del argv, cwd, stop_signal, grace_s, terminal, stdin, watches, owner, shown_as, files, limits
+        del argv, cwd, stop_signal, grace_s, terminal, stdin, watches, owner, shown_as, files, limits, as_owner
         assert set(marks) <= {f"{name}={value}" for name, value in env.items()}
         name = env["DYNO"]
         process_type = name.rpartition(".")[0]
