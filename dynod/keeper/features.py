@@ -86,8 +86,8 @@ def become(uid: int, gid: int) -> None:
     Before `end_with_parent`: a change of user takes that back (prctl(2)).
     """
     os.setgroups([])
-    os.setresgid(gid, gid, gid)
-    os.setresuid(uid, uid, uid)
+    os.setgid(gid)  # all three of them, for whoever may
+    os.setuid(uid)
     if sys.platform == "linux":
         _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
