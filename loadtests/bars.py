@@ -7,7 +7,7 @@ from the dated log of that run (`COUNTED`), and says so.
 """
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from loadtests.measured import Measured
@@ -219,16 +219,14 @@ def judge(bar: Bar, measured: Measurements) -> Row | None:
         return None
     if less is not None and peer is not None:
         # Differences of two p99s are mostly the machine's noise; what it cannot hide is the quietest round of each.
-        bare = min(less.rounds)
-        ratios = [(min(own.rounds) - bare) / max(min(peer.rounds) - bare, 1e-3)]
-        dynod, other = min(own.rounds) - bare, min(peer.rounds) - bare
+        figure, dynod, other = _added(own.rounds, peer.rounds, less.rounds)
+        ratios = [figure, *_with_one_left_out(own.rounds, peer.rounds, less.rounds)]
     elif peer is not None:
         ratios = [mine / others for mine, others in zip(own.rounds, peer.rounds, strict=False)]
-        dynod, other = own.median, peer.median
+        dynod, other, figure = own.median, peer.median, statistics.median(ratios)
     else:
         ratios = list(own.rounds)
-        dynod, other = own.median, None
-    figure = statistics.median(ratios)
+        dynod, other, figure = own.median, None, own.median
     return Row(
         id=bar.id,
         what=bar.what,
@@ -243,6 +241,20 @@ def judge(bar: Bar, measured: Measurements) -> Row | None:
         met=(bar.at_most is None or figure <= bar.at_most) and (bar.at_least is None or figure >= bar.at_least),
         goal=bar.goal,
     )
+
+
+def _added(own: Sequence[float], peer: Sequence[float], bare: Sequence[float]) -> tuple[float, float, float]:
+    """The ratio of what each adds to the bare figure in its quietest round, and the two that it is of."""
+    mine, others = min(own) - min(bare), min(peer) - min(bare)
+    return mine / max(others, 1e-3), mine, others
+
+
+def _with_one_left_out(*rounds: Sequence[float]) -> Iterator[float]:
+    """The ratio without each of the rounds: how far it hangs on one of them."""
+    count = min(map(len, rounds))
+    for left_out in range(count if count > 1 else 0):
+        own, peer, bare = ([*each[:left_out], *each[left_out + 1 :]] for each in rounds)
+        yield _added(own, peer, bare)[0]
 
 
 def judge_all(rows: Sequence[Measured]) -> list[Row]:
