@@ -29,7 +29,7 @@ from router.relay_context import RelayContext
 from router.settings import RouterSettings
 
 _RECORDS_LATE_S = 0.05
-_RECORDS_AT_ONCE = 2048  # a batch is handed out early when it has grown to this
+_RECORDS_AT_ONCE = 64  # a larger batch is written down in fewer calls, and everybody else waits for it the longer
 _BACKLOG = 4096
 _TRUST_REMEMBERED = 10_000  # addresses judged and kept; a client may have any
 _KEPT_DESCRIPTORS = 64  # for everything that is no client connection or link
