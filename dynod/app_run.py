@@ -38,7 +38,7 @@ from dynod.process.attachment import AttachRules
 from dynod.process.boot_watch import BootWatch, SocketTable
 from dynod.process.build_processes import BuildProcesses, is_build_note
 from dynod.process.check_commands import CheckCommands, Place, is_check_note
-from dynod.process.container import Containers
+from dynod.process.container import Encloses
 from dynod.process.disk_watch import DiskRules, DiskWatch
 from dynod.process.instance import Instance
 from dynod.process.one_off import MakeCommand, OneOffs
@@ -217,7 +217,8 @@ class AppRun:
         containers, container = self._containers, command.container
         if containers is None or container is None:
             return Place(command.cwd, environment)
-        return Place(command.cwd, environment, lambda wanted: containers.enter(instance.pid, container, wanted))
+        id_, pid = instance.id, instance.pid
+        return Place(command.cwd, environment, lambda wanted: containers.enter(id_, pid, container, wanted))
 
     def _command_of(self, instance: Instance) -> Command | None:
         """By which it was started."""
@@ -225,6 +226,13 @@ class AppRun:
         if slot is not None and slot.is_one_off:
             return slot.command
         return self._known.get((instance.release, instance.name.rpartition(".")[0]))
+
+    def user_of(self, instance_id: str) -> int | None:
+        """The number of the user that an instance's processes are, where that is the app's alone."""
+        instance = self.supervisor.instances.get(instance_id)
+        command = self._command_of(instance) if instance is not None else None
+        user = command.container.user if command is not None and command.container is not None else None
+        return user.uid if user is not None else None
 
     def pid_of(self, instance_id: str) -> int | None:
         """The main process of an instance that runs."""
@@ -321,10 +329,10 @@ class RunningApps:
         group: asyncio.TaskGroup,
         starts_at_once: int,
         *,
-        containers: Containers | None = None,
+        containers: Encloses | None = None,
         write_mb: int = 0,
     ) -> None:
-        """`containers`: what makes those that commands have; None where none has one.
+        """`containers`: what keeps the dynos of commands apart that are to be; None: dynos are plain children.
 
         `write_mb`: how many of what a dyno may write in its container; 0: as many as it likes.
         """
@@ -335,7 +343,7 @@ class RunningApps:
         self._most: Mapping[str, int] = {}
         self.features = features
         self.group = group
-        self.sockets = SocketTable(self.members, by_netlink=features.netlink and features.proc)
+        self.sockets = SocketTable(self.members, by_netlink=features.netlink and features.proc, user_of=self.user_of)
         self.boots = BootWatch(self.sockets)
         self.gate = StartGate(starts_at_once or BOOTING_AT_ONCE)
         self._groups = Groups(snapshot.groups) if snapshot.groups else None
@@ -476,6 +484,10 @@ class RunningApps:
             by_table = processes.find(owners, keeper=os.getppid(), features=self.features).members
             found |= {id_: [abs(pid) for pid in pids] for id_, pids in by_table.items()}  # of a group, its first
         return {id_: found.get(id_, []) for id_ in instance_ids}
+
+    def user_of(self, instance_id: str) -> int | None:
+        """The user that an instance's processes are, where that is its app's alone."""
+        return next((uid for run in self._runs.values() if (uid := run.user_of(instance_id)) is not None), None)
 
     def accounting(self, instance_id: str) -> Cgroup | None:
         """The instance's control group, as far as the kernel accounts by it; version 2 counts CPU in every group."""

@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dynod.core.container import Bind, User
+from dynod.core.container import HOME, Bind, User
+from dynod.core.isolation import Isolation
 from dynod.core.storage_mount import StorageMount
 from dynod.operations import AppView, InvalidError, NotFoundError, Operations
 from dynod.store.audit import actor
@@ -32,12 +33,12 @@ class AppStorage:
     """Of every app of the daemon."""
 
     def __init__(
-        self, operations: Operations, store: Store, *, contained: bool, refit: Callable[[str], Awaitable[None]]
+        self, operations: Operations, store: Store, *, level: Isolation, refit: Callable[[str], Awaitable[None]]
     ) -> None:
-        """`contained`: whether dynos have containers; `refit` lets an app know that something of it has changed."""
+        """`level`: what dynos have; `refit` lets an app know that something of it has changed."""
         self._operations = operations
         self._store = store
-        self._contained = contained
+        self._level = level
         self._refit = refit
 
     async def of(self, ref: str) -> list[StorageView]:
@@ -52,8 +53,10 @@ class AppStorage:
         """
         app = self._operations.find(ref)
         mount = StorageMount.parse(written)
-        if not self._contained:
+        if self._level is Isolation.NONE:
             raise InvalidError("Dynos have no containers here, and see the machine's folders as they are.")
+        if self._level is Isolation.USER and not mount.path.startswith(f"{HOME}/"):
+            raise InvalidError(f"Dynos have no containers here, and see folders below {HOME} alone.")
         async with self._operations.changing(app):
             mounted = await self._store.storage.add(app.id, mount, by=actor(by))
         await self._refit(app.id)
@@ -95,6 +98,8 @@ async def binds_of(state: Path, app_id: str, mounts: Sequence[Mounted], user: Us
                 folder.mkdir(mode=0o700)
             if user is not None:
                 os.chown(folder, user.uid, user.gid)
+                for on_the_way in (above, above.parent):
+                    on_the_way.chmod(0o711)
             binds.append(Bind(source=os.fspath(folder), target=mounted.mount.path, writable=True))
         return tuple(binds)
 

@@ -91,16 +91,16 @@ def give_to(user: User, *folders: Path) -> None:
         os.chown(folder, user.uid, user.gid)  # last: the sign that it is done
 
 
-def open_way(state: Path) -> Path:
-    """Let apps' users get to the folders of their builds below here, and see nothing on the way. Raises OSError.
+def open_way(state: Path, *names: str) -> Path:
+    """Let apps' users get to what is theirs in these folders of the state, and see nothing on the way.
 
-    What else is in there lets nobody in by modes of its own.
+    What else is in there lets nobody in by modes of its own. Returns the first of the folders. Raises OSError.
     """
     state.chmod(0o711)
-    for name in (WORKS, CACHES):
+    for name in names:
         (state / name).mkdir(mode=0o711, exist_ok=True)
         (state / name).chmod(0o711)
-    return state / WORKS
+    return state / names[0]
 
 
 def _own_code() -> Iterator[str]:

@@ -18,12 +18,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from dynod.core.container import FIRST_FILE, Container, User
+from dynod.core.container import FIRST_FILE, HOME, Container, User
 from dynod.core.isolation import Abilities
 from dynod.core.seccomp import filter_program
-from dynod.keeper.features import drop_ambient_capabilities
+from dynod.keeper.features import become, drop_ambient_capabilities
 from dynod.keeper.mounts import show_as
-from dynod.process.container import DYNOS, Containers, Enclosed, Tools, Wanted, machine
+from dynod.process.container import DYNOS, Containers, Enclosed, Encloses, Tools, Wanted, machine
+from dynod.process.own_users import OwnUsers
 
 _ENTERS: Final = "import os, sys, dynod.builds.runner; os.chdir(sys.argv[1])"
 PROBE_S: Final = 20.0  # it takes milliseconds; a machine that swaps takes longer
@@ -48,10 +49,10 @@ def find_tools(state: Path, *, user: User | None, visible: Sequence[str] = (), h
         return Found(Abilities(container=lack), None)
     tools = Tools(bwrap=bwrap, machine=machine(visible=visible, hidden=hidden), filter=program)
     mapped: str | None = None
-    container = _attempt(state, tools, user)
+    container = _attempt(state, Containers(state / DYNOS, tools), user)
     if container is not None and user is not None:
         mapped, tools = container, replace(tools, mapped=False)
-        container = _attempt(state, tools, user)
+        container = _attempt(state, Containers(state / DYNOS, tools), user)
     abilities = Abilities(container=container, own_users=user is not None, mapped=mapped, filtered=program is not None)
     return Found(abilities, tools if container is None else None)
 
@@ -90,13 +91,18 @@ def _bwrap() -> str | None:
     return shutil.which("bwrap")
 
 
-def _attempt(state: Path, tools: Tools, user: User | None) -> str | None:
-    """Make a container and end it; why that did not work, in a few words."""
-    containers = Containers(state / DYNOS, tools)
+def users_lack(state: Path, user: User) -> str | None:
+    """Why dynos cannot be kept apart by users alone; None: they can. Blocks for some milliseconds."""
+    return _attempt(state, OwnUsers(state / DYNOS), user)
+
+
+def _attempt(state: Path, apart: Encloses, user: User | None) -> str | None:
+    """Start something and end it; why that did not work, in a few words."""
     id_ = f"probe-{uuid.uuid4()}"
     try:
         with tempfile.TemporaryDirectory(prefix=".probe-", dir=state) as code:
-            enclosed = containers.enclose(id_, Container(code=code, user=user), Wanted(["true"], {}))
+            os.chmod(code, 0o755)  # noqa: PTH101, S103 (as code is)
+            enclosed = apart.enclose(id_, Container(code=code, user=user), Wanted(["true"], {"HOME": HOME}))
             try:
                 return _run(enclosed)
             finally:
@@ -105,8 +111,8 @@ def _attempt(state: Path, tools: Tools, user: User | None) -> str | None:
     except (OSError, subprocess.SubprocessError) as error:
         return str(error)
     finally:
-        containers.discard(id_)
-        containers.close()
+        apart.discard(id_)
+        apart.close()
 
 
 def _run(enclosed: Enclosed) -> str | None:
@@ -119,6 +125,8 @@ def _run(enclosed: Enclosed) -> str | None:
             show_as(*enclosed.shown_as, above[-1])
         for place, fd in enumerate(above[:last], start=FIRST_FILE):
             os.dup2(fd, place)
+        if enclosed.as_owner and enclosed.owner is not None:
+            become(*enclosed.owner)
         drop_ambient_capabilities()  # as no dyno has them
 
     ended = subprocess.run(  # noqa: S603 (ours)
@@ -135,4 +143,4 @@ def _run(enclosed: Enclosed) -> str | None:
     if ended.returncode == 0:
         return None
     said = ended.stderr.decode(errors="backslashreplace").strip().splitlines()
-    return said[-1] if said else f"bubblewrap ended with status {ended.returncode}"
+    return said[-1] if said else f"{enclosed.argv[0]} ended with status {ended.returncode}"

@@ -353,7 +353,7 @@ class Serve:
             config=AppConfig(operations, slugs=self._slugs, deploy=self._deploy),
             features=AppFeatures(operations, store, refit=self.refit),
             settings=AppSettings(operations, store, check=self._check_knobs, refit=self.refit),
-            storage=AppStorage(operations, store, contained=self._kept_apart.containers is not None, refit=self.refit),
+            storage=AppStorage(operations, store, level=self._kept_apart.level, refit=self.refit),
             buildpacks=AppBuildpacks(operations, store),
             slugs=self._slugs,
             builds=self._builds,

@@ -6,23 +6,28 @@ For the composition root. May import settings, container_tools, build_place, pro
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from dynod.build_place import BuildsApart, open_way
-from dynod.container_tools import find_tools, own_user_lack
+from dynod.build_place import CACHES, WORKS, BuildsApart, open_way
+from dynod.container_tools import Found, find_tools, own_user_lack, users_lack
 from dynod.core.container import User
 from dynod.core.isolation import Abilities, Isolation, choose
 from dynod.keeper.features import may_change_users
-from dynod.process.container import DYNOS, Containers
+from dynod.process.container import DYNOS, Containers, Encloses
+from dynod.process.own_users import OwnUsers
 from dynod.settings import Container as Asked
+
+UserOf = Callable[[int], User]  # of the app with this number
 
 
 class Kept(NamedTuple):
     """What was found. `says`: sentences for the start; `lacks`: those for the status."""
 
-    containers: Containers | None  # None: dynos are plain children
-    user: Callable[[int], User] | None  # of the app with this number; None: all are dynod's own
+    level: Isolation
+    containers: Encloses | None  # None: dynos are plain children
+    user: UserOf | None  # None: all are dynod's own
     lacks: tuple[str, ...]
     says: tuple[str, ...]
     builds: Callable[[], BuildsApart]  # blocks, the first time
@@ -31,57 +36,80 @@ class Kept(NamedTuple):
 def keep_apart(container: Asked, state: Path, *, settings: Path | None) -> Kept:
     """Decide, by trying it; blocks for some milliseconds. `settings`: the file, which no dyno sees.
 
-    Raises SettingsError where the machine gives less than was container for by name.
+    Raises SettingsError where the machine gives less than was asked for by name.
     """
+    return _Looking(container, state, settings).decide()
 
-    def user(number: int) -> User:
-        uid = container.first_uid + number % container.uids
+
+class _Looking:
+    """For one start."""
+
+    def __init__(self, container: Asked, state: Path, settings: Path | None) -> None:
+        self._asked = container
+        self._state = state
+        self._hidden = [os.fspath(folder) for folder in (state, settings and settings.parent) if folder is not None]
+        self._may_give = may_change_users()
+        self._lock = threading.Lock()
+        self._builds: BuildsApart | None = None
+
+    def decide(self) -> Kept:
+        wanted = self._asked.isolation
+        if wanted == Isolation.NONE:
+            chosen = choose(wanted, Abilities(container=None))
+            return Kept(chosen.level, None, None, chosen.lacks, (), self._for_builds)
+        found = self._tools() if wanted != Isolation.USER else Found(Abilities(container="not looked for"), None)
+        abilities = found.abilities
+        if found.tools is None and self._may_give:
+            abilities = replace(abilities, users=self._users_lack())
+        chosen = choose(wanted, abilities)
+        if found.tools is not None:
+            self._state.chmod(0o700)  # nobody has to get through it, as without containers
+            containers = Containers(self._state / DYNOS, found.tools)
+            user = self._user if abilities.own_users else None
+            self._builds = BuildsApart(containers=containers, user=user)
+            return Kept(chosen.level, containers, user, chosen.lacks, chosen.lacks, self._for_builds)
+        if chosen.level is Isolation.USER:
+            users = OwnUsers(self._state / DYNOS)
+            return Kept(chosen.level, users, self._user, chosen.lacks, chosen.lacks, self._for_builds)
+        return Kept(chosen.level, None, None, chosen.lacks, chosen.lacks, self._for_builds)
+
+    def _user(self, number: int) -> User:
+        uid = self._asked.first_uid + number % self._asked.uids
         return User(uid=uid, gid=uid)
 
-    hidden = [os.fspath(folder) for folder in (state, settings and settings.parent) if folder is not None]
-    for_builds = _Once(lambda: _for_builds(container, state, user=user, hidden=hidden))
-    if container.isolation == Isolation.NONE:
-        return Kept(None, None, choose(container.isolation, Abilities(container=None)).lacks, (), for_builds)
-    may_give = os.geteuid() == 0
-    found = find_tools(state, user=user(0) if may_give else None, visible=container.visible, hidden=hidden)
-    chosen = choose(container.isolation, found.abilities)
-    if found.tools is None:
-        return Kept(None, None, chosen.lacks, chosen.lacks, for_builds)
-    containers = Containers(state / DYNOS, found.tools)
-    users = user if may_give else None
-    return Kept(containers, users, chosen.lacks, chosen.lacks, lambda: BuildsApart(containers=containers, user=users))
+    def _tools(self) -> Found:
+        user = self._user(0) if os.geteuid() == 0 and self._may_give else None
+        return find_tools(self._state, user=user, visible=self._asked.visible, hidden=self._hidden)
 
+    def _users_lack(self) -> str | None:
+        try:
+            open_way(self._state, DYNOS)
+        except OSError as error:
+            return f"{error.filename}: {error.strerror}"
+        return users_lack(self._state, self._user(0))
 
-def _for_builds(container: Asked, state: Path, *, user: Callable[[int], User], hidden: list[str]) -> BuildsApart:
-    """Where dynos have no containers: what a buildpack does is not to be done with dynod's rights, least with root's.
-
-    In a container where one can be made for all that, since there it finds dynod's Python wherever that lies.
-    """
-    is_root = os.geteuid() == 0
-    if not may_change_users():
-        return BuildsApart(refused="dynod may not change its user (CAP_SETUID) here" if is_root else None)
-    tools = find_tools(state, user=user(0), visible=container.visible, hidden=hidden).tools
-    if tools is not None:
-        return BuildsApart(containers=Containers(state / DYNOS, tools), user=user)
-    try:
-        lack = own_user_lack(open_way(state), user(0))
-    except OSError as error:
-        lack = f"{error.filename}: {error.strerror}"
-    if lack is None:
-        return BuildsApart(user=user)
-    return BuildsApart(refused=f"the app's user cannot run them: {lack}" if is_root else None)
-
-
-class _Once:
-    """What is found out when it is first asked for: by a build, in a thread."""
-
-    def __init__(self, find: Callable[[], BuildsApart]) -> None:
-        self._find = find
-        self._found: BuildsApart | None = None
-        self._lock = threading.Lock()
-
-    def __call__(self) -> BuildsApart:
+    def _for_builds(self) -> BuildsApart:
+        """Found out by the first build, in a thread, where dynos have no containers."""
         with self._lock:
-            if self._found is None:
-                self._found = self._find()
-            return self._found
+            if self._builds is None:
+                self._builds = self._found_for_builds()
+            return self._builds
+
+    def _found_for_builds(self) -> BuildsApart:
+        """What a buildpack does is not to be done with dynod's rights, least with root's.
+
+        In a container where one can be made for all that, since there it finds dynod's Python wherever that lies.
+        """
+        is_root = os.geteuid() == 0
+        if not self._may_give:
+            return BuildsApart(refused="dynod may not change its user (CAP_SETUID) here" if is_root else None)
+        tools = self._tools().tools if is_root else None
+        if tools is not None:
+            return BuildsApart(containers=Containers(self._state / DYNOS, tools), user=self._user)
+        try:
+            lack = own_user_lack(open_way(self._state, WORKS, CACHES), self._user(0))
+        except OSError as error:
+            lack = f"{error.filename}: {error.strerror}"
+        if lack is None:
+            return BuildsApart(user=self._user)
+        return BuildsApart(refused=f"the app's user cannot run them: {lack}" if is_root else None)

@@ -177,6 +177,7 @@ class Archives:
             partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=self._slugs))
             try:
                 unpack(archive, partial / "tree", self.limits)
+                (partial / "tree").chmod(0o755)  # as every folder in it; the one above lets nobody in
                 os.sync()  # once, instead of each of its thousands of files
                 (partial / "tree").rename(folder)
                 _sync(self._slugs)

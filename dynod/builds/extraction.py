@@ -141,6 +141,7 @@ class _Extraction:
             raise ArchiveRefusedError(f"The archive holds {quoted(place)} as a folder and as a file or link.")
         self._make_folders(place.rpartition("/")[0])
         (self._folder / place).mkdir(mode=0o755)
+        (self._folder / place).chmod(0o755)  # whatever the umask is, as files are
         self._folders.add(place)
 
     def _check_link(self, place: str) -> None:

@@ -10,12 +10,15 @@ from typing import Final
 from dynod.errors import SettingsError
 
 STRONGEST: Final = "strongest"
+_INSTEAD: Final = f'; "{STRONGEST}" takes what there is'
+_BY_USERS: Final = "dynos are kept apart by users alone, each app its own"
 
 
 class Isolation(StrEnum):
     """The levels, strongest first."""
 
     CONTAINER = "container"
+    USER = "user"
     NONE = "none"
 
 
@@ -23,11 +26,13 @@ class Isolation(StrEnum):
 class Abilities:
     """What was found by trying it; a text says why something cannot be, None: it can.
 
-    `own_users`: whether apps can have users of their own, `mapped` whether their code can then be shown as theirs.
+    `users`: without containers, by users of their own. `own_users`: whether apps can have those in containers, `mapped`
+    whether their code can then be shown as theirs.
     `filtered`: whether system calls can be filtered.
     """
 
     container: str | None
+    users: str | None = "only root can give apps users of their own"
     own_users: bool = False
     mapped: str | None = None
     filtered: bool = True
@@ -45,13 +50,21 @@ def choose(wanted: str, abilities: Abilities) -> Chosen:
     """Decide. `wanted`: a level, or STRONGEST. Raises SettingsError for one by name that cannot be had."""
     if wanted == Isolation.NONE:
         return Chosen(level=Isolation.NONE, lacks=("dynos are not kept apart: container.isolation is none",))
+    if wanted == Isolation.USER:
+        if abilities.users is not None:
+            raise SettingsError(f"container.isolation: no users for apps: {abilities.users}{_INSTEAD}")
+        return Chosen(level=Isolation.USER, lacks=(f"{_BY_USERS}: container.isolation is user",))
     if abilities.container is not None:
         if wanted == Isolation.CONTAINER:
             raise SettingsError(
-                f"container.isolation: this machine makes no containers: {abilities.container}; "
-                f'"{STRONGEST}" takes what there is'
+                f"container.isolation: this machine makes no containers: {abilities.container}{_INSTEAD}"
             )
-        return Chosen(level=Isolation.NONE, lacks=(f"dynos are not kept apart: {abilities.container}",))
+        if abilities.users is None:
+            return Chosen(level=Isolation.USER, lacks=(f"{_BY_USERS}, not by containers: {abilities.container}",))
+        return Chosen(
+            level=Isolation.NONE,
+            lacks=(f"dynos are not kept apart: no containers: {abilities.container}; no users: {abilities.users}",),
+        )
     lacks = []
     if not abilities.own_users:
         lacks.append("dynos of all apps run as dynod's own user, in containers: only root can give them users")

@@ -116,11 +116,12 @@ def members(
 def someone_changes(keeper: int, features: Features) -> bool:
     """Whether an orphan cannot be told whose it is just now: while it execs or ends, a process has no environment.
 
-    Only a subreaper can say so; elsewhere too many have none that may be read.
+    Only a subreaper can say so; elsewhere too many have none that may be read. Nor may another user's be, always.
     """
     if not (features.subreaper and features.proc):
         return False
-    return any(process.parent == keeper and not _environment(process.pid) for process in table(features).values())
+    children = [process.pid for process in table(features).values() if process.parent == keeper]
+    return any(not _environment(pid) and not _is_hidden(pid) for pid in children)
 
 
 def freeze(leader: int) -> None:
@@ -265,6 +266,16 @@ def _ps(*arguments: str) -> tuple[int, list[bytes]]:
     with subprocess.Popen(command, stdout=subprocess.PIPE) as ps:  # noqa: S603 (PATH is the administrator's)
         assert ps.stdout is not None  # noqa: S101 (PIPE was asked for)
         return ps.pid, ps.stdout.read().splitlines()
+
+
+def _is_hidden(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/environ", "rb"):  # noqa: PTH123 (pathlib is heavy here)
+            return False
+    except PermissionError:
+        return True
+    except OSError:
+        return False
 
 
 def _environment(pid: int) -> frozenset[bytes]:

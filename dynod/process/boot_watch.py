@@ -36,8 +36,12 @@ class Seen(NamedTuple):
 class SocketTable:
     """Whose the listening sockets are: by netlink and /proc, or by connecting and asking psutil for each process."""
 
-    def __init__(self, members: Members, *, by_netlink: bool) -> None:
+    def __init__(
+        self, members: Members, *, by_netlink: bool, user_of: Callable[[str], int | None] = lambda _id: None
+    ) -> None:
+        """`user_of` an instance: the user that its app's processes, and no others, are; None: there is none such."""
         self._members = members
+        self._user_of = user_of
         self._by_netlink = by_netlink
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sockets")
         if not by_netlink:
@@ -67,6 +71,9 @@ class SocketTable:
         seen = {}
         for id_, port in instances.items():
             inodes = sockets.socket_inodes(members[id_])
+            if (user := self._user_of(id_)) is not None:
+                # Whose sockets another user's processes hold, not even root may see without CAP_SYS_PTRACE.
+                inodes |= {each.inode for each in listeners if each.user == user and each.address.port == port}
             seen[id_] = Seen(
                 [listener.address for listener in listeners if listener.inode in inodes],
                 [

@@ -73,12 +73,13 @@ def not_enclosed(wanted: Wanted, cwd: str, user: User | None = None) -> Enclosed
 
 
 class Encloses(Protocol):
-    """`Containers`, as those see it who start things."""
+    """What keeps dynos apart (`Containers`, `OwnUsers`), as those see it who start things."""
 
     def enclose(self, instance_id: str, container: Container, wanted: Wanted) -> Enclosed: ...
-    def enter(self, outer: int, container: Container, wanted: Wanted) -> Enclosed: ...
+    def enter(self, instance_id: str, outer: int, container: Container, wanted: Wanted) -> Enclosed: ...
     def discard(self, instance_id: str) -> Discarded: ...
     def written(self, instance_id: str, most: int) -> int: ...
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,11 +131,12 @@ class Containers:
             watches=True,
         )
 
-    def enter(self, outer: int, container: Container, wanted: Wanted) -> Enclosed:
+    def enter(self, instance_id: str, outer: int, container: Container, wanted: Wanted) -> Enclosed:
         """How to run something beside a dyno, in its container. `outer`: the pid that the keeper knows the dyno by.
 
         Raises ProcessLookupError where it has ended, or has not begun.
         """
+        del instance_id
         user = container.user
         env, held = split_environment(wanted.env)
         return Enclosed(
@@ -151,7 +153,7 @@ class Containers:
         """Remove what it wrote, and say what that was. Blocks; nothing of the instance may run any more."""
         scratch = self._root / instance_id
         found = Discarded.of(_written(scratch / "upper"), names=NAMED)
-        _remove(scratch)
+        remove(scratch)
         return found
 
     def written(self, instance_id: str, most: int) -> int:
@@ -163,7 +165,7 @@ class Containers:
         total = 0
         linked: set[int] = set()
         for folder in ("upper", "tmp"):
-            for entry in _entries(self._root / instance_id / folder):
+            for entry in entries(self._root / instance_id / folder):
                 with contextlib.suppress(OSError):
                     status = entry.stat(follow_symlinks=False)
                     if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
@@ -212,7 +214,7 @@ def sweep(root: Path, living: Collection[str]) -> None:
     with contextlib.suppress(OSError):
         for left in list(root.iterdir()):
             if left.name not in living:
-                _remove(left)
+                remove(left)
 
 
 def first_process(outer: int) -> int:
@@ -290,14 +292,14 @@ def _text(path: str) -> str:
 
 def _written(upper: Path) -> Iterator[Written]:
     """Regular files that the dyno made or changed. What it removed is a device number 0, and no file."""
-    for entry in _entries(upper):
+    for entry in entries(upper):
         with contextlib.suppress(OSError):
             status = entry.stat(follow_symlinks=False)
             if stat.S_ISREG(status.st_mode):
                 yield Written(os.path.relpath(entry.path, upper), status.st_blocks * 512)
 
 
-def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+def entries(folder: Path) -> Iterator[os.DirEntry[str]]:
     """Everything below it. Not os.walk, which calls itself: how deep folders are is the dyno's to choose."""
     waiting = [os.fspath(folder)]
     while waiting:
@@ -308,7 +310,8 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
                     waiting.append(entry.path)
 
 
-def _remove(folder: Path) -> None:
+def remove(folder: Path) -> None:
+    """What a dyno has left, as far as that can be done. Blocks."""
     for each in (folder / "work" / "work", folder):  # overlayfs keeps a folder there that not even its owner may enter
         with contextlib.suppress(OSError):
             each.chmod(0o700)

@@ -162,9 +162,9 @@ class Launcher:
             raise NothingToEnterError
         if container is None or containers is None:
             return not_enclosed(wanted, command.cwd)
-        return (
-            containers.enter(outer, container, wanted) if outer else containers.enclose(instance_id, container, wanted)
-        )
+        if outer and command.enters is not None:
+            return containers.enter(command.enters, outer, container, wanted)
+        return containers.enclose(instance_id, container, wanted)
 
     async def _take_port(self) -> int:
         port = self._shared.ports.take_first(self._shared.port_is_free)

@@ -35,10 +35,11 @@ _NO_IPV6: Final = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
 
 class Listener(NamedTuple):
-    """A listening socket and the inode by which its owners are found."""
+    """A listening socket, the inode by which its owners are found, and the user who made it."""
 
     address: Address
     inode: int
+    user: int
 
 
 class Asked(NamedTuple):
@@ -72,9 +73,9 @@ def _read_answers(data: bytes, family: int, found: list[Listener]) -> bool:
             number = -struct.unpack_from("=i", data, offset + _HEADER.size)[0]
             raise OSError(number, os.strerror(number))
         fields = _ANSWER.unpack_from(data, offset + _HEADER.size)
-        port, source, inode = socket.ntohs(fields[4]), fields[5], fields[12]
+        port, source, user, inode = socket.ntohs(fields[4]), fields[5], fields[11], fields[12]
         raw = source[:4] if family == socket.AF_INET else source
-        found.append(Listener(Address(str(ipaddress.ip_address(raw)), port), inode))
+        found.append(Listener(Address(str(ipaddress.ip_address(raw)), port), inode, user))
         offset += (size + 3) & ~3
     return False
 

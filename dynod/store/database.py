@@ -204,11 +204,13 @@ def copy_database(path: Path, target: Path) -> None:
 
 
 def _prepare(folder: Path) -> None:
-    """The folder there, and nobody else's: 0700."""
+    """The folder there, and nobody else's: 0700, or 0711 where apps' users get through it to what is theirs."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     info = folder.stat()
     if not info.st_mode & 0o077 and info.st_uid == os.geteuid():
         return
+    if not info.st_mode & 0o066 and info.st_uid == os.geteuid() and (folder / DATABASE).exists():
+        return  # dynod has opened it so: an earlier core, whose dynos run on
     # Tightened only where it is plainly dynod's own: not a /tmp that somebody named by mistake.
     if info.st_uid != os.geteuid() or (any(folder.iterdir()) and not (folder / DATABASE).exists()):
         raise StoreError(

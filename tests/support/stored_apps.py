@@ -29,6 +29,7 @@ from dynod.app_webhooks import AppWebhooks
 from dynod.builds.archives import Archives, blob_key
 from dynod.builds.repositories import Repositories
 from dynod.core.archive_rules import Limits
+from dynod.core.isolation import Isolation
 from dynod.core.log_line import LogBatch
 from dynod.core.release import Draft, Release
 from dynod.core.slug import Slug
@@ -87,7 +88,7 @@ class StoredApps:
         self.archives = Archives(folder, limits)
         self.slugs = AppSlugs(self.operations, self.store, self.archives)
         self.resources = StoredResources(
-            storage=AppStorage(self.operations, self.store, contained=True, refit=self._reroute),
+            storage=AppStorage(self.operations, self.store, level=Isolation.CONTAINER, refit=self._reroute),
             domains=AppDomains(self.operations, self.store, apps_domain=APPS_DOMAIN, reroute=self._reroute),
             features=AppFeatures(self.operations, self.store, refit=self._reroute),
             settings=AppSettings(self.operations, self.store, check=self._check, refit=self._reroute),

@@ -1,5 +1,7 @@
 """Which level of isolation is used, and what is said of it."""
 
+from dataclasses import replace
+
 import pytest
 
 from dynod.core.isolation import STRONGEST, Abilities, Isolation, choose
@@ -7,6 +9,7 @@ from dynod.errors import SettingsError
 
 ALL = Abilities(container=None, own_users=True)
 NOTHING = Abilities(container="no user namespaces")
+USERS = Abilities(container="no user namespaces", users=None)
 
 
 @pytest.mark.parametrize(
@@ -15,7 +18,15 @@ NOTHING = Abilities(container="no user namespaces")
         (STRONGEST, ALL, Isolation.CONTAINER, []),
         ("container", ALL, Isolation.CONTAINER, []),
         ("none", ALL, Isolation.NONE, ["dynos are not kept apart: container.isolation is none"]),
-        (STRONGEST, NOTHING, Isolation.NONE, ["dynos are not kept apart: no user namespaces"]),
+        (
+            STRONGEST,
+            NOTHING,
+            Isolation.NONE,
+            ["no containers: no user namespaces; no users: only root"],
+        ),
+        (STRONGEST, USERS, Isolation.USER, ["by users alone, each app its own, not by containers: no user namespaces"]),
+        ("user", USERS, Isolation.USER, ["by users alone, each app its own: container.isolation is user"]),
+        ("user", replace(ALL, users=None), Isolation.USER, ["container.isolation is user"]),
         (STRONGEST, Abilities(container=None), Isolation.CONTAINER, ["dynod's own user"]),
         (STRONGEST, Abilities(container=None, own_users=True, mapped="mount: no"), Isolation.CONTAINER, ["mount: no"]),
         (STRONGEST, Abilities(container=None, own_users=True, filtered=False), Isolation.CONTAINER, ["not filtered"]),
@@ -31,3 +42,7 @@ def test_the_level_that_is_used(wanted: str, abilities: Abilities, level: Isolat
 def test_a_level_asked_for_by_name_is_not_silently_another() -> None:
     with pytest.raises(SettingsError, match="no user namespaces"):
         choose("container", NOTHING)
+    with pytest.raises(SettingsError, match="no user namespaces"):
+        choose("container", USERS)
+    with pytest.raises(SettingsError, match="no users for apps: only root"):
+        choose("user", NOTHING)

@@ -1,0 +1,121 @@
+"""Keeps dynos apart by users alone, where no containers can be made: a user and a copy of the code for each.
+
+Flow: launch → **own users** → placement; the same seam as `container.Containers`. What they see besides, processes,
+`/tmp`, the rest of the machine, is as for every user of it. What the words are is decided in `core.own_user`.
+"""
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from dynod.core.container import Container, User
+from dynod.core.discarded import Discarded, Written
+from dynod.core.own_user import BEGUN, COPIED, enter_command, first_command, folders, own_paths
+from dynod.process.container import BLOCK, NAMED, Enclosed, Wanted, entries, remove
+
+
+class OwnUsers:
+    """Those of one daemon. `root`: STATE/dynos, into which apps' users can get."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def enclose(self, instance_id: str, container: Container, wanted: Wanted) -> Enclosed:
+        """As `Containers.enclose`. Raises OSError."""
+        user = _user(container)
+        scratch = self._root / instance_id
+        _make(scratch, user)
+        home, _temporary = folders(os.fspath(scratch))
+        files = [os.open(container.code, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)] if container.code else []
+        return Enclosed(
+            argv=first_command(wanted.argv, container, home=home),
+            env=own_paths(wanted.env, scratch=os.fspath(scratch)),
+            cwd="/",
+            files=files,
+            owner=(user.uid, user.gid),
+            shown_as=None,
+            watches=False,
+            as_owner=True,
+        )
+
+    def enter(self, instance_id: str, outer: int, container: Container, wanted: Wanted) -> Enclosed:
+        """As `Containers.enter`: whoever enters needs the dyno's user and folder, and no process of it."""
+        del outer
+        user = _user(container)
+        return Enclosed(
+            argv=enter_command(wanted.argv),
+            env=own_paths(wanted.env, scratch=os.fspath(self._root / instance_id)),
+            cwd="/",
+            files=[],
+            owner=(user.uid, user.gid),
+            shown_as=None,
+            watches=False,
+            as_owner=True,
+        )
+
+    def discard(self, instance_id: str) -> Discarded:
+        """As `Containers.discard`. Blocks."""
+        scratch = self._root / instance_id
+        home = Path(folders(os.fspath(scratch))[0])
+        found = Discarded.of(
+            (
+                Written(os.path.relpath(entry.path, home), status.st_blocks * 512)
+                for entry, status in _own(scratch)
+                if stat.S_ISREG(status.st_mode)
+            ),
+            names=NAMED,
+        )
+        remove(scratch)
+        return found
+
+    def written(self, instance_id: str, most: int) -> int:
+        """As `Containers.written`, without what was copied. Blocks."""
+        scratch = self._root / instance_id
+        total = 0
+        for _entry, status in _own(scratch, temporary=True):
+            total += max(status.st_blocks * 512, BLOCK)
+            if total > most:
+                break
+        return total
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+
+def _user(container: Container) -> User:
+    if container.user is None:
+        raise ValueError("a dyno without a user cannot be kept apart by users")
+    return container.user
+
+
+def _make(scratch: Path, user: User) -> None:
+    """Its folders, once; the outermost last, by which nobody else gets in."""
+    for folder in (os.fspath(scratch), *folders(os.fspath(scratch))):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder, 0o700)  # noqa: PTH102 (a text)
+    (scratch / BEGUN).touch()
+    for folder in (*folders(os.fspath(scratch)), os.fspath(scratch)):
+        os.chown(folder, user.uid, user.gid)
+
+
+def _own(scratch: Path, *, temporary: bool = False) -> Iterator[tuple[os.DirEntry[str], os.stat_result]]:
+    """What the dyno made or changed in its copy, and with `temporary` what it has put beside it.
+
+    A copied file has the time of its original, and was last touched before the copy was whole. The kernel's times go
+    by ticks of some milliseconds, so one of the two alone would now and then be wrong about a dyno's first ones.
+    """
+    home, beside = map(Path, folders(os.fspath(scratch)))
+    try:
+        begun_ns, whole_ns = ((scratch / name).stat().st_mtime_ns for name in (BEGUN, COPIED))
+    except OSError:
+        return  # it has not got that far
+    for entry in entries(home):
+        with contextlib.suppress(OSError):
+            status = entry.stat(follow_symlinks=False)
+            if status.st_ctime_ns > whole_ns or status.st_mtime_ns >= begun_ns:
+                yield entry, status
+    for entry in entries(beside) if temporary else ():
+        with contextlib.suppress(OSError):
+            yield entry, entry.stat(follow_symlinks=False)

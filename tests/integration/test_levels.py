@@ -1,0 +1,215 @@
+"""How far dynos are kept apart on machines that give less: in a plain container of Docker, and to who is not root."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.app_folder import TOYS, toy
+from support.boxed import AS_NOBODY, IN_DOCKER, NOBODY, Boxed, needs_root
+from support.contained import needs_containers
+from support.serve import Serve, ServedApp
+
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.needs_ability("subreaper", "proc", "netlink", reason="such machines, and users of apps, are Linux's"),
+]
+BY_USERS = "dynos are kept apart by users alone, each app its own"
+
+
+_ABOUT_IT = re.compile("kept apart|dynos of all").search
+
+
+def notices(serve: Serve) -> list[str]:
+    """What it says of isolation at the start."""
+    return list(filter(_ABOUT_IT, (line.text for line in serve.output.lines("stderr"))))
+
+
+def lacks(serve: Serve) -> list[str]:
+    found = json.loads(serve.done("status", "--json").stdout)
+    return list(filter(_ABOUT_IT, found["lacks"]))
+
+
+# --- Docker: root with few rights, and no namespaces ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def docker() -> Iterator[Boxed]:
+    needs_root()
+    with Boxed(IN_DOCKER, namespaces=False, env={"DYNOD_DYNOS_SETTLE_S": "0.2"}) as running:
+        running.wait_until_ready()
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shop(docker: Boxed) -> ServedApp:
+    shop = docker.app(docker.own, "shop", procfile={"web": toy("web_server"), "worker": "sh worker.sh"})
+    (docker.own / "shop" / "worker.sh").write_text(
+        "mkdir media; echo one >media/a.jpg; touch b; echo ready; sleep 999\n"
+    )
+    shop.wait_until_up("web.1")
+    return shop
+
+
+def test_where_no_container_can_be_made_apps_are_users_and_one_line_says_so(docker: Boxed) -> None:
+    (notice,) = notices(docker)
+    assert notice.startswith(f"dynod: {BY_USERS}, not by containers: ")
+    assert [f"dynod: {lack}" for lack in lacks(docker)] == [notice]
+
+
+def test_dynos_reach_nothing_but_their_own(docker: Boxed, shop: ServedApp) -> None:
+    code = docker.own / "thief"
+    other = next((docker.state / "dynos").glob(f"{shop.dynos()['web.1']['id']}*"), docker.state / "dynos" / "none")
+    known = {
+        "state": str(docker.state),
+        "secrets": [str(docker.state / "dynod.db"), "/etc/shadow"],
+        "folders": [str(docker.state / name) for name in ("dynos", "logs", "slugs", "work", "cache")] + [str(other)],
+        "daemon": docker.pid,
+        "other": shop.pids()["web.1"],
+        "code": str(code),
+    }
+    command = f"{toy('kept_apart')} '{json.dumps(known)}'"
+    thief = docker.app(docker.own, "thief", procfile={"worker": command}, quantities={"worker": 1})
+    found: dict[str, Any] = json.loads(thief.wait_for_log(r"worker\.1\]: OUTCOMES ").partition("OUTCOMES ")[2])
+    assert {name for name, error in found["denied"].items() if not error} == set()
+    assert {name: error for name, error in found["allowed"].items() if error} == {}
+    assert found["uid"] >= 1_900_000_000
+    assert found["uid"] != Path(f"/proc/{shop.pids()['web.1']}").stat().st_uid != 0
+    assert found["groups"] == []
+    assert {int(each, 16) for each in found["capabilities"]} == {0}
+    assert (found["no_new_privileges"], found["umask"]) == ("1", "0022")
+    assert found["home"] == found["cwd"]
+    assert Path(found["home"]).parent.parent == docker.state / "dynos"
+    assert found["temporary"] == str(Path(found["home"]).parent / "tmp")
+    assert set(found["inherited"]) <= {"0", "1", "2", "3"}  # the last one is the look itself
+    thief.wait_for_log(r"app\[worker\.1\]: through /dev/stdout")
+    assert json.loads((code / "Procfile").read_text().partition(": ")[2].partition("'")[2].rstrip("'\n")) == known
+    docker.done("apps:destroy", "thief", "--confirm", "thief")
+
+
+def test_a_web_dyno_of_another_user_is_found_to_listen_and_gets_requests(shop: ServedApp) -> None:
+    assert shop.get("/").status == 200
+    shop.restart(dyno="web.1")
+    shop.wait()
+    assert shop.get("/").status == 200
+
+
+def test_what_a_dyno_wrote_goes_with_it_and_is_named(docker: Boxed, shop: ServedApp) -> None:
+    shop.scale("worker=1")
+    shop.wait_for_log(r"app\[worker\.1\]: ready")
+    shop.scale("worker=0")
+    line = shop.wait_for_log(r"heroku\[worker\.1\]: .*discarded")
+    assert line == "heroku[worker.1]: 2 files (4 KB) discarded: b, media/a.jpg"
+    assert sorted(os.listdir(docker.own / "shop")) == ["Procfile", "app.json", "worker.sh"]  # noqa: PTH208 (names)
+    assert len(list((docker.state / "dynos").iterdir())) == len(shop.states())
+
+
+def test_commands_run_and_enter_as_the_apps_user(docker: Boxed, shop: ServedApp) -> None:
+    inside = "id -u; pwd; echo $HOME $DYNO; ls"
+    user = str(Path(f"/proc/{shop.pids()['web.1']}").stat().st_uid)
+    entered = docker.done("ps:exec", "-a", "shop", "--no-tty", "web.1", "--", "sh", "-c", inside).stdout.splitlines()
+    home = entered[1]
+    assert Path(f"/proc/{shop.pids()['web.1']}/cwd").samefile(home)
+    assert entered == [user, home, f"{home} web.1", "Procfile", "app.json", "worker.sh"]
+    ended = docker.dynod("run", "-a", "shop", "--no-tty", "--", "sh", "-c", f"{inside}; exit 7")
+    assert ended.returncode == 7, ended.stderr
+    uid, place, names, *files = ended.stdout.splitlines()
+    assert (uid, names.partition(" ")[0]) == (user, place)
+    assert place != home
+    assert files == ["Procfile", "app.json", "worker.sh"]
+
+
+@pytest.mark.usefixtures("shop")
+def test_storage_is_seen_below_the_code_alone(docker: Boxed) -> None:
+    refused = docker.dynod("storage:mount", "data:/data", "-a", "shop")
+    assert refused.returncode == 1
+    assert "below /app alone" in refused.stderr
+    docker.done("storage:mount", "up:/app/media/up", "-a", "shop")
+    run = ("run", "-a", "shop", "--no-tty", "--", "sh", "-c")
+    docker.done(*run, "echo kept >media/up/a")
+    assert docker.done(*run, "cat media/up/a").stdout == "kept\n"
+    docker.done("storage:unmount", "up", "-a", "shop")
+
+
+def test_a_build_is_its_apps_users_too(docker: Boxed) -> None:
+    docker.done("apps:create", "built")
+    app = docker.known_app("built")
+    with contextlib.closing(docker.client) as client:
+        client.replace_buildpacks("built", [f"file://{TOYS}/buildpacks/{name}" for name in ("assets", "greeter")])
+    code = {"server.py": (TOYS / "web_server.py").read_text(), "assets.txt": "some\n", "greeting.txt": "hello\n"}
+    folder = docker.folder_of(docker.own, "code", procfile={"web": "exec python3 server.py"}, files=code)
+    docker.done("builds:create", "-a", "built", "--source-dir", str(folder))
+    kept = [path for name in ("slugs", "built") for path in (docker.state / name).rglob("*") if path.is_file()]
+    others = docker.state / "cache" / "of-another"
+    others.mkdir(mode=0o700)
+    (others / "file").write_text("x")
+    secrets = [docker.state / "dynod.db", others / "file", *kept[:20]]
+    docker.done("config:set", "-a", "built", f"SECRETS={' '.join(map(str, secrets))}")
+    said = docker.done("builds:create", "-a", "built", "--source-dir", str(folder)).stdout
+    found = re.search(r"^-----> User (\d+) in \S+ with \S+ reads (.*)$", said, re.MULTILINE)
+    assert found is not None, said
+    assert int(found[1]) >= 1_900_000_000
+    assert found[2] == "nothing"
+    assert "-----> Restoring cache\n" in said
+    app.wait_until_up("web.1")
+    assert app.get("/").status == 200
+    assert str(Path(f"/proc/{app.pids()['web.1']}").stat().st_uid) == found[1]
+    docker.done("apps:destroy", "built", "--confirm", "built")
+
+
+def test_they_outlive_the_core_and_are_the_next_ones(docker: Boxed, shop: ServedApp) -> None:
+    before, core = shop.pids(), docker.core_pid()
+    os.kill(core, signal.SIGKILL)
+    docker.core_pid(other_than=core)
+    shop.wait_until_up("web.1")
+    assert shop.pids() == before
+    assert shop.get("/").status == 200
+    shop.restart(dyno="web.1")
+    shop.wait()
+    assert shop.get("/").status == 200
+    assert len(list((docker.state / "dynos").iterdir())) == 1
+
+
+# --- nobody special ---------------------------------------------------------------------------------------------------
+
+
+def test_without_root_a_user_namespace_makes_the_container() -> None:
+    needs_root()
+    needs_containers()
+    with Boxed(AS_NOBODY, namespaces=True) as serve:
+        serve.wait_until_ready()
+        (notice,) = notices(serve)
+        assert notice.startswith("dynod: dynos of all apps run as dynod's own user, in containers: ")
+        app = serve.app(serve.own, "shop", procfile={"web": toy("web_server")})
+        app.wait_until_up("web.1")
+        assert app.get("/").status == 200
+        inside = "echo x >made; pwd; id -u; echo $HOME; ls /proc | grep -c '^[0-9]'; grep CapEff /proc/self/status"
+        inside += f"; ls {serve.state} 2>/dev/null"
+        ended = serve.dynod("run", "-a", "shop", "--no-tty", "--", "sh", "-c", inside)
+        place, uid, home, processes, capabilities = ended.stdout.splitlines()
+        assert (place, uid, home) == ("/app", str(NOBODY), "/app")
+        assert int(processes) <= 5
+        assert int(capabilities.split()[1], 16) == 0
+        assert sorted(os.listdir(serve.own / "shop")) == ["Procfile", "app.json"]  # noqa: PTH208 (names)
+        app.wait_for_log(r"heroku\[run\.\d+\]: 1 files? \(4 KB\) discarded: made")
+
+
+def test_without_root_and_namespaces_dynos_run_as_dynod_and_one_line_says_so() -> None:
+    needs_root()
+    with Boxed(AS_NOBODY, namespaces=False) as serve:
+        serve.wait_until_ready()
+        (notice,) = notices(serve)
+        assert notice.startswith("dynod: dynos are not kept apart: no containers: ")
+        app = serve.app(serve.own, "shop", procfile={"web": toy("web_server")})
+        app.wait_until_up("web.1")
+        assert app.get("/").status == 200
+        assert Path(f"/proc/{app.pids()['web.1']}").stat().st_uid == NOBODY
+    with Boxed(AS_NOBODY, namespaces=False, isolation="user") as serve:
+        assert serve.wait() == 1
+        serve.wait_for_line("container.isolation: no users for apps: only root")

@@ -1,0 +1,95 @@
+"""`dynod serve` on a machine that gives less: as in a plain container of Docker, or to somebody who is not root.
+
+Made of a mount namespace, for root on Linux. Its own tree of folders has the system, this Python, the sources, and
+nothing that only root may enter on the way, so that other users run the same dynod. Under chroot(2) nobody can make
+user namespaces (user_namespaces(7)), as in Docker's containers, whose capabilities are those below.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+import pytest
+
+from support.contained import visible
+from support.serve import Serve
+from support.source_tree import REPOSITORY
+
+NOBODY: Final = 65534
+_DOCKERS: Final = (
+    *("chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap", "net_bind_service"),
+    *("net_raw", "sys_chroot", "mknod", "audit_write", "setfcap"),
+)
+IN_DOCKER: Final = ("setpriv", f"--bounding-set=-all,{','.join(f'+{name}' for name in _DOCKERS)}", "--inh-caps=-all")
+AS_NOBODY: Final = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all")
+
+_SYSTEM: Final = ("/usr", "/etc", "/proc", "/dev")
+_LINKS: Final = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+_ENTER: Final = """
+set -e
+umask 022
+root=$1 how=$2; shift 2
+mount -t tmpfs -o mode=755 none "$root"
+mkdir -m 1777 "$root/tmp"
+while [ "$1" != -- ]; do
+  if [ -L "$1" ]; then ln -s "$(readlink "$1")" "$root$1"; else mkdir -p "$root$1"; mount --rbind "$1" "$root$1"; fi
+  shift
+done
+shift
+cd "$root"
+if [ "$how" = chroot ]; then exec chroot . "$@"; fi
+mkdir before
+pivot_root . before
+umount -l /before
+exec "$@"
+"""
+
+
+def needs_root() -> None:
+    """Skip the test where nothing can be mounted."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("needs root, on Linux")
+
+
+class Boxed(Serve):
+    """As `Serve`; everything of it lies in `own`, which is removed with it, and which every user can get to."""
+
+    def __init__(
+        self,
+        rights: Sequence[str],
+        *,
+        namespaces: bool,
+        isolation: str = "strongest",
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """`rights`: IN_DOCKER or AS_NOBODY. `namespaces`: whether user namespaces can be made there."""
+        self._place = Path(tempfile.mkdtemp(prefix="boxed-"))
+        self._place.chmod(0o755)
+        self.own = self._place / "own"
+        for folder in (self.own, self._place / "root"):
+            folder.mkdir(mode=0o755)
+        super().__init__(self.own / "state", isolation=isolation, env=env, toml=f"[container]\nvisible = {visible()}\n")
+        if rights == AS_NOBODY:
+            for path in (self.own, self.runtime):
+                os.chown(path, NOBODY, NOBODY)
+        wanted = [*_SYSTEM, *_LINKS, sys.base_prefix, sys.prefix, str(REPOSITORY), str(self.own), str(self.runtime)]
+        seen = [path for path in wanted if os.path.lexists(path)]
+        seen = [path for path in seen if not any(path.startswith(f"{other}/") for other in seen)]
+        self._command = [
+            *("unshare", "--mount", "--propagation", "private", "sh", "-c", _ENTER, "sh"),
+            *(str(self._place / "root"), "pivot" if namespaces else "chroot", *seen, "--", *rights),
+            *self._command,
+        ]
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            super().__exit__(kind, error, trace)
+        finally:
+            shutil.rmtree(self._place, ignore_errors=True)
