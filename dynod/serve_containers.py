@@ -45,7 +45,7 @@ class _Looking:
     """For one start."""
 
     def __init__(self, container: Asked, state: Path, settings: Path | None) -> None:
-        self._asked = container
+        self.container = container
         self._state = state
         self._hidden = [os.fspath(folder) for folder in (state, settings and settings.parent) if folder is not None]
         self._may_give = may_change_users()
@@ -53,7 +53,7 @@ class _Looking:
         self._builds: BuildsApart | None = None
 
     def decide(self) -> Kept:
-        wanted = self._asked.isolation
+        wanted = self.container.isolation
         if wanted == Isolation.NONE:
             chosen = choose(wanted, Abilities(container=None))
             return Kept(chosen.level, None, None, chosen.lacks, (), self._for_builds)
@@ -74,12 +74,12 @@ class _Looking:
         return Kept(chosen.level, None, None, chosen.lacks, chosen.lacks, self._for_builds)
 
     def _user(self, number: int) -> User:
-        uid = self._asked.first_uid + number % self._asked.uids
+        uid = self.container.first_uid + number % self.container.uids
         return User(uid=uid, gid=uid)
 
     def _tools(self) -> Found:
         user = self._user(0) if os.geteuid() == 0 and self._may_give else None
-        return find_tools(self._state, user=user, visible=self._asked.visible, hidden=self._hidden)
+        return find_tools(self._state, user=user, visible=self.container.visible, hidden=self._hidden)
 
     def _users_lack(self) -> str | None:
         try:
