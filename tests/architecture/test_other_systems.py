@@ -35,6 +35,7 @@ NOT_ON_MACOS: Final = {
 READS_PROC: Final = {
     "dynod.core.container",  # names of what is shown to dynos
     "dynod.process.container",  # as above: of containers that were made
+    "dynod.core.own_user",  # as above: a level that is there on Linux alone, since it is tried
     "dynod.cli.systemd",  # a machine without IPv6 is one without that file; without systemd the verb is refused
     "dynod.keeper.cgroups",  # behind Features.cgroup
     "dynod.keeper.controllers",  # made only beside cgroups
