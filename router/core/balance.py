@@ -35,16 +35,30 @@ def choose(
     random: Callable[[], float],
 ) -> PooledBackend:
     """One of `candidates` (at least one); `random` gives numbers in [0, 1)."""
+    one, other = two_of(candidates, balance=balance, random=random)
+    return less_busy(one, other, now=now, slow_start_s=slow_start_s)
+
+
+def two_of(
+    candidates: Sequence[PooledBackend], *, balance: Balance, random: Callable[[], float]
+) -> tuple[PooledBackend, PooledBackend]:
+    """Those between which `choose` decides: two at random, or one twice where there is nothing to decide."""
     count = len(candidates)
     if count == 1:
-        return candidates[0]
+        return candidates[0], candidates[0]
     first = int(random() * count)
     if balance is Balance.RANDOM:
-        return candidates[first]
+        return candidates[first], candidates[first]
     second = int(random() * (count - 1))
     if second >= first:
         second += 1
-    one, other = candidates[first], candidates[second]
+    return candidates[first], candidates[second]
+
+
+def less_busy(one: PooledBackend, other: PooledBackend, *, now: float, slow_start_s: float) -> PooledBackend:
+    """The one with less to do for its age."""
+    if one is other:
+        return one
     # Load after this request, over the share it may take: a fresh backend looks up to ten times as busy as it is.
     one_load = (one.in_flight + one.tunnels + 1) / weight(now - one.added_at, slow_start_s)
     other_load = (other.in_flight + other.tunnels + 1) / weight(now - other.added_at, slow_start_s)

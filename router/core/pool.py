@@ -11,7 +11,7 @@ from enum import Enum, StrEnum
 from typing import Final
 
 from router.core.backend import Backend, BackendEvent, BackendState, PooledBackend, advance
-from router.core.balance import Balance, choose
+from router.core.balance import Balance, choose, less_busy, two_of
 from router.core.codes import Code
 
 
@@ -207,20 +207,52 @@ class BackendPool:
     def _claim_one_of(
         self, serving: tuple[PooledBackend, ...], now: float, passed_over: Collection[str], prefer: str | None
     ) -> PooledBackend | Hold | Refuse:
+        chosen = (
+            (self._preferred(prefer, now, passed_over) if prefer is not None else None)
+            or self._one_of_two(serving, now, passed_over)
+            or self._one_of_all(serving, now, passed_over)
+        )
+        if isinstance(chosen, PooledBackend):
+            chosen.in_flight += 1
+        return chosen
+
+    def _preferred(self, backend_id: str, now: float, passed_over: Collection[str]) -> PooledBackend | None:
+        entry = self._all.get(backend_id)
+        if entry is None or entry.state is not BackendState.SERVING:
+            return None
+        return entry if _can_be_had(entry, now, self.max_in_flight, passed_over) else None
+
+    def _one_of_two(
+        self, serving: tuple[PooledBackend, ...], now: float, passed_over: Collection[str]
+    ) -> PooledBackend | None:
+        """Of two drawn from all, if both can be had: these are as likely as any two of those that can be had.
+
+        So only where one of them cannot are all looked at, which with 100 dynos took a sixth of a request's time.
+        """
+        cap = self.max_in_flight
+        one, other = two_of(serving, balance=self.balance, random=self.random)
+        if _can_be_had(one, now, cap, passed_over) and _can_be_had(other, now, cap, passed_over):
+            return less_busy(one, other, now=now, slow_start_s=self.slow_start_s)
+        return None
+
+    def _one_of_all(
+        self, serving: tuple[PooledBackend, ...], now: float, passed_over: Collection[str]
+    ) -> PooledBackend | Hold | Refuse:
         healthy = [entry for entry in serving if now >= entry.health.quarantined_until]
         if not healthy:
             retry_at = min(entry.health.quarantined_until for entry in serving)
             return Hold(limit_s=self.boot_hold_s, code=Code.ALL_QUARANTINED, retry_at=retry_at)
-        cap = self.max_in_flight
-        free = [entry for entry in healthy if entry.id not in passed_over and (not cap or entry.in_flight < cap)]
-        if not free:
-            if passed_over and all(entry.id in passed_over for entry in healthy):
-                return Refuse(code=Code.CONNECT_REFUSED)  # the caller knows better which: it saw the failures
-            return Hold(limit_s=self.queue_timeout_s, code=Code.BACKLOG_TOO_DEEP)
-        chosen = None
-        if prefer is not None:
-            chosen = next((entry for entry in free if entry.id == prefer), None)
-        if chosen is None:
-            chosen = choose(free, balance=self.balance, now=now, slow_start_s=self.slow_start_s, random=self.random)
-        chosen.in_flight += 1
-        return chosen
+        free = [entry for entry in healthy if _can_be_had(entry, now, self.max_in_flight, passed_over)]
+        if free:
+            return choose(free, balance=self.balance, now=now, slow_start_s=self.slow_start_s, random=self.random)
+        if passed_over and all(entry.id in passed_over for entry in healthy):
+            return Refuse(code=Code.CONNECT_REFUSED)  # the caller knows better which: it saw the failures
+        return Hold(limit_s=self.queue_timeout_s, code=Code.BACKLOG_TOO_DEEP)
+
+
+def _can_be_had(entry: PooledBackend, now: float, cap: int, passed_over: Collection[str]) -> bool:
+    return (
+        now >= entry.health.quarantined_until
+        and (not cap or entry.in_flight < cap)
+        and (not passed_over or entry.id not in passed_over)
+    )

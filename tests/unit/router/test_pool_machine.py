@@ -1,6 +1,7 @@
 """The pool under any sequence of claims, releases, drains, removals, failures and time."""
 
 import random
+from fractions import Fraction
 from itertools import product
 
 import pytest
@@ -229,3 +230,40 @@ def test_p2c_spreads_better_than_chance() -> None:
         loads[balance] = max(entry.in_flight for entry in pool.entries())
     assert loads[Balance.P2C] < loads[Balance.RANDOM]
     assert loads[Balance.P2C] <= 24
+
+
+def drawn(pool: BackendPool, passed_over: set[str]) -> dict[str, Fraction]:
+    """How likely each backend is, reckoned over every draw of random numbers that choosing can make."""
+    steps = 12  # of which every number of backends here is a divisor
+    found: dict[str, Fraction] = {}
+
+    def follow(draws: tuple[float, ...], share: Fraction) -> None:
+        left = iter(draws)
+        try:
+            pool.random = lambda: next(left)
+            chosen = pool.claim(0.0, passed_over=passed_over)
+        except StopIteration:  # it asks for one more: each as likely as the others
+            for step in range(steps):
+                follow((*draws, (step + 0.5) / steps), share / steps)
+            return
+        assert isinstance(chosen, PooledBackend)
+        chosen.in_flight -= 1
+        found[chosen.label] = found.get(chosen.label, Fraction(0)) + share
+
+    follow((), Fraction(1))
+    return found
+
+
+def test_who_cannot_be_had_changes_nothing_between_the_others() -> None:
+    """Two are drawn before it is known who can be had; that must be as if only those had been there."""
+    pool, few = pool_of(1, 2, 3, 4), pool_of(1, 2, 3)
+    for entry in (*pool.entries(), *few.entries()):
+        entry.in_flight = {"1": 2, "2": 0, "3": 1, "4": 0}[entry.id]
+    quarantined = pool.entries()[3]
+    quarantined.health.quarantined_until = 5.0
+    expected = drawn(few, set())
+    assert sum(expected.values()) == 1
+    assert len(expected) == 2  # the busiest of three always has one before it
+    assert drawn(pool, set()) == expected
+    quarantined.health.quarantined_until = 0.0
+    assert drawn(pool, {quarantined.id}) == expected
