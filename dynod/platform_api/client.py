@@ -7,11 +7,9 @@ keeper holds the socket meanwhile. One that changes something is not: whether it
 """
 
 import contextlib
-import http.client
 import json
 import socket
 from collections.abc import Iterator, Mapping
-from email.message import Message
 from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn, cast
 from urllib.parse import quote, urlsplit
 
@@ -19,6 +17,7 @@ from dynod.core import git_push
 from dynod.core.attach_frame import UPGRADE
 from dynod.errors import DynodError
 from dynod.platform_api.finding import START_ONE, Daemon, NoDaemonError
+from dynod.platform_api.http_connection import BrokenAnswerError, Fields, HttpConnection, UnixConnection, read_answer
 from dynod.platform_api.schema import (
     Account,
     App,
@@ -68,26 +67,22 @@ class ApiError(DynodError):
         self.status = status
 
 
-class UnixConnection(http.client.HTTPConnection):
-    """An HTTP connection to a unix socket, on behalf of somebody else where `on_behalf` says of whom."""
+class _Speaking(UnixConnection):
+    """A connection on which all is asked on behalf of somebody else."""
 
-    def __init__(self, path: str, timeout_s: float, on_behalf: Mapping[str, str] | None = None) -> None:
-        super().__init__("localhost", timeout=timeout_s)
-        self._path = path
-        self._on_behalf = on_behalf
+    def __init__(self, path: str, timeout_s: float, somebody: Mapping[str, str]) -> None:
+        super().__init__(path, timeout_s)
+        self._somebody = somebody
 
-    def connect(self) -> None:
-        """Open it; `sock` is None until that has succeeded. Raises OSError, ApiError."""
-        opening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            opening.settimeout(self.timeout)
-            opening.connect(self._path)
-            if self._on_behalf is not None:
-                _speak_for(opening, self._on_behalf)
-        except BaseException:
-            opening.close()
-            raise
-        self.sock = opening
+    def _introduce(self, opening: socket.socket) -> None:
+        """Nothing else is asked before the daemon has agreed. Raises OSError, ApiError."""
+        body = json.dumps(dict(self._somebody)).encode()
+        opening.sendall(
+            f"POST /dynod/on-behalf HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+        )
+        with opening.makefile("rb") as file:
+            answer = read_answer(file)
+            _understood(answer.status, answer.read())
 
 
 class ApiClient:
@@ -101,7 +96,7 @@ class ApiClient:
         self._on_behalf = on_behalf
         self._said: Said | None = None
         self._connection = self._new_connection(timeout_s)
-        self._session: http.client.HTTPConnection | None = None  # the newest that `attach` has opened
+        self._session: HttpConnection | None = None  # the newest that `attach` has opened
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -111,12 +106,7 @@ class ApiClient:
 
     def open_socket(self) -> socket.socket:
         """A connection of its own, for whoever talks the API by other means. Raises NoDaemonError, ApiError."""
-        opening = UnixConnection(self.daemon.socket, TIMEOUT_S, self._on_behalf)
-        try:
-            opening.connect()
-        except OSError as error:
-            raise _unreachable(self.daemon, error) from error
-        return opening.sock
+        return self._opened(self._unix_connection(TIMEOUT_S))
 
     # --- the resources ----------------------------------------------------------------------------------------------
 
@@ -213,11 +203,7 @@ class ApiClient:
         if self._session is not None:
             self._session.close()
         self._session = opening = self._new_connection(TIMEOUT_S)
-        try:
-            opening.connect()
-        except OSError as error:
-            raise _unreachable(self.daemon, error) from error
-        connection = opening.sock
+        connection = self._opened(opening)
         try:
             connection.sendall(
                 f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
@@ -346,10 +332,10 @@ class ApiClient:
                 response = connection.getresponse()
                 if response.status >= FIRST_REFUSAL:
                     _understood(response.status, response.read())
-                connection.sock.settimeout(None)
+                self._opened(connection).settimeout(None)
                 while piece := response.read1(STREAM_BYTES):
                     yield piece
-            except (http.client.HTTPException, OSError) as error:
+            except OSError as error:
                 raise ApiError("what was read was cut short", code=CUT_SHORT, status=0) from error
 
     def backup(self) -> Iterator[bytes]:
@@ -372,7 +358,7 @@ class ApiClient:
         """A new one, and the secret that signs its messages."""
         body = {"url": url, "include": include, "level": level, "secret": secret, "authorization": authorization}
         document, headers = self._exchange("POST", _path("apps", app, "webhooks"), {}, body)
-        return cast("WebhookEntry", document), headers.get("Heroku-Webhook-Secret") or ""
+        return cast("WebhookEntry", document), headers.get("Heroku-Webhook-Secret")
 
     def remove_webhook(self, app: str, webhook: str) -> WebhookEntry:
         """Tell it nothing more."""
@@ -404,7 +390,7 @@ class ApiClient:
                 connection.request("PUT", urlsplit(url).path, body=file, headers={"Content-Length": str(size)})
                 response = connection.getresponse()
                 content = response.read()
-            except (http.client.HTTPException, OSError) as error:
+            except OSError as error:
                 raise ApiError("the upload was cut short", code=CUT_SHORT, status=0) from error
             if response.status >= FIRST_REFUSAL:
                 _understood(response.status, content)
@@ -440,7 +426,7 @@ class ApiClient:
         """
         path = _path("apps", app, "config-vars")
         config, headers = self._exchange("PUT" if replace else "PATCH", path, {}, dict(changes))
-        return cast("dict[str, str]", config), headers.get("Dynod-Release")
+        return cast("dict[str, str]", config), headers.get("Dynod-Release") or None
 
     def purge_config_var(self, app: str, name: str) -> int:
         """Empty the value that old releases have; in how many it was."""
@@ -522,25 +508,24 @@ class ApiClient:
         headers: Mapping[str, str],
         body: object,
         timeout_s: float | None = None,
-    ) -> tuple[object, Message]:
+    ) -> tuple[object, Fields]:
         sent = {"Accept": ACCEPT, "User-Agent": "dynod", **headers}
         encoded = None
         if body is not None:
             encoded = json.dumps(body).encode()
             sent["Content-Type"] = "application/json"
         for attempt in (1, 2):
-            self._connect()
-            self._connection.sock.settimeout(timeout_s or self._connection.timeout)
+            self._opened(self._connection).settimeout(timeout_s or self._connection.timeout)
             try:
                 self._connection.request(method, path, body=encoded, headers=sent)
                 response = self._connection.getresponse()
                 content = response.read()
                 if "Content-Length" not in response.headers:  # which dynod always sends: the head was cut short
-                    raise http.client.IncompleteRead(content)
+                    raise BrokenAnswerError("an answer without its length")
             except TimeoutError as error:
                 self._connection.close()
                 raise NoDaemonError(f"dynod does not answer on {self.daemon.socket} ({TIMEOUT_S:.0f} s)") from error
-            except (http.client.HTTPException, OSError) as error:
+            except OSError as error:
                 self._connection.close()
                 if method == "GET" and attempt == 1:
                     continue
@@ -549,40 +534,32 @@ class ApiClient:
                     code=CUT_SHORT,
                     status=0,
                 ) from error
-            else:
-                return _understood(response.status, content), response.headers
+            if response.headers.get("Connection").lower() == "close":
+                self._connection.close()
+            return _understood(response.status, content), response.headers
         raise AssertionError("unreachable")
 
-    def _new_connection(self, timeout_s: float) -> http.client.HTTPConnection:
+    def _new_connection(self, timeout_s: float) -> HttpConnection:
         if self.daemon.host is None:
-            return UnixConnection(self.daemon.socket, timeout_s, self._on_behalf)
+            return self._unix_connection(timeout_s)
         from dynod.platform_api.over_ssh import Said, SshConnection  # noqa: PLC0415 (who stays here does not pay)
 
         self._said = self._said or Said()
         return SshConnection(self.daemon, timeout_s, self._said)
 
-    def _connect(self) -> None:
-        if self._connection.sock is None:
+    def _unix_connection(self, timeout_s: float) -> UnixConnection:
+        if self._on_behalf is None:
+            return UnixConnection(self.daemon.socket, timeout_s)
+        return _Speaking(self.daemon.socket, timeout_s, self._on_behalf)
+
+    def _opened(self, connection: HttpConnection) -> socket.socket:
+        if connection.sock is None:
             try:
-                self._connection.connect()
+                connection.connect()
             except OSError as error:
                 raise _unreachable(self.daemon, error) from error
-
-
-def _speak_for(connection: socket.socket, somebody: Mapping[str, str]) -> None:
-    """Nothing else is asked on this connection before the daemon has agreed. Raises OSError, ApiError."""
-    body = json.dumps(dict(somebody)).encode()
-    connection.sendall(
-        f"POST /dynod/on-behalf HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
-    )
-    response = http.client.HTTPResponse(connection)
-    try:
-        response.begin()
-        _understood(response.status, response.read())
-    except http.client.HTTPException as error:
-        raise ConnectionResetError("cut short") from error
-    finally:
-        response.close()
+        assert connection.sock is not None  # noqa: S101 - connect has set it
+        return connection.sock
 
 
 def _understood(status: int, content: bytes) -> object:

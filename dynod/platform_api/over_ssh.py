@@ -6,7 +6,6 @@ and may ask for passwords and host keys at the terminal. Standard library only.
 """
 
 import contextlib
-import http.client
 import os
 import re
 import signal
@@ -17,6 +16,7 @@ from typing import IO, Final
 
 from dynod.core.ssh_host import REMOTE, SshHost
 from dynod.platform_api.finding import Daemon, NoDaemonError
+from dynod.platform_api.http_connection import HttpConnection
 
 # The user's settings may open forwards that the first ssh has already, and run something else there than is meant.
 OPTIONS: Final = ("-T", "-o", "ClearAllForwardings=yes", "-o", "RemoteCommand=none")
@@ -31,6 +31,7 @@ _ANSWER: Final = re.compile(
 )
 _OURS: Final = b"dynod: "
 _MOST_WORDS: Final = 100  # lines that are remembered, of either kind
+_OK: Final = 200
 _NOT_FOUND: Final = 127  # a shell's status for a command that is not there
 # Ctrl-C and the like are for us: of an attached session they go to the dyno, and ssh must live to carry them.
 _FOR_US: Final = (signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -52,11 +53,11 @@ class Said:
             os.write(2, line)
 
 
-class SshConnection(http.client.HTTPConnection):
+class SshConnection(HttpConnection):
     """An HTTP connection through an ssh of its own."""
 
     def __init__(self, daemon: Daemon, timeout_s: float, said: Said) -> None:
-        super().__init__("localhost", timeout=timeout_s)
+        super().__init__(timeout_s)
         assert daemon.host is not None  # noqa: S101 (the client asks)
         self._host: SshHost = daemon.host
         self._ssh = daemon.ssh
@@ -110,7 +111,7 @@ class SshConnection(http.client.HTTPConnection):
     def _admit(self, status: int | None, process: subprocess.Popen[bytes], words: "_Words") -> None:
         if status is None:
             raise NoDaemonError(self._why(process, words))
-        if status != http.client.OK:
+        if status != _OK:
             raise NoDaemonError(f"{self._host}: dynod answers with status {status}: try again")
 
     def _why(self, process: subprocess.Popen[bytes], words: "_Words") -> str:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from dynod.logs.pump import LOOK_BYTES
-from dynod.platform_api.client import UnixConnection
+from dynod.platform_api.http_connection import UnixConnection
 from support.abilities import in_hand
 from support.app_folder import app_folder, toy
 from support.counts import rounds
@@ -378,7 +378,7 @@ def ask(serve: Serve, method: str, path: str, body: object = None, *, accept: st
     """Status, type and body of one request."""
     connection = UnixConnection(str(serve.socket), 30.0)
     with contextlib.closing(connection):
-        encoded = json.dumps(body) if body is not None else None
+        encoded = json.dumps(body).encode() if body is not None else None
         connection.request(method, path, body=encoded, headers={"Accept": accept})
         answer = connection.getresponse()
         return answer.status, answer.headers.get("Content-Type", ""), answer.read()

@@ -17,7 +17,7 @@ from typing import Final
 
 import pytest
 
-from dynod.platform_api.client import UnixConnection
+from dynod.platform_api.http_connection import UnixConnection
 from support.app_folder import app_folder, toy
 from support.serve import Serve
 from support.up import Up, clean_environment, eventually

@@ -13,7 +13,7 @@ from typing import Self
 
 import pytest
 
-from dynod.platform_api.client import UnixConnection
+from dynod.platform_api.http_connection import UnixConnection
 from support.abilities import in_hand
 from support.app_folder import app_folder, toy
 from support.counts import rounds
