@@ -10,6 +10,7 @@ append, judges it by `bars`, and writes
     results/DATE-bench/output.txt      what the scenarios printed, with their commands
     results/results.json               a row for each line of the design's table, and the counted ones from their logs
     results/report.html                the same as a page with plots, and what earlier runs said
+    README.md                          a few of the rows
 
 A contestant that is not installed is left out and named. A scenario that fails fails the bench; what the others found
 is kept.
@@ -32,12 +33,14 @@ from pathlib import Path
 
 from loadtests.bars import Row, agrees, judge_all
 from loadtests.bench_page import page
+from loadtests.bench_readme import put_into
 from loadtests.measured import Measured, describe_machine, read
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 KEPT = RESULTS / "results.json"
 COUNTED = RESULTS / "counted.toml"
+README = HERE.parent / "README.md"
 CHECKED = ("log-file-honcho", "ps-wall", "router-cpu-compiled")  # short, of three parts, and not mostly noise
 
 Commands = Mapping[str, Sequence[Sequence[str]]]
@@ -155,6 +158,7 @@ def bench(names: Sequence[str], peers: Path | None, installed: str, into: Path |
         for file in (folder / "results.json", KEPT):
             file.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
         (RESULTS / "report.html").write_text(page(kept, figures, _earlier()))
+        README.write_text(put_into(README.read_text(), kept))
         print(f"\nkept in {KEPT.relative_to(HERE.parent)} and {(RESULTS / 'report.html').relative_to(HERE.parent)}")
     for text in failed:
         print(f"FAILED: {text}")

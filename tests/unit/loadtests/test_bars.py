@@ -1,12 +1,14 @@
 """The table of what dynod must reach: how a figure follows from what was measured, and what the page says of it."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from loadtests.bars import BARS, Row, agrees, judge_all
-from loadtests.bench import scenarios
+from loadtests.bench import KEPT, README, scenarios
 from loadtests.bench_page import page
+from loadtests.bench_readme import QUOTED, put_into
 from loadtests.measured import Figures, Measured, read
 
 
@@ -94,3 +96,11 @@ def test_the_page_says_what_is_not_met_and_escapes_what_it_is_told() -> None:
     assert "not met" in text
     assert "<script>" not in text
     assert text.count("<svg") == 2
+
+
+def test_readme_quotes_the_last_bench_and_nothing_else() -> None:
+    text = README.read_text()
+    assert text == put_into(text, json.loads(KEPT.read_text()))
+    assert set(QUOTED) <= {bar.id for bar in BARS}
+    with pytest.raises(ValueError, match="README has not both"):
+        put_into("no marks", {"rows": [], "machine": {}})
