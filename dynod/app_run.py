@@ -54,6 +54,7 @@ from dynod.settings import Settings
 
 FLUSH_S: Final = 5.0  # the last lines, to a reader that may be slow
 HURRIED_FLUSH_S: Final = 0.5  # to one that may be stuck, while a person waits
+HANDED_ON_S: Final = 0.2  # for drains to send what is in the history: the next core's go on from where they stop
 LINES_SEARCHED: Final = 500  # of the app's log, for the last ones of a dyno
 SWEEP_S: Final = 0.05
 BOOTING_AT_ONCE: Final = 4 * (os.cpu_count() or 1)
@@ -70,6 +71,18 @@ def attach_rules(settings: Settings) -> AttachRules:
     """How long somebody who is, or was, attached to a one-off dyno is waited for."""
     dynos = settings.dynos
     return AttachRules(await_client_s=dynos.await_client_s, reconnect_s=dynos.reconnect_s, hangup_s=dynos.hangup_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreEvents:
+    """What the keeper says of other cores: one waits, one has said something, one has ended."""
+
+    hand_over: Callable[[], None] = lambda: None
+    passed: Callable[[int, str], None] = lambda _pid, _text: None
+    gone: Callable[[int], None] = lambda _pid: None
+
+
+NO_CORES: Final = CoreEvents()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,6 +323,15 @@ class AppRun:
         self._sampling.cancel()
         await self._prober.close()
 
+    async def hand_over(self) -> None:
+        """Another core goes on from here: let go of everything, in an order in which no line is lost or said twice."""
+        self.output.hold()
+        self._sampling.cancel()
+        await self.sink.flush_and_close(FLUSH_S)
+        await self.logs.close(HANDED_ON_S)
+        await self.output.close()
+        await self._prober.close()
+
     async def close(self, hurry: asyncio.Event) -> None:
         """The last lines."""
         flush_s = HURRIED_FLUSH_S if hurry.is_set() else FLUSH_S
@@ -441,7 +463,13 @@ class RunningApps:
 
     # --- the keeper's events ----------------------------------------------------------------------------------------
 
-    def listen(self, *, signalled: Callable[[int], None], lost: Callable[[], None]) -> None:
+    def listen(
+        self,
+        *,
+        signalled: Callable[[int], None],
+        lost: Callable[[], None],
+        cores: CoreEvents = NO_CORES,
+    ) -> None:
         """From now on every app hears of its dynos' ends."""
         self.keeper.listen(
             Events(
@@ -450,6 +478,9 @@ class RunningApps:
                 gone=self._gone,
                 signalled=signalled,
                 lost=lost,
+                hand_over=cores.hand_over,
+                passed=cores.passed,
+                peer_gone=cores.gone,
             )
         )
 
@@ -553,6 +584,14 @@ class RunningApps:
         if self._build_pump is not None:
             await self._build_pump.close()
         await asyncio.gather(*(run.close(hurry) for run in self._runs.values()))
+
+    async def hand_over(self) -> None:
+        """Another core takes all of it over: what is under way here is written, and nothing else is begun."""
+        if self._build_pump is not None:
+            self._build_pump.hold()
+        await asyncio.gather(*(run.hand_over() for run in self._runs.values()))
+        if self._build_pump is not None:
+            await self._build_pump.close()
 
     async def kill_without_keeper(self) -> None:
         """The keeper was killed: no dyno outlives it (contracts 1)."""

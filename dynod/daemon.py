@@ -33,9 +33,14 @@ async def _run(options: UpOptions | ServeOptions, keeper_fd: int) -> int:
     keeper = KeeperClient(keeper_fd, asyncio.get_running_loop())
     try:
         snapshot = await keeper.connect()
+        if snapshot.rehearses:
+            _rehearse(options, snapshot)
+            snapshot = await keeper.stand_by()
         verb = _verb(options, keeper, snapshot)
         verb.prepare()
         status = await verb.run()
+        if status is None:
+            return ExitStatus.DONE
         keeper.goodbye(status)
         return status
     finally:
@@ -46,7 +51,16 @@ class Verb(Protocol):
     """What the daemon does, from a keeper's snapshot on."""
 
     def prepare(self) -> None: ...
-    async def run(self) -> int: ...
+    async def run(self) -> int | None: ...  # None: another core is in charge now
+
+
+def _rehearse(options: UpOptions | ServeOptions, snapshot: Snapshot) -> None:
+    """Contracts 1: a new core tries all that it can before the old one lets go. Raises DynodError."""
+    if not isinstance(options, ServeOptions):
+        raise DynodError("dynod up is not upgraded while it runs")
+    from dynod.serve import rehearse_start  # noqa: PLC0415 (as in _verb)
+
+    rehearse_start(options, snapshot.stored)
 
 
 def _verb(options: UpOptions | ServeOptions, keeper: KeeperClient, snapshot: Snapshot) -> Verb:

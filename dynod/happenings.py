@@ -132,7 +132,7 @@ class Happenings:
             for notice in self._incidents.due(loop.time()):
                 self.note(notice.app, f"{notice.trouble.value.partition('.')[0]}.{RECOVERED}", _recovery(notice))
                 self._tell(notice)
-            await self._write()
+            await self.write()
             deadline = min(look_at, self._incidents.next_due() or look_at)
             try:
                 async with asyncio.timeout_at(deadline):
@@ -140,7 +140,8 @@ class Happenings:
             except TimeoutError:
                 continue
 
-    async def _write(self) -> None:
+    async def write(self) -> None:
+        """Keep what waits."""
         while self._waiting:
             happening = self._waiting.popleft()
             try:

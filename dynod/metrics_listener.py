@@ -111,6 +111,11 @@ class MetricsListener:
             own.setblocking(False)
             await web.SockSite(self._runner, own).start()
 
+    async def hand_over(self) -> None:
+        """Nobody is let in any more by this core."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
     async def close(self) -> None:
         """Nobody is let in any more, by the next core either."""
         self._keeper.release(HELD)

@@ -9,7 +9,7 @@ import hmac
 import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, Protocol
 
 from dynod.core.boot import Address
 from dynod.core.page_urls import page_urls
@@ -34,11 +34,37 @@ RouterLines = Callable[[Sequence[tuple[float, str]]], None]
 PlatformLine = Callable[[str, str], None]
 
 
+class Elsewhere(Protocol):
+    """Other routers that still have requests for the same dynos: those of cores that are retired."""
+
+    def joined(self, app: str, instance_id: str, dyno: str, address: Address, /) -> None: ...
+    def left(self, app: str, instance_id: str, /) -> None: ...
+    async def drained(self, app: str, instance_id: str, within_s: float, /) -> None: ...
+    async def finished(self, within_s: float, /) -> None: ...
+
+
+class Nowhere:
+    """There are none."""
+
+    def joined(self, *_dyno: object) -> None:
+        """Nobody has to know."""
+
+    def left(self, *_dyno: object) -> None:
+        """Nobody has to know."""
+
+    async def drained(self, *_dyno: object) -> None:
+        """Nobody has a request for it."""
+
+    async def finished(self, *_within: object) -> None:
+        """Nobody has any."""
+
+
 class AppTraffic:
     """One app's share of the router. Made by `Routing.add_app`."""
 
-    def __init__(self, app: str, router: Router) -> None:
+    def __init__(self, app: str, router: Router, elsewhere: Elsewhere) -> None:
         self.app = app
+        self._elsewhere = elsewhere
         self.lines: RouterLines = lambda _lines: None  # takes the app's router lines; set when its log stream exists
         self.says: PlatformLine = lambda _ps, _message: None  # the same for what is said of one dyno
         self._router = router
@@ -56,17 +82,35 @@ class AppTraffic:
             self._backends.add(instance_id)
             backend = Backend(id=instance_id, label=name, host=address.host, port=address.port)
             self._router.add_backend(self.app, backend)
+            self._elsewhere.joined(self.app, instance_id, name, address)
 
     async def drain(self, instance_id: str) -> None:
         """No new requests for it; returns when those in flight are answered, at the latest after DRAIN_S."""
+        elsewhere = self._elsewhere.drained(self.app, instance_id, DRAIN_S)
         if instance_id in self._backends:
-            await self._router.drain_backend(self.app, instance_id, timeout_s=DRAIN_S)
+            here = self._router.drain_backend(self.app, instance_id, timeout_s=DRAIN_S)
+            await asyncio.gather(here, elsewhere)
+        else:
+            await elsewhere  # it was taken out by a core that has retired since, and may have requests of its
 
     def leave(self, instance_id: str) -> None:
         """The dyno is gone."""
         if instance_id in self._backends:
             self._backends.remove(instance_id)
             self._router.remove_backend(self.app, instance_id)
+        self._elsewhere.left(self.app, instance_id)
+
+    def take_lines(self, lines: Sequence[tuple[float, str]]) -> None:
+        """Router lines of a core that is retired."""
+        self.lines(lines)
+
+    def take_word(self, dyno: str, message: str) -> None:
+        """What such a core says of a dyno."""
+        self.says(dyno, message)
+
+    def in_pool(self, instance_id: str) -> bool:
+        """Whether that dyno may be given requests, or still has some."""
+        return instance_id in self._backends
 
     @property
     def has_backends(self) -> bool:
@@ -126,14 +170,21 @@ def _settings(knobs: Mapping[str, object]) -> RouterSettings:
 class Routing:
     """The router of this core and the apps behind it."""
 
-    def __init__(self, knobs: Mapping[str, object], *, secret: bytes) -> None:
+    def __init__(
+        self,
+        knobs: Mapping[str, object],
+        *,
+        secret: bytes,
+        elsewhere: Elsewhere = Nowhere(),  # noqa: B008 (a value)
+    ) -> None:
         """`knobs` are settings of the router, by name. Raises SettingsError naming the one that is wrong.
 
         `secret` outlives the core: with another one it would know the clients of session affinity no more.
         """
         key = hmac.digest(secret, b"session affinity", "sha256")  # the secret signs other things, too
         self._router = Router(_settings(knobs), on_records=self._record, on_overdue=self._overdue, affinity_key=key)
-        self._apps: dict[str, AppTraffic] = {}
+        self.apps: dict[str, AppTraffic] = {}
+        self._elsewhere = elsewhere
         self._takes_strays = ""
         self._is_started = False
 
@@ -155,7 +206,7 @@ class Routing:
         knobs: Mapping[str, object] | None = None,
     ) -> AppTraffic:
         """An app, reached by these hosts; `default`: by any other host too. `knobs` None: the router's own."""
-        traffic = self._apps[app] = AppTraffic(app, self._router)
+        traffic = self.apps[app] = AppTraffic(app, self._router, self._elsewhere)
         self._router.set_app(
             app, condition=AppCondition.BOOTING, hosts=hosts, settings=None if knobs is None else _settings(knobs)
         )
@@ -170,7 +221,7 @@ class Routing:
 
     def remove_app(self, app: str) -> None:
         """Nothing is routed to it any more."""
-        del self._apps[app]
+        del self.apps[app]
         self._router.remove_app(app)
 
     async def start(self, listeners: Sequence[socket.socket]) -> None:
@@ -190,7 +241,7 @@ class Routing:
             for name, each in self._router.metrics.totals(app).items()
         }
         none = DynoTraffic(requests=0, failed=0, buckets=(0,) * (len(BOUNDS_MS) + 1), in_flight=0)
-        if app in self._apps:
+        if app in self.apps:
             for name, in_flight in self._router.in_flight_by_label(app).items():
                 found[name] = replace(found.get(name, none), in_flight=in_flight)
         return found
@@ -205,18 +256,18 @@ class Routing:
 
         What waits for a dyno to come up is answered now: none will.
         """
-        for traffic in self._apps.values():
+        for traffic in self.apps.values():
             if not traffic.has_backends:
                 traffic.condition(WebCondition.NO_WEB)
         if not self._is_started:
             return
-        drained = asyncio.ensure_future(self._router.drain(DRAIN_S))
+        drained = asyncio.ensure_future(self._drain_all())
         hurried = asyncio.ensure_future(hurry.wait())
         try:
             both = {drained, hurried}
             done, _ = await asyncio.wait(both, timeout=SAY_DRAIN_AFTER_S, return_when=asyncio.FIRST_COMPLETED)
             if not done:
-                count = sum(sum(self._router.in_flight(app).values()) for app in self._apps)
+                count = sum(sum(self._router.in_flight(app).values()) for app in self.apps)
                 what = "1 request" if count == 1 else f"{count} requests"
                 say(f"waiting up to {DRAIN_S:.0f} s for {what} in flight (a second signal cuts them)")
                 await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -228,6 +279,20 @@ class Routing:
             drained.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await drained
+
+    async def _drain_all(self) -> int:
+        cut, _ = await asyncio.gather(self._router.drain(DRAIN_S), self._elsewhere.finished(DRAIN_S))
+        return cut
+
+    async def retire(self, within_s: float) -> None:
+        """Another core's router has the sockets: see out every connection, tunnels too, for at most so long."""
+        if self._is_started:
+            await self._router.retire(within_s)
+
+    async def finish(self) -> None:
+        """The daemon ends while this router sees its connections out: answer what is in flight, close the others."""
+        if self._is_started:
+            await self._router.drain(DRAIN_S)
 
     async def shutdown(self) -> None:
         """Cut what is left, and give out the last records."""
@@ -245,12 +310,12 @@ class Routing:
                 ended_at = record.started_at + record.total_ms / 1000
                 by_app.setdefault(app, []).append((ended_at, format_line(record)))
         for app, lines in by_app.items():
-            if (traffic := self._apps.get(app)) is not None:
+            if (traffic := self.apps.get(app)) is not None:
                 traffic.lines(lines)
 
     def _overdue(self, record: RequestRecord, seconds: float) -> None:
         """H12 that only reports: a line of the dyno's as soon as it is so; the router's one line comes at the end."""
-        if (traffic := self._apps.get(record.app or self._takes_strays)) is not None:
+        if (traffic := self.apps.get(record.app or self._takes_strays)) is not None:
             path = record.path.decode("latin-1").replace('"', "%22")
             asked = f'{record.method.decode()} "{path}"'
             traffic.says(

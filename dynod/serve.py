@@ -25,7 +25,7 @@ from dynod.app_domains import AppDomains
 from dynod.app_features import AppFeatures
 from dynod.app_figures import AppFigures, figures_of
 from dynod.app_git import AppGit
-from dynod.app_run import RunningApps
+from dynod.app_run import CoreEvents, RunningApps
 from dynod.app_settings import AppSettings
 from dynod.app_slugs import AppSlugs
 from dynod.app_storage import AppStorage
@@ -43,6 +43,7 @@ from dynod.daemon_backup import DaemonBackup
 from dynod.errors import DynodError
 from dynod.folder_claim import runtime_folder
 from dynod.happenings import Happenings
+from dynod.installed import core_program, other_version
 from dynod.journal import open_journal
 from dynod.keeper.client import KeeperClient, Snapshot
 from dynod.keeper.features import Features
@@ -57,6 +58,8 @@ from dynod.platform_api.server import PlatformApi
 from dynod.platform_api.tcp_door import OverTcp
 from dynod.process.container import DYNOS, sweep
 from dynod.restore import is_held
+from dynod.retired_cores import RetiredCores
+from dynod.retirement import Retirement
 from dynod.routing import DRAIN_S, Routing
 from dynod.serve_containers import keep_apart
 from dynod.serve_listeners import CONTROL, ROUTER, SOCKET_UNIT, control_listener, resumed, router_listeners
@@ -68,7 +71,7 @@ from dynod.status_report import DaemonFacts, lacks
 from dynod.stderr import say
 from dynod.store.apps import App
 from dynod.store.audit import actor
-from dynod.store.store import Store
+from dynod.store.store import Store, rehearse
 from dynod.stored_events import StoredEvents
 from dynod.stored_resources import StoredResources
 from dynod.webhook_sender import WebhookSender
@@ -91,6 +94,9 @@ class Serve:
         self._ending = asyncio.Event()
         self._hurry = asyncio.Event()
         self._lost = asyncio.Event()
+        self._handing_over = False
+        self._retirement: Retirement | None = None
+        self._retired_cores = RetiredCores(keeper.pass_on, snapshot.peers)
         self._signals = 0
         self._status = 0
 
@@ -100,7 +106,8 @@ class Serve:
         kept = self._snapshot.stored.get(SETTINGS)
         self._settings = read_settings(self._options) if kept is None else from_note(kept, Settings)
         self._secret = kept_secret(self._snapshot.stored, self._keeper.put)
-        self._routing = Routing(self._settings.router, secret=self._secret)  # which refuses knobs it does not know
+        # Which refuses knobs it does not know.
+        self._routing = Routing(self._settings.router, secret=self._secret, elsewhere=self._retired_cores)
         self._state = state_folder(self._settings, os.environ)
         self._store = Store.open(self._state)
         self._held = is_held(self._state, start=self._options.start)
@@ -146,8 +153,20 @@ class Serve:
 
     # --- running ----------------------------------------------------------------------------------------------------
 
-    async def run(self) -> int:
-        """Until dynod is told to end; returns its exit status."""
+    async def run(self) -> int | None:
+        """Until dynod is told to end; returns its exit status. None: another core is in charge now."""
+        retirement = Retirement(self._routing, self._keeper.pass_on)
+        try:
+            await self._run()
+        except* _HandedOverError:
+            self._retirement = retirement
+        if self._retirement is not None:
+            await self._retire(retirement)
+            return None
+        self._store.close()
+        return self._status
+
+    async def _run(self) -> None:
         async with contextlib.AsyncExitStack() as left, asyncio.TaskGroup() as group:
             journal = open_journal(os.environ)
             if journal is not None:
@@ -203,6 +222,8 @@ class Serve:
                 read=self._read_again,
                 current=lambda: self._settings,
                 apply=self._go_by,
+                other_version=other_version,
+                upgrade=lambda there: self._keeper.replace(core_program(there)),
             )
             reloads = group.create_task(self._reload.run(), name="reload")
             for app in await self._store.apps.all():
@@ -246,13 +267,16 @@ class Serve:
             await api.start([self._control])
             await self._api_listener.start(api)
             await self._measure()
-            self._apps.listen(signalled=self._signalled, lost=self._lost.set)
+            cores = CoreEvents(hand_over=self._asked_to_hand_over, passed=self._passed, gone=self._retired_cores.gone)
+            self._apps.listen(signalled=self._signalled, lost=self._lost.set, cores=cores)
+            self._retired_cores.begin(self._routing.apps)
             await confined
             lacking += limit_lacks(self._apps.controllers)
             for number in self._snapshot.signals:
                 self._signalled(number)
             self._apps.end_left_checks()
             self._keeper.ready()
+            self._reload.begin()
             self._keeper.notify(serving(len(self._served)))
             if not self._resumes and self._held:
                 say("restored from a backup: no dyno starts until dynod serve --start")
@@ -266,6 +290,8 @@ class Serve:
                     say(f"metrics on {self._metrics_listener.url}/metrics")
                 say(f"control socket {self._control_path()}")
             await self._ending.wait()
+            if self._handing_over:
+                await self._hand_over(api)
             await self._shut_down()
             await api.close()
             self._control.close()
@@ -275,8 +301,6 @@ class Serve:
             watching.cancel()
             reloads.cancel()
             await self._webhooks.close()
-        self._store.close()
-        return self._status
 
     def _make_builds(self, archives: Archives, group: asyncio.TaskGroup) -> AppBuilds:
         output = BuildOutput(self._state / "builds")
@@ -441,6 +465,45 @@ class Serve:
         await self._slugs.sweep()
         self._choose_default_app()
 
+    # --- another core takes over ------------------------------------------------------------------------------------
+
+    def _asked_to_hand_over(self) -> None:
+        if not self._ending.is_set():  # else dynod ends, and the other with it
+            self._handing_over = True
+            self._ending.set()
+
+    def _passed(self, pid: int, text: str) -> None:
+        if self._retirement is not None:
+            self._retirement.passed(text)
+        else:
+            self._retired_cores.passed(pid, text)
+
+    async def _hand_over(self, api: PlatformApi) -> None:
+        """Answer what was asked, then raise _HandedOverError, which ends every task: as after a crash, the next core
+        goes on where they were.
+        """
+        await api.close()  # what is asked from now on waits in the backlog; tails come again
+        await self._metrics_listener.hand_over()
+        self._keeper.heed_cores_alone()
+        self._retired_cores.forget()
+        raise _HandedOverError
+
+    async def _retire(self, retirement: Retirement) -> None:
+        """Let go of everything but connections of clients. Requests are taken until nothing else is left to do."""
+        retirement.begin()
+        await self._apps.hand_over()
+        await self._happenings.write()
+        self._store.close()
+        within_s = self._settings.serve.upgrade_drain_s
+        self._routing.stop_accepting()
+        self._keeper.handed_over(within_s)
+        seeing_out = asyncio.ensure_future(retirement.see_out(within_s))
+        lost = asyncio.ensure_future(self._lost.wait())
+        await asyncio.wait({seeing_out, lost}, return_when=asyncio.FIRST_COMPLETED)
+        lost.cancel()
+        if seeing_out.done():
+            await seeing_out
+
     # --- ending -----------------------------------------------------------------------------------------------------
 
     def _signalled(self, number: int) -> None:
@@ -478,6 +541,18 @@ class Serve:
         await self._apps.kill_without_keeper()
         self._control_path().unlink(missing_ok=True)
         os._exit(128 + signal.SIGKILL)
+
+
+class _HandedOverError(Exception):
+    """Another core is in charge: the tasks of this one end, and touch nothing."""
+
+
+def rehearse_start(options: ServeOptions, stored: Mapping[str, str]) -> None:
+    """What a core can try beside the one in charge, which has the store. Raises DynodError, or whatever goes wrong."""
+    settings = read_settings(options)
+    Routing.check(settings.router)
+    kept = from_note(stored[SETTINGS], Settings)
+    rehearse(state_folder(kept, os.environ))
 
 
 def read_settings(options: ServeOptions) -> Settings:

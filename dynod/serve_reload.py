@@ -1,5 +1,7 @@
 """SIGHUP to `dynod serve`: its settings are read again, and no dyno is restarted for it.
 
+Where another version of dynod is installed, it takes over first, and reads them; where it cannot, this one goes on.
+
 A file that cannot be used is refused with its line, and the old settings stay. One reload at a time; of those asked for
 meanwhile the last counts. What was asked for while no core lived is done by the next one: the keeper has the signals.
 """
@@ -7,16 +9,19 @@ meanwhile the last counts. What was asked for while no core lived is done by the
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
 
-from dynod.core.service_notice import reloaded, reloading
+from dynod import __version__
+from dynod.core.service_notice import not_upgraded, reloaded, reloading, upgrading
 from dynod.errors import DynodError
 from dynod.settings import Settings
 from dynod.stderr import say
 
-DONE: Final = "reloads"  # the key under which the keeper has how many were answered
+DONE: Final = "reloads"  # the keys under which the keeper has how many were answered,
+OWED: Final = "reload-owed"  # and that a core which takes over is to read the settings
 
 # What a daemon that runs holds on to: sockets, folders, buffers. By section.
 FIXED: Final[Mapping[str, tuple[str, ...]]] = {
@@ -47,15 +52,30 @@ class Reload:
         read: Callable[[], Settings],
         current: Callable[[], Settings],
         apply: Callable[[Settings], Awaitable[None]],
+        other_version: Callable[[], Path | None] = lambda: None,
+        upgrade: Callable[[Path], Awaitable[str]] | None = None,
     ) -> None:
-        """`read` raises DynodError for what cannot be used."""
+        """`read` raises DynodError for what cannot be used.
+
+        `other_version` is where another one is installed; `upgrade` has it take over, and says why it does not.
+        """
         self._keeper = keeper
         self._asked = 0
         self._done = int(stored.get(DONE, "0"))
+        self._is_owed = OWED in stored
+        self._other_version = other_version
+        self._upgrade = upgrade
         self._read = read
         self._current = current
         self._apply = apply
         self._wake = asyncio.Event()
+        self._in_control = asyncio.Event()
+
+    def begin(self) -> None:
+        """Do what is asked: the core is in control now."""
+        self._in_control.set()
+        if self._is_owed:
+            self._wake.set()
 
     def ask(self) -> None:
         """A SIGHUP, or one that an earlier core was told of: those come first, in the same order."""
@@ -64,16 +84,39 @@ class Reload:
 
     async def run(self) -> None:
         """For as long as the daemon runs."""
+        await self._in_control.wait()
         while True:
             await self._wake.wait()
             self._wake.clear()
-            if self._asked > self._done:
+            while self._asked > self._done or self._is_owed:
+                refused = await self._upgraded() if self._asked > self._done else None
                 asked = self._asked
-                await self._reload()
+                await self._reload(refused)
                 self._done = asked
                 self._keeper.put(DONE, str(asked))
+                if self._is_owed or refused is not None:
+                    self._is_owed = False
+                    self._keeper.put(OWED, None)
 
-    async def _reload(self) -> None:
+    async def _upgraded(self) -> str | None:
+        """Why the other version did not take over; None where there is none. Where it does, this core ends meanwhile.
+
+        It counts as answered from its beginning: a version that takes over and fails is not tried again for it.
+        """
+        there = self._other_version()
+        if there is None or self._upgrade is None:
+            return None
+        self._done = self._asked
+        self._keeper.put(DONE, str(self._done))
+        self._keeper.put(OWED, "")
+        say(f"another version is installed, in {there}: it takes over")
+        self._keeper.notify(upgrading(there.name))
+        why = await self._upgrade(there)
+        say(f"upgrade refused, dynod {__version__} goes on: {why}")
+        return f"upgrade to {there.name} refused: {why}"
+
+    async def _reload(self, refused: str | None) -> None:
+        """`refused`: why it is no upgrade, for the status."""
         self._keeper.notify(reloading(time.clock_gettime_ns(time.CLOCK_MONOTONIC)))
         try:
             wanted = await asyncio.to_thread(self._read)
@@ -87,7 +130,7 @@ class Reload:
         say("settings read again")
         if later:
             say(f"from the next start of dynod on: {', '.join(later)}")
-        self._keeper.notify(reloaded(None))
+        self._keeper.notify(reloaded(None) if refused is None else not_upgraded(refused))
 
 
 def taken_now(old: Settings, new: Settings) -> tuple[Settings, list[str]]:

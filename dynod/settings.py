@@ -75,6 +75,7 @@ class Serve(msgspec.Struct, frozen=True, kw_only=True):
     state: str = ""  # the default place
     apps_domain: str = "localhost"
     default_app: str = ""  # the only app
+    upgrade_drain_s: float = 300.0  # long enough for nearly every WebSocket, and no old version stays for long
 
 
 class Dynos(msgspec.Struct, frozen=True, kw_only=True):
@@ -307,6 +308,7 @@ _PLAIN: Final[Mapping[str, Mapping[str, _Kind]]] = {
         "state": _PATH,
         "apps_domain": _DOMAIN,
         "default_app": _APP,
+        "upgrade_drain_s": Seconds(),
     },
     "dynos": {
         "starts_at_once": Whole(least=1, most=10_000, off="four a processor"),

@@ -6,6 +6,7 @@ while it runs; finished requests are handed out in batches, off the hot path. Th
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import random
 import resource
@@ -75,6 +76,7 @@ class Router:
         self._context: RelayContext | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._quiet: asyncio.Event | None = None
+        self._empty: asyncio.Event | None = None
         self.metrics = RouterMetrics(
             gauges=self._gauges,
             queued=lambda: [(app.name, len(app.waiting)) for app in self._apps],
@@ -101,6 +103,21 @@ class Router:
         if self._context is not None:
             self._context.closing = True
         self._close_servers()
+
+    async def retire(self, timeout_s: float) -> int:
+        """Another router serves the sockets now: see out every connection that there is, then close everything.
+
+        Nothing is closed that a client may be about to use: the next request of a connection is answered, and that
+        answer ends it. Tunnels stay. What is left after `timeout_s` is cut; returns how many requests that were.
+        """
+        self.stop_accepting()
+        empty = self._empty = asyncio.Event()
+        self._look_if_empty()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await empty.wait()
+        self._empty = None
+        return await self.shutdown(drain_timeout_s=0.0)
 
     async def drain(self, timeout_s: float) -> int:
         """Stop accepting, finish the requests under way. Returns how many were cut at the deadline. Tunnels stay."""
@@ -287,6 +304,7 @@ class Router:
             self._close_servers()  # the rest waits in the backlog; see _connections_that_fit
 
     def _connection_gone(self) -> None:
+        self._look_if_empty()
         if self._quiet is not None:
             self._look_if_quiet()
         elif (
@@ -316,6 +334,10 @@ class Router:
         context = self._context
         if self._quiet is not None and context is not None and not context.connections:
             self._quiet.set()
+
+    def _look_if_empty(self) -> None:
+        if self._empty is not None and not self._connections():
+            self._empty.set()
 
     def _finished(self, record: RequestRecord) -> None:
         records = self._records

@@ -40,7 +40,7 @@ class InstallError(DynodError):
 def install(*, for_user: bool, dry_run: bool, as_json: bool) -> None:
     """Install this dynod as a service, start it, and have it started with the machine.
 
-    Doing it again changes nothing; with another version of dynod, that one is what runs from the next start on.
+    Doing it again changes nothing; with another version of dynod, that one takes over at the next `systemctl reload`.
     """
     machine = _machine(for_user=for_user)
     if not dry_run:
@@ -54,7 +54,7 @@ def install(*, for_user: bool, dry_run: bool, as_json: bool) -> None:
     if not any(isinstance(step, WriteFile | Link) for step in changed):
         click.echo("nothing to change")
     elif before not in {None, current.resolve()}:
-        click.echo(f"dynod {machine.version} is in place: `systemctl restart dynod` has it run")
+        click.echo(f"dynod {machine.version} is in place: `systemctl reload dynod` has it take over")
     if for_user:
         click.echo("to have it run while you are not logged in: loginctl enable-linger")
 

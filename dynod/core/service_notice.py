@@ -16,6 +16,16 @@ def reloaded(fault: str | None) -> str:
     return f"READY=1\nSTATUS={_line(f'reload refused, old settings stay: {fault}') if fault else 'settings read again'}"
 
 
+def not_upgraded(why: str) -> str:
+    """Another version did not take over; the settings were read again."""
+    return f"READY=1\nSTATUS={_line(why)}"
+
+
+def upgrading(version: str) -> str:
+    """Another version is started beside this one."""
+    return f"STATUS={_line(f'upgrading to {version}')}"
+
+
 def serving(apps: int) -> str:
     """In control."""
     return f"STATUS=serving {apps} app{'' if apps == 1 else 's'}"

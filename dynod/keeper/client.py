@@ -21,6 +21,8 @@ from dynod.keeper.protocol import (
     Forget,
     Gone,
     Goodbye,
+    HandedOver,
+    HandOver,
     Held,
     Hello,
     Hold,
@@ -28,11 +30,17 @@ from dynod.keeper.protocol import (
     Killed,
     Message,
     Notify,
+    Pass,
+    Passed,
+    Peer,
+    PeerGone,
     ProtocolError,
     Put,
     Ready,
     Received,
     Release,
+    Replace,
+    ReplaceFailed,
     SetState,
     Signal,
     Signalled,
@@ -91,6 +99,8 @@ class Snapshot(NamedTuple):
     adopted: list[Adopted]
     held: dict[str, list[int]]
     stored: dict[str, str]
+    peers: list[int]  # process ids of cores that are retired
+    rehearses: bool  # another core is in charge: of all the above there is only `stored`
 
 
 class Events(NamedTuple):
@@ -101,6 +111,9 @@ class Events(NamedTuple):
     gone: Callable[[str], None]
     signalled: Callable[[int], None]
     lost: Callable[[], None]  # the keeper died
+    hand_over: Callable[[], None] = lambda: None  # another core waits to be in charge
+    passed: Callable[[int, str], None] = lambda _pid, _text: None  # words of another core
+    peer_gone: Callable[[int], None] = lambda _pid: None  # a retired core has ended
 
 
 class KeeperClient:
@@ -114,6 +127,7 @@ class KeeperClient:
         self._backlog: list[Received] = []
         self._launches: dict[str, asyncio.Future[Launched]] = {}
         self._confined: asyncio.Future[dict[str, str]] | None = None
+        self._replaced: asyncio.Future[str] | None = None
         self._beat: asyncio.TimerHandle | None = None
         self._beat_due = 0.0  # the loop's clock; 0: none has been
         self.beat_late: Callable[[float], None] = lambda _late_s: None  # told of each beat how late the loop was
@@ -122,50 +136,59 @@ class KeeperClient:
 
     async def connect(self) -> Snapshot:
         """Say hello and take over what there is. Raises KeeperLostError or ProtocolError."""
-        snapshot: asyncio.Future[Snapshot] = self._loop.create_future()
-        generation, signals, groups = 0, [0], ""
-        adopted: list[Adopted] = []
-        held: dict[str, list[int]] = {}
-        stored: dict[str, str] = {}
+        self._send(Hello(VERSION, os.getpid()))
+        return await self._snapshot()
 
-        def fail(error: Exception) -> None:
-            self._loop.remove_reader(self._channel.fileno())
-            snapshot.set_exception(error)
+    async def stand_by(self) -> Snapshot:
+        """After a rehearsal: this core could be in charge. Returns once it is. Raises as `connect`."""
+        self._send(Ready())
+        self._tick()
+        try:
+            return await self._snapshot()
+        finally:
+            self._stop_beating()
+
+    async def _snapshot(self) -> Snapshot:
+        found: asyncio.Future[Snapshot] = self._loop.create_future()
+        taken = Snapshot(0, [], "", [], {}, {}, [], rehearses=False)
 
         def take() -> None:
-            nonlocal generation, signals, groups
+            nonlocal taken
             try:
                 received = self._channel.receive()
-            except EOFError:
-                fail(KeeperLostError())
-                return
-            except ProtocolError as error:
-                fail(error)
+            except (EOFError, ProtocolError) as error:
+                self._loop.remove_reader(self._channel.fileno())
+                found.set_exception(KeeperLostError() if isinstance(error, EOFError) else error)
                 return
             for index, (message, fds) in enumerate(received):
                 match message:
-                    case Welcome(version, generation, signals, groups):
+                    case Welcome(version, generation, signals, groups, rehearses):
                         if version != VERSION:
-                            fail(ProtocolError(f"keeper speaks {version}, core speaks {VERSION}"))
+                            self._loop.remove_reader(self._channel.fileno())
+                            found.set_exception(ProtocolError(f"keeper speaks {version}, core speaks {VERSION}"))
                             return
+                        taken = taken._replace(
+                            generation=generation, signals=signals, groups=groups, rehearses=rehearses
+                        )
                     case Instance():
-                        adopted.append(Adopted(message, *fds))
+                        taken.adopted.append(Adopted(message, *fds))
                     case Held(name):
-                        held[name] = fds
+                        taken.held[name] = fds
                     case Stored(key, value):
-                        stored[key] = value
+                        taken.stored[key] = value
+                    case Peer(pid):
+                        taken.peers.append(pid)
                     case SnapshotEnd():
                         self._loop.remove_reader(self._channel.fileno())
-                        snapshot.set_result(Snapshot(generation, signals, groups, adopted, held, stored))
+                        found.set_result(taken)
                         self._backlog = received[index + 1 :]  # events that came right behind
                         return
                     case _:
                         self._backlog.append(received[index])
 
         self._loop.add_reader(self._channel.fileno(), take)
-        self._send(Hello(VERSION, os.getpid()))
         try:
-            return await snapshot
+            return await found
         finally:
             self._loop.remove_reader(self._channel.fileno())
 
@@ -271,6 +294,39 @@ class KeeperClient:
     def release(self, name: str) -> None:
         self._send(Release(name))
 
+    async def replace(self, program: Sequence[str]) -> str:
+        """Have another core started from this program, to be in charge. Returns why there will be none.
+
+        Where there is one, `Events.hand_over` comes, and this never returns.
+        """
+        self._replaced = self._loop.create_future()
+        self._send(Replace(list(program)))
+        return await self._replaced
+
+    def heed_cores_alone(self) -> None:
+        """Of events, only other cores' and the keeper's end reach their callbacks from now on.
+
+        The others are the next core's, which is given the state that they describe.
+        """
+        if self._events is not None:
+            heard = self._events
+            self._events = Events(
+                exited=lambda _id, _code, _at: None,
+                killed=lambda _id, _count: None,
+                gone=lambda _id: None,
+                signalled=lambda _number: None,
+                lost=heard.lost,
+                passed=heard.passed,
+            )
+
+    def handed_over(self, within_s: float) -> None:
+        """Another core is in charge, and this one ends within so many seconds: what it asks after that is not done."""
+        self._send(HandedOver(within_s))
+
+    def pass_on(self, pid: int, text: str) -> None:
+        """Tell a retired core something or, from one, the core in charge (0)."""
+        self._send(Pass(pid, text))
+
     def ready(self) -> None:
         self._send(Ready())
 
@@ -279,16 +335,13 @@ class KeeperClient:
 
     def goodbye(self, status: int) -> None:
         """End dynod with this status. The last message: it waits for the keeper to take it."""
-        if self._beat is not None:
-            self._beat.cancel()
-            self._beat = None
+        self._stop_beating()
         self._send(Goodbye(status))
         with contextlib.suppress(ConnectionError):
             self._channel.drain(GOODBYE_S)
 
     def close(self) -> None:
-        if self._beat is not None:
-            self._beat.cancel()
+        self._stop_beating()
         if self._channel.fileno() >= 0:
             self._loop.remove_reader(self._channel.fileno())
             self._loop.remove_writer(self._channel.fileno())
@@ -328,6 +381,12 @@ class KeeperClient:
         self._send(Beat())
         self._beat = self._loop.call_later(BEAT_S, self._tick)
 
+    def _stop_beating(self) -> None:
+        if self._beat is not None:
+            self._beat.cancel()
+            self._beat = None
+        self._beat_due = 0.0
+
     def _receive(self) -> None:
         assert self._events is not None  # noqa: S101 (the reader is added by listen)
         try:
@@ -343,9 +402,7 @@ class KeeperClient:
         self._loop.remove_reader(self._channel.fileno())
         if self._writing:
             self._loop.remove_writer(self._channel.fileno())
-        if self._beat is not None:
-            self._beat.cancel()
-            self._beat = None
+        self._stop_beating()
         events.lost()
 
     def _dispatch(self, received: Received, events: Events) -> None:
@@ -367,6 +424,15 @@ class KeeperClient:
                 future = self._launches.get(id_)
                 if future is not None and not future.done():
                     future.set_exception(LaunchError(number, during))
+            case HandOver():
+                events.hand_over()
+            case ReplaceFailed(why):
+                if self._replaced is not None and not self._replaced.done():
+                    self._replaced.set_result(why)
+            case Passed(pid, text):
+                events.passed(pid, text)
+            case PeerGone(pid):
+                events.peer_gone(pid)
             case Exited(id_, exit_code, exited_at):
                 events.exited(id_, exit_code, exited_at)
             case Killed(id_, processes):

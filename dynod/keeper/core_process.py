@@ -4,6 +4,7 @@ Flow: keeper → **core process** ⇄ client (the core's end). Here it is starte
 is the keeper's business. Standard library only.
 """
 
+import math
 import os
 import select
 import signal
@@ -13,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dynod.keeper.processes import signal_one
 from dynod.keeper.protocol import Channel, Message, Received
 from dynod.keeper.spawn import CAUGHT
+from dynod.keeper.succession import Role, Step, advance
 
 SIGNALS = tuple(each for each in CAUGHT if each != signal.SIGCHLD)  # the keeper's, which the core only hears of
 
@@ -20,13 +22,17 @@ SIGNALS = tuple(each for each in CAUGHT if each != signal.SIGCHLD)  # the keeper
 class CoreProcess:
     """One core. Times are monotonic seconds. `poll` is the keeper's."""
 
-    def __init__(self, pid: int, channel: Channel, poll: select.poll, now: float) -> None:
+    def __init__(
+        self, pid: int, channel: Channel, poll: select.poll, now: float, *, program: tuple[str, ...], role: Role
+    ) -> None:
         self.pid = pid
+        self.program = program
+        self.role = role
         self.channel = channel
         self.started = now
         self.last_beat = now
-        self.ready = False
-        self.greeted = False
+        self.silent_at = math.inf  # when it must have got further, whether it beats or not
+        self.greeted = False  # it has been given everything
         self.aborted_at: float | None = None
         self.connected = True
         self._deaf = False  # reads no more
@@ -35,7 +41,14 @@ class CoreProcess:
 
     @classmethod
     def start(
-        cls, program: Sequence[str], arguments: Sequence[str], environ: Mapping[str, str], poll: select.poll, now: float
+        cls,
+        program: Sequence[str],
+        arguments: Sequence[str],
+        environ: Mapping[str, str],
+        *,
+        poll: select.poll,
+        role: Role,
+        now: float,
     ) -> "CoreProcess":
         """`program --keeper-fd N arguments`. Raises OSError."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -48,7 +61,11 @@ class CoreProcess:
             except OSError:
                 ours.close()
                 raise
-        return cls(pid, Channel(ours), poll, now)
+        return cls(pid, Channel(ours), poll, now, program=tuple(program), role=role)
+
+    def step(self, step: Step) -> None:
+        """It is something else from now on. Raises ValueError where it cannot be."""
+        self.role = advance(self.role, step)
 
     def is_at(self, fd: int) -> bool:
         """Whether it is this core that says something."""
@@ -84,7 +101,8 @@ class CoreProcess:
             self.channel.close()
 
     def lived_on(self, now: float) -> None:
-        """It had no chance to beat, or had something else to do: its time begins now."""
+        """It had no chance to do anything: its time begins anew."""
+        self.silent_at += now - self.last_beat
         self.last_beat = self.started = now
 
     def abort(self, now: float) -> None:

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, NoReturn, get_args, get_origin, get_type_hints
 
-VERSION = 2
+VERSION = 3
 MAX_FDS = 253  # SCM_MAX_FD of Linux, the descriptors one message may carry
 MAX_FRAME_BYTES = 64 * 2**20  # above any environment that an exec takes (6 MiB, escaped six-fold at worst)
 RECEIVE_BYTES = 65_536
@@ -135,6 +135,28 @@ class Release(NamedTuple):
     name: str
 
 
+class Replace(NamedTuple):
+    """Start another core beside this one, from this program. `HandOver` follows, or `ReplaceFailed`."""
+
+    program: list[str]
+
+
+class HandedOver(NamedTuple):
+    """Answer to `HandOver`, and the last thing that changes anything: what it has is finished within so many seconds.
+
+    From now on it only beats, and passes words to the core in charge.
+    """
+
+    within_s: float
+
+
+class Pass(NamedTuple):
+    """Words to a retired core or, from one, to the core in charge (`pid` 0). Lost where there is none."""
+
+    pid: int
+    text: str
+
+
 class Goodbye(NamedTuple):
     """dynod ends with this exit status; instances that are left are killed."""
 
@@ -145,12 +167,17 @@ class Goodbye(NamedTuple):
 
 
 class Welcome(NamedTuple):
-    """Answer to `Hello`."""
+    """Answer to `Hello`.
+
+    A core that rehearses is given the values of `Put` alone, and says `Ready` when it could be in charge. Then comes
+    another `Welcome`, with everything.
+    """
 
     version: int
     generation: int  # 1 for the first core, one more for each that follows
     signals: list[int]  # signals taken so far, in order: a stop asked for while no core lived is not lost
     groups: str  # the folder in which each instance has a control group named by its id; empty where there is none
+    rehearses: bool = False
 
 
 class Instance(NamedTuple):
@@ -178,6 +205,12 @@ class Stored(NamedTuple):
 
     key: str
     value: str
+
+
+class Peer(NamedTuple):
+    """A core that is retired, with connections that it still has."""
+
+    pid: int
 
 
 class SnapshotEnd(NamedTuple):
@@ -230,6 +263,29 @@ class Gone(NamedTuple):
     id: str
 
 
+class HandOver(NamedTuple):
+    """Another core waits to be in charge: let go of everything, and say `HandedOver`."""
+
+
+class ReplaceFailed(NamedTuple):
+    """Answer to `Replace`: there will be no other core. In words for people."""
+
+    why: str
+
+
+class Passed(NamedTuple):
+    """Words of another core."""
+
+    pid: int
+    text: str
+
+
+class PeerGone(NamedTuple):
+    """A retired core has ended."""
+
+    pid: int
+
+
 class Signalled(NamedTuple):
     """dynod was sent a signal."""
 
@@ -251,11 +307,15 @@ Message = (
     | Put
     | Hold
     | Release
+    | Replace
+    | HandedOver
+    | Pass
     | Goodbye
     | Welcome
     | Instance
     | Held
     | Stored
+    | Peer
     | SnapshotEnd
     | Spawned
     | SpawnFailed
@@ -263,30 +323,14 @@ Message = (
     | Exited
     | Killed
     | Gone
+    | HandOver
+    | ReplaceFailed
+    | Passed
+    | PeerGone
     | Signalled
 )
 
-_BY_NAME: dict[str, type[Message]] = {
-    kind.__name__: kind
-    for kind in (
-        *(Hello, Ready, Beat, Notify, Spawn, Confine, Stop, Signal, EndInput, SetState, Forget, Put, Hold, Release),
-        Goodbye,
-        *(
-            Welcome,
-            Instance,
-            Held,
-            Stored,
-            SnapshotEnd,
-            Spawned,
-            SpawnFailed,
-            Confined,
-            Exited,
-            Killed,
-            Gone,
-            Signalled,
-        ),
-    )
-}
+_BY_NAME: dict[str, type[Message]] = {kind.__name__: kind for kind in get_args(Message)}
 
 _KINDS: dict[str, tuple[object, ...]] = {name: tuple(get_type_hints(kind).values()) for name, kind in _BY_NAME.items()}
 

@@ -94,6 +94,7 @@ class OutputPump:
         self._round: asyncio.Handle | None = None
         self._is_paused = False
         self._is_closed = False
+        self._is_held = False
         self._rest: asyncio.TimerHandle | None = None
         self._is_busy_time = False  # this wake-up brought more than little
 
@@ -128,6 +129,10 @@ class OutputPump:
         self._is_paused = False
         if self._turns:
             self._schedule()
+
+    def hold(self) -> None:
+        """Look into no pipe any more: what is under way is still consumed once it has been handed on."""
+        self._is_held = True
 
     async def finish(self, instance_id: str) -> None:
         """The instance's processes are gone: hand on what they left, the half line too, and close the pipe.
@@ -181,7 +186,7 @@ class OutputPump:
         self._schedule()
 
     def _schedule(self) -> None:
-        if self._round is None and self._rest is None and not self._is_paused:
+        if self._round is None and self._rest is None and not (self._is_paused or self._is_held):
             self._round = self._loop.call_soon(self._take_turns)
 
     def _take_turns(self) -> None:
@@ -189,7 +194,7 @@ class OutputPump:
         self._round = None
         self._is_busy_time = False
         for _ in range(min(len(self._turns), LOOKS_PER_WAKE_UP)):
-            if self._is_paused:
+            if self._is_paused or self._is_held:
                 return
             output = self._turns.popleft()
             output.queued = False

@@ -14,7 +14,7 @@ from dynod.platform_api.client import ApiError
 from dynod.platform_api.finding import NoDaemonError
 from support.app_folder import toy
 from support.counts import rounds
-from support.serve import Serve, ServedApp
+from support.serve import CORES_AT_ONCE, Serve, ServedApp
 from support.up import eventually
 
 KILLS = rounds(6, full=500)
@@ -29,7 +29,7 @@ def test_every_acknowledged_change_survives_cores_killed_at_random_moments(tmp_p
     """Changed by the API; then a look at the state itself."""
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
-    with Serve(tmp_path / "state", toml=WITHOUT_PAUSE, cores_at_once=True) as serve:
+    with Serve(tmp_path / "state", toml=WITHOUT_PAUSE, patience=CORES_AT_ONCE) as serve:
         serve.wait_until_ready()
         app = serve.app(tmp_path, "shop", procfile=PROCFILE, quantities={"worker": 1})
         app.wait_until_up("web.1", "worker.1")

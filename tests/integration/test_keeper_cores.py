@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dynod.keeper.main import Patience
+from dynod.keeper.cores import Patience
 from dynod.keeper.protocol import (
     VERSION,
     Beat,

@@ -28,7 +28,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self, TypeVar
 
-from dynod.keeper.main import Patience
+from dynod.keeper.cores import Patience
 from dynod.keeper.protocol import (
     VERSION,
     Channel,
@@ -53,7 +53,8 @@ _SCRIPTED_CORE: Final = Path(__file__).parent / "scripted_core.py"
 _RUN_KEEPER: Final = """
 import json, os, sys
 from dynod.keeper.features import detect
-from dynod.keeper.main import Keeper, Patience, own_descriptors
+from dynod.keeper.cores import Patience
+from dynod.keeper.main import Keeper, own_descriptors
 from dynod.keeper.notify import Notifier
 own_descriptors()
 core, patience = json.loads(sys.argv[1]), Patience(**json.loads(sys.argv[2]))

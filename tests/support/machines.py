@@ -1,4 +1,4 @@
-"""The state machines of `dynod.core.dyno` as the diagrams that ARCHITECTURE.md shows.
+"""The state machines of dynos and cores as the diagrams that ARCHITECTURE.md shows.
 
 `python tests/support/machines.py` writes them into it again; a test says when that is due.
 """
@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from dynod.core.dyno import INSTANCE_TRANSITIONS, SLOT_TRANSITIONS
+from dynod.keeper.succession import TRANSITIONS as CORE_TRANSITIONS
 
 ARCHITECTURE: Final = Path(__file__).resolve().parents[2] / "ARCHITECTURE.md"
-SECTION: Final = re.compile(
-    r"(?<=<!-- generated: dyno machine -->\n).*?(?=<!-- end of generated: dyno machine -->)", re.DOTALL
-)
+MACHINES: Final = ("dyno", "core")
 
 
 State = TypeVar("State", bound=StrEnum)
@@ -33,20 +32,29 @@ def diagram(title: str, transitions: Mapping[tuple[State, Event], State]) -> str
     return "\n".join(rows)
 
 
-def section() -> str:
-    """What stands between the marks."""
+def section(machine: str) -> str:
+    """What stands between the marks of a machine."""
+    if machine == "core":
+        return f"{diagram('A core:', CORE_TRANSITIONS)}\n"
     slot = diagram("The slot, `web.1`:", SLOT_TRANSITIONS)
     instance = diagram("The instance, one run of it:", INSTANCE_TRANSITIONS)
     return f"{slot}\n\n{instance}\n"
 
 
-def written() -> str:
+def _between(machine: str) -> re.Pattern[str]:
+    begin, end = f"<!-- generated: {machine} machine -->\n", f"<!-- end of generated: {machine} machine -->"
+    return re.compile(f"(?<={re.escape(begin)}).*?(?={re.escape(end)})", re.DOTALL)
+
+
+def written(machine: str) -> str:
     """What ARCHITECTURE.md has there now."""
-    found = SECTION.search(ARCHITECTURE.read_text(encoding="utf-8"))
-    assert found, "ARCHITECTURE.md has lost the marks of its generated section"
+    found = _between(machine).search(ARCHITECTURE.read_text(encoding="utf-8"))
+    assert found, f"ARCHITECTURE.md has lost the marks of its generated section on the {machine}"
     return found[0]
 
 
 if __name__ == "__main__":
     text = ARCHITECTURE.read_text(encoding="utf-8")
-    ARCHITECTURE.write_text(SECTION.sub(lambda _: section(), text), encoding="utf-8")
+    for each in MACHINES:
+        text = _between(each).sub(lambda _, each=each: section(each), text)  # type: ignore[misc]  # of a loop variable
+    ARCHITECTURE.write_text(text, encoding="utf-8")

@@ -11,6 +11,7 @@ app.json. What an app's log says is read from its history on disk.
 
 import contextlib
 import gzip
+import json
 import os
 import re
 import subprocess
@@ -19,6 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from dynod.keeper.cores import Patience
 from dynod.platform_api.client import ApiClient
 from dynod.platform_api.finding import Daemon
 from dynod.platform_api.schema import Dyno
@@ -29,21 +31,29 @@ from support.up import Answer, Up, clean_environment, eventually
 
 VERB_TIMEOUT_S: Final = 90.0
 
-# The real keeper, but for one of its numbers: cores that end one after the other are started ever later (contracts 1).
+# The real keeper, but for some of its numbers, such as that cores which end one after the other are started ever later.
 _IMPATIENT_KEEPER: Final = """
-import os, sys
+import json, os, sys
 from dynod.keeper.features import detect
-from dynod.keeper.main import Keeper, Patience, own_descriptors
+from dynod.keeper.cores import Patience
+from dynod.keeper.main import Keeper, own_descriptors
 from dynod.keeper.notify import Notifier
 own_descriptors()
 keeper = Keeper(
-    sys.argv[1:],
+    sys.argv[2:],
     features=detect(os.environ),
     notifier=Notifier(os.environ),
-    patience=Patience(restart_delays_s=(0.0,)),
+    patience=Patience(**json.loads(sys.argv[1])),
 )
 sys.exit(keeper.run())
 """
+
+
+CORES_AT_ONCE: Final = Patience(restart_delays_s=(0.0,))
+
+
+def _impatient(patience: Patience) -> tuple[str, ...]:
+    return ("-c", _IMPATIENT_KEEPER, json.dumps(patience._asdict()))
 
 
 class Serve(Up):
@@ -57,11 +67,15 @@ class Serve(Up):
         mark: str | None = None,
         toml: str = "",
         isolation: str = "none",
-        cores_at_once: bool = False,
+        patience: Patience | None = None,
+        python: Path | None = None,
     ) -> None:
         """`mark`: of an earlier run over the same state, whose apps have it. `toml`: the settings file.
 
-        `cores_at_once`: a core is followed by the next without a pause, however many have been killed in a row.
+        `python`: the interpreter of another environment that has dynod.
+
+        `patience`: the keeper's with its cores, where it is not the usual one. CORES_AT_ONCE: a core is followed by the
+        next without a pause, however many have been killed in a row.
         """
         super().__init__(state, env={"DYNOD_CONTAINER_ISOLATION": isolation, **(env or {})})
         if mark is not None:
@@ -72,7 +86,7 @@ class Serve(Up):
         self.config = state.with_name(f"{state.name}.toml")
         self.config.write_text(toml)
         self._command = [
-            *(sys.executable, *(("-c", _IMPATIENT_KEEPER) if cores_at_once else ("-m", "dynod"))),
+            *(str(python or sys.executable), *(("-m", "dynod") if patience is None else _impatient(patience))),
             *("serve", "--state", str(state), "--socket", str(self.socket)),
             *("--config", str(self.config), "--listen", f"127.0.0.1:{self.port}", *arguments),
         ]

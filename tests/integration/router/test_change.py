@@ -117,6 +117,35 @@ async def test_shutdown_finishes_what_is_under_way_and_closes_the_rest() -> None
 
 
 @on_loop
+async def test_a_router_that_retires_answers_once_more_on_each_connection_and_closes_none() -> None:
+    """A client that is about to send a POST on a kept-alive connection must not meet its end."""
+    said = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+    async with ScriptedBackend(answering(said)) as backend, bench(backend) as run:
+        idle, other = await run.client(), await run.client()
+        for client in (idle, other):
+            await client.send(GET)
+            assert (await client.answer()).get("connection") is None
+        retired = asyncio.ensure_future(run.router.retire(60))
+        await asyncio.sleep(0)
+        for client in (idle, other):
+            assert not retired.done()
+            await client.send(GET)
+            assert (await client.answer()).get("connection") == "close"
+            assert await client.ended() == "eof"
+        assert await retired == 0
+
+
+@on_loop
+async def test_what_a_router_that_retires_still_has_at_its_deadline_is_cut() -> None:
+    async with holding(asyncio.Event()) as backend, bench(backend) as run:
+        idle, busy = await run.client(), await run.client()
+        await busy.send(GET)
+        await soon(lambda: run.router.in_flight(APP) == {backend.backend.id: 1})
+        assert await run.router.retire(0.05) == 1
+        assert await idle.rest() == b""
+
+
+@on_loop
 async def test_a_listener_is_handed_over_without_a_refused_connection() -> None:
     async with (
         ScriptedBackend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none")) as first,

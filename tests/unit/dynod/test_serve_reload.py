@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 from collections.abc import Mapping
+from pathlib import Path
 
 from dynod.errors import SettingsError
 from dynod.listeners import ListenAddress
-from dynod.serve_reload import DONE, Reload, taken_now
+from dynod.serve_reload import DONE, OWED, Reload, taken_now
 from dynod.settings import Dynos, Serve, Settings
 
 OLD = Settings(serve=Serve(state="/old", apps_domain="old.example"))
@@ -49,6 +50,7 @@ async def reload(
     one = Reload(keeper, stored, read=read, current=lambda: OLD, apply=apply)
     for _ in range(asked):
         one.ask()
+    one.begin()
     task = asyncio.create_task(one.run())
     if asked > int(stored.get(DONE, "0")):
         await asyncio.wait_for(done.wait(), 30)
@@ -90,3 +92,58 @@ def test_what_a_daemon_holds_on_to_waits_and_is_named() -> None:
     assert later == ["serve.listen", "serve.state", "dynos.starts_at_once"]
     assert taken.serve == Serve(state="/old", apps_domain="new.example")
     assert taken.dynos == Dynos(rules={"grace_s": 5.0})
+
+
+async def reload_with(stored: Mapping[str, str], *, asked: int, refused: str) -> tuple[Kept, list[str]]:
+    """Where another version is installed, which cannot take over. What was done, in order."""
+    keeper, did = Kept(), list[str]()
+    done = asyncio.Event()
+
+    async def apply(_settings: Settings) -> None:
+        did.append("settings")
+
+    async def upgrade(there: Path) -> str:
+        did.append(f"upgrade to {there}, {keeper.stored}")
+        return refused
+
+    def put(key: str, value: str | None) -> None:
+        Kept.put(keeper, key, value)
+        if (key, value) == (OWED, None):
+            done.set()
+
+    keeper.put = put  # type: ignore[method-assign]  # what ends the test
+    one = Reload(
+        keeper,
+        stored,
+        read=Settings,
+        current=lambda: OLD,
+        apply=apply,
+        other_version=lambda: Path("/opt/dynod/2"),
+        upgrade=upgrade,
+    )
+    for _ in range(asked):
+        one.ask()
+    task = asyncio.create_task(one.run())
+    await asyncio.sleep(0)
+    assert not did, "not before it is in control"
+    one.begin()
+    await asyncio.wait_for(done.wait(), 30)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    return keeper, did
+
+
+def test_another_version_is_to_take_over_and_where_it_cannot_this_one_reads_the_settings() -> None:
+    keeper, did = asyncio.run(reload_with({}, asked=1, refused="it died"))
+    # Noted before it is tried: a version that takes over and fails must not be tried again for the same SIGHUP.
+    assert did == [f"upgrade to /opt/dynod/2, {{'{DONE}': '1', '{OWED}': ''}}", "settings"]
+    assert keeper.told[0] == "STATUS=upgrading to 2"
+    assert keeper.told[-1] == "READY=1\nSTATUS=upgrade to 2 refused: it died"
+    assert keeper.stored == {DONE: "1", OWED: None}
+
+
+def test_a_core_that_has_taken_over_reads_the_settings_and_tries_no_other_version() -> None:
+    keeper, did = asyncio.run(reload_with({DONE: "1", OWED: ""}, asked=1, refused="never asked"))
+    assert did == ["settings"]
+    assert keeper.told[-1] == "READY=1\nSTATUS=settings read again"
