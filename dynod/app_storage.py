@@ -16,6 +16,7 @@ from dynod.core.container import HOME, Bind, User
 from dynod.core.isolation import Isolation
 from dynod.core.storage_mount import StorageMount
 from dynod.operations import AppView, InvalidError, NotFoundError, Operations
+from dynod.ownership import give_to
 from dynod.store.audit import actor
 from dynod.store.storage import Mounted
 from dynod.store.store import Store
@@ -97,7 +98,7 @@ async def binds_of(state: Path, app_id: str, mounts: Sequence[Mounted], user: Us
             with contextlib.suppress(FileExistsError):
                 folder.mkdir(mode=0o700)
             if user is not None:
-                os.chown(folder, user.uid, user.gid)
+                give_to(user, folder)
                 for on_the_way in (above, above.parent):
                     on_the_way.chmod(0o711)
             binds.append(Bind(source=os.fspath(folder), target=mounted.mount.path, writable=True))

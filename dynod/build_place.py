@@ -80,17 +80,6 @@ def place_for(work: Path, cache: Path, *, contained: bool, user: User | None) ->
     )
 
 
-def give_to(user: User, *folders: Path) -> None:
-    """Have these, and all that is in them, be the user's, where they are not. Blocks. Raises OSError."""
-    for folder in folders:
-        if folder.lstat().st_uid == user.uid:
-            continue
-        for at, folders_in, files in os.walk(folder):
-            for name in (*folders_in, *files):
-                os.chown(os.path.join(at, name), user.uid, user.gid, follow_symlinks=False)  # noqa: PTH118 (os.walk's)
-        os.chown(folder, user.uid, user.gid)  # last: the sign that it is done
-
-
 def open_way(state: Path, *names: str) -> Path:
     """Let apps' users get to what is theirs in these folders of the state, and see nothing on the way.
 

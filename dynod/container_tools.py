@@ -47,10 +47,15 @@ def find_tools(state: Path, *, user: User | None, visible: Sequence[str] = (), h
     if sys.platform != "linux" or bwrap is None:
         lack = "containers need Linux" if sys.platform != "linux" else "bubblewrap is not installed"
         return Found(Abilities(container=lack), None)
-    tools = Tools(bwrap=bwrap, machine=machine(visible=visible, hidden=hidden), filter=program)
+    by_namespace = user is not None and os.geteuid() != 0
+    shown = machine(visible=visible, hidden=hidden)
+    tools = Tools(bwrap=bwrap, machine=shown, filter=program, by_namespace=by_namespace)
     mapped: str | None = None
     container = _attempt(state, Containers(state / DYNOS, tools), user)
-    if container is not None and user is not None:
+    if container is not None and by_namespace:
+        user, tools = None, replace(tools, by_namespace=False)
+        container = _attempt(state, Containers(state / DYNOS, tools), user)
+    elif container is not None and user is not None:
         mapped, tools = container, replace(tools, mapped=False)
         container = _attempt(state, Containers(state / DYNOS, tools), user)
     abilities = Abilities(container=container, own_users=user is not None, mapped=mapped, filtered=program is not None)

@@ -18,7 +18,7 @@ from typing import Final
 
 from dynod.app_slugs import AppSlugs, in_thread
 from dynod.build_output import BuildOutput
-from dynod.build_place import CACHES, WORKS, BuildsApart, give_to, place_for
+from dynod.build_place import CACHES, WORKS, BuildsApart, place_for
 from dynod.builds.archives import Archives, DiskFullError, Received
 from dynod.builds.fetching import fetched
 from dynod.builds.preparation import prepare, remove_cache
@@ -33,6 +33,7 @@ from dynod.core.release import Release, base_of
 from dynod.core.slug import NewSlug, Slug
 from dynod.core.source_url import place_of
 from dynod.errors import DynodError
+from dynod.ownership import give_to
 from dynod.process.build_processes import BuildProcesses
 from dynod.process.container import Wanted, not_enclosed
 from dynod.settings import Builds

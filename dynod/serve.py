@@ -213,6 +213,7 @@ class Serve:
                 code=self._slugs.folder_of_id,
                 journal=journal,
                 user=self._kept_apart.user,
+                gives_code=self._kept_apart.gives_code,
             )
             boots = group.create_task(self._apps.boots.run(), name="boot-watch")
             lost = group.create_task(self._end_without_keeper(), name="keeper-lost")

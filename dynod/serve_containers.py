@@ -31,6 +31,7 @@ class Kept(NamedTuple):
     lacks: tuple[str, ...]
     says: tuple[str, ...]
     builds: Callable[[], BuildsApart]  # blocks, the first time
+    gives_code: bool = False  # code has to be the app's user's, since it cannot be shown so
 
 
 def keep_apart(container: Asked, state: Path, *, settings: Path | None) -> Kept:
@@ -67,7 +68,15 @@ class _Looking:
             containers = Containers(self._state / DYNOS, found.tools)
             user = self._user if abilities.own_users else None
             self._builds = BuildsApart(containers=containers, user=user)
-            return Kept(chosen.level, containers, user, chosen.lacks, chosen.lacks, self._for_builds)
+            return Kept(
+                chosen.level,
+                containers,
+                user,
+                chosen.lacks,
+                chosen.lacks,
+                self._for_builds,
+                gives_code=found.tools.by_namespace,
+            )
         if chosen.level is Isolation.USER:
             users = OwnUsers(self._state / DYNOS)
             return Kept(chosen.level, users, self._user, chosen.lacks, chosen.lacks, self._for_builds)
@@ -78,7 +87,7 @@ class _Looking:
         return User(uid=uid, gid=uid)
 
     def _tools(self) -> Found:
-        user = self._user(0) if os.geteuid() == 0 and self._may_give else None
+        user = self._user(0) if self._may_give else None
         return find_tools(self._state, user=user, visible=self.container.visible, hidden=self._hidden)
 
     def _users_lack(self) -> str | None:
@@ -103,9 +112,9 @@ class _Looking:
         is_root = os.geteuid() == 0
         if not self._may_give:
             return BuildsApart(refused="dynod may not change its user (CAP_SETUID) here" if is_root else None)
-        tools = self._tools().tools if is_root else None
-        if tools is not None:
-            return BuildsApart(containers=Containers(self._state / DYNOS, tools), user=self._user)
+        found = self._tools()
+        if found.tools is not None and found.abilities.own_users:
+            return BuildsApart(containers=Containers(self._state / DYNOS, found.tools), user=self._user)
         try:
             lack = own_user_lack(open_way(self._state, WORKS, CACHES), self._user(0))
         except OSError as error:

@@ -38,6 +38,7 @@ from dynod.logs.history_folder import HistoryFolder
 from dynod.logs.history_sink import HistorySink
 from dynod.logs.kept_output import KeptOutput
 from dynod.operations import RunningApp
+from dynod.ownership import give_code
 from dynod.process.one_off import detached
 from dynod.process.release_change import ChangeRules, Order
 from dynod.process.surroundings import Command
@@ -71,6 +72,7 @@ class Premises:
     code: Callable[[str], Awaitable[Path]]  # of a slug's id: its folder, unpacked where it is not. Raises DynodError
     journal: Journal | None = None  # systemd's, where dynod is its service
     user: Callable[[int], User] | None = None  # of an app's number; None: all run as dynod does
+    gives_code: bool = False  # whose code cannot be shown as that user's, and has to be
 
 
 class StackError(DynodError):
@@ -296,7 +298,9 @@ class ServedApp:
     async def _fetch(self, release: Release) -> None:
         """Where its code is a slug: in a folder, from now on. Raises DynodError."""
         if release.slug_id is not None and release.plan is not None:
-            self._folders[release.slug_id] = await self._premises.code(release.slug_id)
+            folder = self._folders[release.slug_id] = await self._premises.code(release.slug_id)
+            if self._premises.gives_code and (user := self._user) is not None:
+                await asyncio.to_thread(give_code, user, folder)
 
     async def _fetch_fitting(self, release: Release) -> None:
         """The same for one that is to go live, which this machine must be able to run. Raises DynodError."""

@@ -99,6 +99,7 @@ class Files:
     passwd: int
     group: int
     filter: int | None
+    namespace: int | None = None  # of users, in which the app's is one and dynod's is root
 
 
 def scratch_folders(scratch: str) -> dict[str, str]:
@@ -115,6 +116,7 @@ def bwrap_arguments(
     """
     folders = scratch_folders(scratch)
     words = ["--unshare-pid", "--unshare-ipc", "--unshare-uts"]
+    words += ["--userns", str(files.namespace)] if files.namespace is not None else []
     if container.user is None:
         words += ["--unshare-user", "--cap-drop", "ALL"]
     else:
@@ -210,13 +212,21 @@ def outer_command(bwrap: str, inner: Sequence[str]) -> list[str]:
 
 
 def enter_command(
-    first_process: int, argv: Sequence[str], *, user: User | None, terminal: bool, held: Mapping[str, str]
+    first_process: int,
+    argv: Sequence[str],
+    *,
+    user: User | None,
+    terminal: bool,
+    held: Mapping[str, str],
+    by_namespace: bool = False,
 ) -> list[str]:
     """What is executed on the machine to run something in a container that is there, by the machine's number of its
     first process. System calls are not filtered then: whoever enters may do so by the daemon's leave.
+
+    `by_namespace`: its user is one of a namespace, where dynod's own is root, and may become it.
     """
     words = [NSENTER, "--target", str(first_process), "--mount", "--pid", "--ipc", "--uts"]
-    words += ["--user", "--preserve-credentials"] if user is None else []
+    words += ["--user", "--preserve-credentials"] if user is None else ["--user"] if by_namespace else []
     inner = [ENV, f"--chdir={HOME}", *argv]
     return [*words, "--", *inner_command(inner, user=user, terminal=terminal, held=held)]
 

@@ -32,7 +32,7 @@ class Abilities:
     """
 
     container: str | None
-    users: str | None = "only root can give apps users of their own"
+    users: str | None = "dynod may not give apps users of their own"
     own_users: bool = False
     mapped: str | None = None
     filtered: bool = True
@@ -67,7 +67,7 @@ def choose(wanted: str, abilities: Abilities) -> Chosen:
         )
     lacks = []
     if not abilities.own_users:
-        lacks.append("dynos of all apps run as dynod's own user, in containers: only root can give them users")
+        lacks.append("dynos of all apps run as dynod's own user, in containers: it may not give them users")
     elif abilities.mapped is not None:
         lacks.append(f"dynos cannot write over their code, only to /tmp and their storage: {abilities.mapped}")
     if not abilities.filtered:

@@ -90,6 +90,7 @@ class Tools:
     machine: Machine
     filter: bytes | None
     mapped: bool = True  # files can be shown as another user's
+    by_namespace: bool = False  # dynod is not root and may change users: they are those of namespaces of its own
 
 
 class Containers:
@@ -98,7 +99,7 @@ class Containers:
     def __init__(self, root: Path, tools: Tools) -> None:
         self._root = root
         self._tools = tools
-        self._mappings: dict[tuple[int, int, User], int] = {}
+        self._namespaces: dict[tuple[int, int, User], int] = {}
 
     def enclose(self, instance_id: str, container: Container, wanted: Wanted) -> Enclosed:
         """Everything that is needed to start it in a container; its folders are there from now on. Raises OSError.
@@ -111,8 +112,9 @@ class Containers:
         try:
             files += self._files(container, os.fspath(scratch))
             shown_as = None
-            if container.user is not None and container.code and self._tools.mapped:
-                files.append(os.dup(self._mapping(container.code, container.user)))
+            if container.user is not None and container.code and self._shows:
+                owner = Path(container.code).stat()
+                files.append(os.dup(self._namespace(container.user, owner.st_uid, owner.st_gid)))
                 shown_as = (container.code, folders["code"])
         except OSError:
             for fd in files:
@@ -140,7 +142,14 @@ class Containers:
         user = container.user
         env, held = split_environment(wanted.env)
         return Enclosed(
-            argv=enter_command(first_process(outer), wanted.argv, user=user, terminal=wanted.terminal, held=held),
+            argv=enter_command(
+                first_process(outer),
+                wanted.argv,
+                user=user,
+                terminal=wanted.terminal,
+                held=held,
+                by_namespace=self._tools.by_namespace,
+            ),
             env=env,
             cwd="/",
             files=[],
@@ -179,12 +188,13 @@ class Containers:
 
     def close(self) -> None:
         """Let go of what the kernel holds for the apps' users."""
-        for fd in self._mappings.values():
+        for fd in self._namespaces.values():
             os.close(fd)
-        self._mappings.clear()
+        self._namespaces.clear()
 
     def _files(self, container: Container, scratch: str) -> list[int]:
-        """In the order of their numbers: the arguments, users, groups, and the filter if there is one."""
+        """In the order of their numbers: the arguments, users, groups, filter and namespace as far as there are any."""
+        by_namespace = self._tools.by_namespace and container.user is not None
         contents = [
             os.fsencode(passwd_file(_text("/etc/passwd"), container.user)),
             os.fsencode(group_file(_text("/etc/group"), container.user)),
@@ -194,19 +204,38 @@ class Containers:
             passwd=ARGUMENTS_FILE + 1,
             group=ARGUMENTS_FILE + 2,
             filter=ARGUMENTS_FILE + 3 if self._tools.filter is not None else None,
+            namespace=ARGUMENTS_FILE + 1 + len(contents) if by_namespace else None,
         )
         tools = self._tools
-        words = bwrap_arguments(container, scratch=scratch, machine=tools.machine, files=numbers, mapped=tools.mapped)
+        words = bwrap_arguments(container, scratch=scratch, machine=tools.machine, files=numbers, mapped=self._shows)
         arguments = b"\0".join(os.fsencode(word) for word in words) + b"\0"
-        return [_file_of(content) for content in (arguments, *contents)]
+        made = [_file_of(content) for content in (arguments, *contents)]
+        if by_namespace and container.user is not None:
+            try:
+                made.append(os.dup(self._namespace(container.user, os.geteuid(), os.getegid())))
+            except OSError:
+                for fd in made:
+                    os.close(fd)
+                raise
+        return made
 
-    def _mapping(self, code: str, user: User) -> int:
-        """A user namespace by which the owner of the code is the app's user. Raises OSError."""
-        owner = Path(code).stat()
-        key = (owner.st_uid, owner.st_gid, user)
-        if key not in self._mappings:
-            self._mappings[key] = user_namespace(owner.st_uid, owner.st_gid, user)
-        return self._mappings[key]
+    @property
+    def _shows(self) -> bool:
+        """Whether the code is shown as the app's user's."""
+        return self._tools.mapped and not self._tools.by_namespace
+
+    def _namespace(self, user: User, uid: int, gid: int) -> int:
+        """One by which the owner of code is the app's user; where users are a namespace's, the app's and dynod's own.
+
+        `uid` and `gid`: of the code, or dynod's. Raises OSError.
+        """
+        key = (uid, gid, user)
+        if key not in self._namespaces:
+            own = self._tools.by_namespace
+            uids = [(0, uid), (user.uid, user.uid)] if own else [(uid, user.uid)]
+            gids = [(0, gid), (user.gid, user.gid)] if own else [(gid, user.gid)]
+            self._namespaces[key] = user_namespace(uids, gids)
+        return self._namespaces[key]
 
 
 def sweep(root: Path, living: Collection[str]) -> None:
@@ -228,8 +257,8 @@ def first_process(outer: int) -> int:
     return int(children[0])
 
 
-def user_namespace(uid: int, gid: int, user: User) -> int:
-    """The descriptor of a user namespace that maps `uid` and `gid` to the user's, and nobody else. Raises OSError."""
+def user_namespace(uids: Sequence[tuple[int, int]], gids: Sequence[tuple[int, int]]) -> int:
+    """The descriptor of a user namespace with these users and groups: inside, outside. Raises OSError."""
     command = ["unshare", _OWN, "cat"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603 (util-linux's)
         assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 (PIPE was asked for)
@@ -238,8 +267,9 @@ def user_namespace(uid: int, gid: int, user: User) -> int:
             process.stdin.flush()
             if process.stdout.read(1) != b".":  # it has answered: so it is in there by now
                 raise PermissionError("no user namespace can be made")
-            for name, own, theirs in (("uid_map", uid, user.uid), ("gid_map", gid, user.gid)):
-                Path(f"/proc/{process.pid}/{name}").write_text(f"{own} {theirs} 1", encoding="ascii")
+            for name, pairs in (("uid_map", uids), ("gid_map", gids)):
+                lines = "".join(f"{inside} {outside} 1\n" for inside, outside in pairs)
+                Path(f"/proc/{process.pid}/{name}").write_text(lines, encoding="ascii")
             return os.open(f"/proc/{process.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
         finally:
             process.kill()

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from support.app_folder import TOYS, toy
-from support.boxed import AS_NOBODY, IN_DOCKER, NOBODY, Boxed, needs_root
+from support.boxed import AS_NOBODY, AS_SERVICE, IN_DOCKER, NOBODY, Boxed, needs_root
 from support.contained import needs_containers
 from support.serve import Serve, ServedApp
+from support.up import eventually
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -176,6 +177,69 @@ def test_they_outlive_the_core_and_are_the_next_ones(docker: Boxed, shop: Served
     assert len(list((docker.state / "dynos").iterdir())) == 1
 
 
+# --- as the service: no root, but the right to be others --------------------------------------------------------------
+
+
+def test_a_service_that_is_not_root_gives_each_app_a_user_in_its_container() -> None:
+    """The rights are those of systemd/dynod.service; the code of a slug may be written over."""
+    needs_root()
+    needs_containers()
+    with Boxed(AS_SERVICE, namespaces=True, env={"DYNOD_DYNOS_SETTLE_S": "0.2"}) as serve:
+        serve.wait_until_ready()
+        assert notices(serve) == []
+        apps = [deployed(serve, name) for name in ("shop", "blog")]
+        for app in apps:
+            assert app.get("/").status == 200
+        users = [Path(f"/proc/{child_of(app.pids()['web.1'])}").stat().st_uid for app in apps]
+        assert NOBODY not in users
+        assert min(users) >= 1_900_000_000
+        assert len(set(users)) == 2
+        serve.done("storage:mount", "data:/data", "-a", "blog")
+        apps[1].restart(dyno="web.1")
+        apps[1].wait()
+        assert apps[1].get("/").status == 200
+        inside = f"pwd; id -u; echo x >>server.py; mkdir sub/made; cat {serve.state}/dynod.db 2>/dev/null; id -un"
+        inside += "; grep -h -e CapEff -e CapBnd -e NoNew /proc/self/status; echo kept >/data/kept; kill -0 1 2>&1"
+        for verb in (("run", "-a", "blog", "--no-tty"), ("ps:exec", "-a", "blog", "--no-tty", "web.1")):
+            ended = serve.dynod(*verb, "--", "sh", "-c", inside).stdout.splitlines()
+            assert ended[:3] == ["/app", str(users[1]), "dyno"], "\n".join(apps[1].log()[-8:])
+            assert [line.split()[1].lstrip("0") for line in ended[3:6]] == ["", "", "1"], ended
+            assert "not permitted" in ended[6]
+        apps[1].wait_for_log(r"heroku\[run\.\d+\]: 1 files? \(\d+ KB\) discarded: server.py")
+        (kept,) = (serve.state / "storage").rglob("kept")
+        assert kept.stat().st_uid == users[1]
+        code = [path for path in (serve.state / "slugs").rglob("server.py") if path.read_text().endswith("x\n")]
+        assert code == [], "code is never written to"
+        serve.done("apps:destroy", "blog", "--confirm", "blog")
+        eventually(lambda: len(list((serve.state / "dynos").iterdir())) == 1, what="nothing is left of the other app")
+
+
+def deployed(serve: Boxed, name: str) -> ServedApp:
+    """An app with a slug, which a build has made as its user."""
+    serve.done("apps:create", name)
+    with contextlib.closing(serve.client) as client:
+        client.replace_buildpacks(name, [f"file://{TOYS}/buildpacks/{pack}" for pack in ("assets", "greeter")])
+    secrets = f"SECRETS={serve.state / 'dynod.db'} {serve.config}"
+    serve.done("config:set", "-a", name, secrets)
+    code = {"server.py": (TOYS / "web_server.py").read_text(), "assets.txt": f"{name}\n", "greeting.txt": "hello\n"}
+    procfile = {"web": "exec python3 server.py"}
+    folder = serve.folder_of(serve.own, name, procfile=procfile, files={**code, "sub/file": ""})
+    said = serve.done("builds:create", "-a", name, "--source-dir", str(folder)).stdout
+    assert re.search(r"^-----> User 19\d+ in /build/build with /app reads nothing$", said, re.MULTILINE), said
+    app = serve.known_app(name)
+    app.wait_until_up("web.1")
+    return app
+
+
+def child_of(watcher: int | None) -> int:
+    """A process of the dyno itself, below what makes its container."""
+    assert watcher is not None
+    pid = watcher
+    for _ in range(2):
+        pid = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+    return pid
+
+
 # --- nobody special ---------------------------------------------------------------------------------------------------
 
 
@@ -212,4 +276,4 @@ def test_without_root_and_namespaces_dynos_run_as_dynod_and_one_line_says_so() -
         assert Path(f"/proc/{app.pids()['web.1']}").stat().st_uid == NOBODY
     with Boxed(AS_NOBODY, namespaces=False, isolation="user") as serve:
         assert serve.wait() == 1
-        serve.wait_for_line("container.isolation: no users for apps: only root")
+        serve.wait_for_line("container.isolation: no users for apps: dynod may not")

@@ -258,7 +258,12 @@ def test_each_process_is_where_and_what_it_should_be(vm: Booted) -> None:
         soft[dyno["name"]] = line.split()[3]
     inside = vm.shell("dynod run -a shop -- cat /proc/self/status")
     assert re.findall(r"Cap(?:Inh|Prm|Eff|Amb):\s*(\w+)", inside) == ["0" * 16] * 4
-    assert "not kept apart" not in vm.shell("dynod status"), "containers can be made below the unit's hardening"
+    users = {app: int(vm.shell(f"dynod run -a {app} -- id -u")) for app in ("shop", "demo")}
+    assert min(users.values()) >= 1_900_000_000, "the service is not root, and gives each app a user for all that"
+    assert users["shop"] != users["demo"]
+    said = vm.shell("dynod status")
+    assert "kept apart" not in said, "containers can be made below the unit's hardening"
+    assert "dynod's own user" not in said
     assert set(soft.values()) == {"1024"}, "dynod's own limit is not theirs"
     assert vm.show("dynod.service", "OOMPolicy", "OOMScoreAdjust") == {
         "OOMPolicy": "continue",

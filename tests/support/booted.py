@@ -160,19 +160,24 @@ class Booted:
         return dict(line.split("=", 1) for line in lines)
 
     def main_pid(self, unit: str) -> int:
-        """Its main process, by this machine's numbers; 0 where it has none."""
+        """Its main process, by this machine's numbers; 0 where it has none, or none any more."""
         inner = self.show(unit, "MainPID")["MainPID"]
-        return self.outer(int(inner)) if inner != "0" else 0
+        return self._outer(int(inner)) if inner != "0" else 0
 
     def outer(self, inner: int) -> int:
         """The number that a process of the guest has here."""
+        found = self._outer(inner)
+        assert found, f"the guest has no process {inner}"
+        return found
+
+    def _outer(self, inner: int) -> int:
         for status in Path("/proc").glob("[0-9]*/status"):
             with contextlib.suppress(OSError):
                 if (status.parent / "ns/pid").readlink() == Path(f"/proc/{self.pid}/ns/pid").readlink():
                     (line,) = (each for each in status.read_text().splitlines() if each.startswith("NSpid:"))
                     if line.split()[-1] == str(inner):
                         return int(status.parent.name)
-        raise AssertionError(f"the guest has no process {inner}")
+        return 0
 
     def journal(self, *matches: str) -> list[dict[str, str]]:
         """Entries of its journal, as `journalctl` finds them."""

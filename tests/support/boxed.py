@@ -27,6 +27,13 @@ _DOCKERS: Final = (
 )
 IN_DOCKER: Final = ("setpriv", f"--bounding-set=-all,{','.join(f'+{name}' for name in _DOCKERS)}", "--inh-caps=-all")
 AS_NOBODY: Final = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all")
+_SERVICES: Final = ",".join(
+    f"+{name}" for name in ("net_bind_service", "setuid", "setgid", "chown", "fowner", "dac_override", "kill")
+)
+AS_SERVICE: Final = (
+    *("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs"),
+    *(f"--{kind}=-all,{_SERVICES}" for kind in ("inh-caps", "ambient-caps", "bounding-set")),
+)
 
 _SYSTEM: Final = ("/usr", "/etc", "/proc", "/dev")
 _LINKS: Final = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
@@ -67,14 +74,14 @@ class Boxed(Serve):
         isolation: str = "strongest",
         env: Mapping[str, str] | None = None,
     ) -> None:
-        """`rights`: IN_DOCKER or AS_NOBODY. `namespaces`: whether user namespaces can be made there."""
+        """`rights`: IN_DOCKER, AS_NOBODY or AS_SERVICE. `namespaces`: whether user namespaces can be made there."""
         self._place = Path(tempfile.mkdtemp(prefix="boxed-"))
         self._place.chmod(0o755)
         self.own = self._place / "own"
         for folder in (self.own, self._place / "root"):
             folder.mkdir(mode=0o755)
         super().__init__(self.own / "state", isolation=isolation, env=env, toml=f"[container]\nvisible = {visible()}\n")
-        if rights == AS_NOBODY:
+        if rights != IN_DOCKER:
             for path in (self.own, self.runtime):
                 os.chown(path, NOBODY, NOBODY)
         wanted = [*_SYSTEM, *_LINKS, sys.base_prefix, sys.prefix, str(REPOSITORY), str(self.own), str(self.runtime)]

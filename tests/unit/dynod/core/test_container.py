@@ -85,12 +85,23 @@ def test_the_command_runs_in_a_session_of_its_own_as_its_user() -> None:
     assert outer_command("/b/bwrap", ["x", "y"]) == ["/b/bwrap", "--args", "3", "--", "x", "y"]
 
 
+def test_users_of_a_namespace_need_no_right_outside_of_it() -> None:
+    files = Files(passwd=4, group=5, filter=6, namespace=7)
+    made = words(Container(code="/c", user=USER), files=files, mapped=False)
+    assert " --userns 7 --cap-drop ALL --cap-add CAP_SETUID " in made
+    assert " --overlay-src /c --overlay " in made
+    assert "--unshare-user" not in made
+    assert "--userns" not in words(Container(code="/c", user=USER))
+
+
 def test_whoever_enters_is_put_beside_the_dyno() -> None:
     line = " ".join(enter_command(42, ["sh"], user=USER, terminal=False, held={}))
     assert line.startswith(
         "/usr/bin/nsenter --target 42 --mount --pid --ipc --uts -- /usr/bin/setsid -- /usr/bin/setpriv"
     )
     assert line.endswith(" -- /usr/bin/env --chdir=/app sh")
+    becomes = enter_command(42, ["sh"], user=USER, terminal=False, held={}, by_namespace=True)
+    assert " --uts --user -- /usr/bin/setsid -- /usr/bin/setpriv --reuid=" in " ".join(becomes)
     assert "--user --preserve-credentials" in " ".join(enter_command(42, ["sh"], user=None, terminal=False, held={}))
 
 

@@ -22,7 +22,7 @@ USERS = Abilities(container="no user namespaces", users=None)
             STRONGEST,
             NOTHING,
             Isolation.NONE,
-            ["no containers: no user namespaces; no users: only root"],
+            ["no containers: no user namespaces; no users: dynod may not"],
         ),
         (STRONGEST, USERS, Isolation.USER, ["by users alone, each app its own, not by containers: no user namespaces"]),
         ("user", USERS, Isolation.USER, ["by users alone, each app its own: container.isolation is user"]),
@@ -44,5 +44,5 @@ def test_a_level_asked_for_by_name_is_not_silently_another() -> None:
         choose("container", NOTHING)
     with pytest.raises(SettingsError, match="no user namespaces"):
         choose("container", USERS)
-    with pytest.raises(SettingsError, match="no users for apps: only root"):
+    with pytest.raises(SettingsError, match="no users for apps: dynod may not"):
         choose("user", NOTHING)
