@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+import psutil
 
 from dynod.access import Access
 from dynod.api_listener import ApiListener
@@ -22,12 +23,13 @@ from dynod.app_figures import AppFigures, figures_of
 from dynod.app_run import AppParts, RunningApps, attach_rules
 from dynod.cli.up import UpOptions
 from dynod.core.dyno import exit_status
+from dynod.core.dyno_limits import limit_lacks
 from dynod.core.dyno_sizes import SIZES, DynoSize
 from dynod.core.formation import RELEASE
 from dynod.core.histogram import LAG_BOUNDS_S, Histogram
 from dynod.core.log_text import FullText, LogText
 from dynod.core.page_urls import page_urls
-from dynod.errors import DynodError
+from dynod.errors import AppFolderError, DynodError
 from dynod.folder_claim import FolderClaim, runtime_folder
 from dynod.happenings import AppReports, Happenings, MemoryEvents
 from dynod.keeper.client import KeeperClient, Snapshot
@@ -48,6 +50,7 @@ from dynod.routing import Routing
 from dynod.settings import user_state_folder
 from dynod.status_report import DaemonFacts, lacks
 from dynod.stderr import say
+from dynod.up_apart import UpApart
 from dynod.up_drains import NOTE as KEPT_DRAINS
 from dynod.up_drains import KeptDrains
 from dynod.up_plan import UpPlan, make_plan
@@ -92,6 +95,12 @@ class Up:
             self._resume()
         else:
             self._begin()
+        try:
+            self._apart = self._kept_apart()
+        except DynodError:
+            if not self._resumes:
+                self._claim.release()
+            raise
         kept = self._snapshot.stored.get("formation")
         self._formation = (
             from_note(kept, KeptFormation)
@@ -105,6 +114,14 @@ class Up:
         self._secret = kept_secret(self._snapshot.stored, self._keeper.put)
         pages = page_urls(self._plan.config_vars)
         self._routing = Routing({**own, **settings.router, **pages, **settings.app_router()}, secret=self._secret)
+
+    def _kept_apart(self) -> UpApart:
+        if not self._options.strict:
+            return UpApart.loosely(self._plan.folder)
+        try:
+            return UpApart.strictly(self._plan.folder, self._plan.settings.container, os.environ)
+        except OSError as error:
+            raise AppFolderError(f"--strict: {error.filename}: {error.strerror}") from error
 
     def _begin(self) -> None:
         self._plan = make_plan(self._options)
@@ -176,8 +193,17 @@ class Up:
         """Until dynod is told to end, or a dyno's exit ends it; returns dynod's exit status."""
         async with asyncio.TaskGroup() as group:
             self._apps = RunningApps(
-                self._keeper, self._snapshot, self._features, group, self._plan.settings.dynos.starts_at_once
+                self._keeper,
+                self._snapshot,
+                self._features,
+                group,
+                self._plan.settings.dynos.starts_at_once,
+                containers=self._apart.containers,
+                write_mb=self._plan.settings.container.write_mb,
             )
+            living = [adopted.instance.id for adopted in self._snapshot.adopted]
+            await asyncio.to_thread(self._apart.sweep, living)
+            confined = self._apps.confine(psutil.virtual_memory().total) if self._options.strict else None
             events = MemoryEvents()
             happenings = Happenings(
                 keep=events.keep,
@@ -199,7 +225,7 @@ class Up:
                     drains=drains.keeper,
                     exited=self._exited,
                     sizes={name: SIZES[size] for name, size in self._formation.sizes.items()},
-                    one_off=self._plan.one_off,
+                    one_off=self._one_off,
                     attach=attach_rules(self._plan.settings),
                     enforce=self._options.strict,
                     history_lines=self._plan.settings.logs.history_lines,
@@ -217,6 +243,7 @@ class Up:
             if self._listeners:
                 await self._routing.start(self._listeners)
             self._running = running = self._running_app()
+            lacking = [*lacks(self._features, groups=bool(self._snapshot.groups)), *self._apart.lacks]
             api = PlatformApi(
                 Operations([running]),
                 facts=DaemonFacts(
@@ -225,7 +252,7 @@ class Up:
                     api=self._api_listener.url,
                     control=str(self._claim.control.getsockname()),
                     state="",
-                    lacks=lacks(self._features, groups=bool(self._snapshot.groups)),
+                    lacks=lacking,
                     refused=lambda: 0,
                 ),
                 over_tcp=self._over_tcp(),
@@ -238,6 +265,9 @@ class Up:
             await self._measure()
             adopted = self._apps.adopt(self._app)
             self._apps.listen(signalled=self._signalled, lost=self._lost.set)
+            if confined is not None:
+                await confined
+                lacking += limit_lacks(self._apps.controllers)
             if (noted := self._snapshot.stored.get("ending")) is not None:
                 self._end(int(noted))
             for number in self._snapshot.signals:
@@ -254,6 +284,7 @@ class Up:
                 watch.cancel()
             await self._shut_down()
             await api.close()
+            await asyncio.to_thread(self._apart.close)
             self._claim.release()
             boots.cancel()
             lost.cancel()
@@ -273,7 +304,10 @@ class Up:
         return group.create_task(watch_folder(Path(self._plan.folder), commands, restart), name="watch")
 
     def _command(self, process_type: str) -> Command:
-        return self._plan.command(process_type, strict=self._options.strict)
+        return self._plan.command(process_type, strict=self._options.strict, container=self._apart.container)
+
+    def _one_off(self, command: str, environment: Mapping[str, str]) -> Command:
+        return self._plan.one_off(command, environment, container=self._apart.container)
 
     @property
     def _app_id(self) -> str:
@@ -331,6 +365,8 @@ class Up:
         self._keeper.put("formation", to_note(self._formation))
 
     def _greet(self) -> None:
+        for lack in self._apart.lacks:
+            say(lack)
         if self._listeners:
             say(f"listening on {url(self._listeners)}")
         if self._api_listener.url is not None:
@@ -425,5 +461,6 @@ class Up:
         await self._lost.wait()
         say("the keeper was killed: ending every dyno")
         await self._apps.kill_without_keeper()
+        await asyncio.to_thread(self._apart.close)
         self._claim.release()
         os._exit(128 + signal.SIGKILL)  # nobody waits for a status, and nothing else is left to put in order

@@ -19,8 +19,9 @@ from dynod.app_folder import app_name, check_commands, folder_bins, inspect_app_
 from dynod.cli.up import UpOptions
 from dynod.core.app_manifest import Healthcheck
 from dynod.core.command import analyse
+from dynod.core.container import Container
 from dynod.core.dotenv import Dotenv
-from dynod.core.environment import manifest_values, missing_variables, up_environment
+from dynod.core.environment import contained_environment, manifest_values, missing_variables, up_environment
 from dynod.core.fault import Fault, quoted
 from dynod.core.formation import RELEASE, plan_formation
 from dynod.errors import AppFolderError
@@ -56,9 +57,9 @@ class UpPlan(msgspec.Struct, frozen=True, kw_only=True):
         """What Heroku would have as the app's config vars: `env` of app.json, then the `.env` files, later ones win."""
         return {name: value for values in (self.manifest_env, *self.dotenv) for name, value in values.items()}
 
-    def environment(self, dyno: str, port: int | None) -> Mapping[str, str]:
-        """The variables of one dyno; the caller's are those of now."""
-        return up_environment(
+    def environment(self, dyno: str, port: int | None, container: Container | None = None) -> Mapping[str, str]:
+        """The variables of one dyno; the caller's are those of now. With the places of its container, if it has one."""
+        found = up_environment(
             caller=os.environ,
             dynod_prefix=sys.prefix,
             manifest_env=self.manifest_env,
@@ -67,28 +68,34 @@ class UpPlan(msgspec.Struct, frozen=True, kw_only=True):
             dyno=dyno,
             port=port,
         )
+        return found if container is None else contained_environment(found, folder=self.folder)
 
-    def command(self, process_type: str, *, strict: bool) -> Command:
+    def command(self, process_type: str, *, strict: bool, container: Container | None = None) -> Command:
         """How the dynos of a process type are started; `strict`: production's limits are enforced."""
+
+        def variables(dyno: str, port: int | None) -> Mapping[str, str]:
+            return self.environment(dyno, port, container)
+
         command = self.commands[process_type]
         rules = self.settings.dyno_rules(process_type, rows={})
         return Command(
             argv=analyse(command, shell=shutil.which("bash") or "/bin/sh").argv,
             shown=command,
             cwd=self.folder,
-            environment=self.environment,
+            environment=variables,
             stop=stop_rule(rules),
             rules=Rules(
                 restart=rules.restart, enforce=strict, boot_timeout_s=rules.boot_timeout_s, cycle_s=rules.cycle_s
             ),
             checks=self.healthchecks.get(process_type, ()),
+            container=container,
         )
 
-    def one_off(self, command: str, environment: Mapping[str, str]) -> Command:
+    def one_off(self, command: str, environment: Mapping[str, str], *, container: Container | None = None) -> Command:
         """How a one-off dyno is started, with variables of its own before dynod's."""
 
         def variables(dyno: str, port: int | None) -> Mapping[str, str]:
-            own = self.environment(dyno, port)
+            own = self.environment(dyno, port, container)
             return {**own, **environment, "DYNO": own["DYNO"], "PORT": own["PORT"]}
 
         rules = self.settings.dyno_rules(ONE_OFF, rows={})
@@ -99,6 +106,7 @@ class UpPlan(msgspec.Struct, frozen=True, kw_only=True):
             environment=variables,
             stop=stop_rule(rules),
             rules=Rules(restart=rules.restart, enforce=False, cycle_s=rules.cycle_s),
+            container=container,
         )
 
 

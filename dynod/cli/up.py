@@ -58,7 +58,7 @@ class UpOptions:
     show_default=True,
     help="What the exit of a dyno leads to.",
 )
-@click.option("--strict", is_flag=True, help="Production's limits: a boot or request that takes too long is cut.")
+@click.option("--strict", is_flag=True, help="Production's limits, and dynos in containers, as in serve.")
 @click.option("--watch", is_flag=True, help="Restart the dynos that a changed file concerns.")
 @click.option("--app", metavar="NAME", help="The app's name (default: the folder's).")
 @click.option("--no-color", is_flag=True, help="No colours, also on a terminal.")

@@ -8,6 +8,7 @@ import posixpath
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from dynod.core.app_manifest import AppManifest
+from dynod.core.container import HOME, inside_path
 from dynod.core.fault import Fault
 
 # What systemd tells its direct child, and dynod's own settings: none of a dyno's business.
@@ -53,6 +54,14 @@ def up_environment(
     else:
         environment["PORT"] = str(port)
     return environment
+
+
+def contained_environment(environment: Mapping[str, str], *, folder: str) -> dict[str, str]:
+    """The same for a dyno that sees the folder at /app, and none of its caller's own places."""
+    left_out = {"TMPDIR", "TMP", "TEMP", "OLDPWD", "XDG_RUNTIME_DIR"}
+    places = [inside_path(path, folder) for path in environment.get("PATH", "").split(":")]
+    own = {"HOME": HOME, "PWD": HOME, "PATH": ":".join(places)}
+    return {**{name: value for name, value in environment.items() if name not in left_out}, **own}
 
 
 def serve_environment(

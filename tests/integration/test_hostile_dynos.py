@@ -18,7 +18,7 @@ import pytest
 
 from support import processes
 from support.app_folder import app_folder, python, toy
-from support.up import Up, eventually, free_port
+from support.up import IN_THE_FOLDER, Up, eventually, free_port
 
 MEMORY = Path("/sys/fs/cgroup/memory")  # version 1, where a limit can be had without a delegated tree
 SETTINGS = "[dynos]\nrestart = [3600]\nrestart_jitter = 0\nboot_timeout_s = {}\n"
@@ -121,7 +121,7 @@ def test_web_dynos_that_do_not_come_up(tmp_path: Path, kind: str, timeout_s: int
         "ends first": python("import sys; print('no database', flush=True); sys.exit(4)"),
     }[kind]
     files = {"dynod.toml": SETTINGS.format(timeout_s)}
-    with Up(app_folder(tmp_path, procfile={"web": command}, files=files), "--strict") as up:
+    with Up(app_folder(tmp_path, procfile={"web": command}, files=files), "--strict", env=IN_THE_FOLDER) as up:
         up.wait_for_line(r"heroku\[web\.1\]: Starting again in 3600 s")
         r10 = R10.format(timeout_s)
         killed = ["heroku: Stopping process with SIGKILL", "heroku: Process exited with status 137"]

@@ -18,7 +18,7 @@ from yarl import URL
 
 from support.app_folder import app_folder, toy
 from support.open_request import OpenRequest
-from support.up import LISTENING, Up, free_port
+from support.up import IN_THE_FOLDER, LISTENING, Up, free_port
 
 WEB = {"web": toy("web_server")}
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -301,7 +301,7 @@ def test_h20_where_none_comes_up_in_time(tmp_path: Path) -> None:
 def test_r10_where_a_web_dyno_does_not_listen_in_time(tmp_path: Path, strict: bool) -> None:
     """After Heroku's 60 s, here a second by dynod.toml; only with --strict is the dyno killed for it."""
     folder = app_folder(tmp_path, procfile={"web": toy("waits")}, files={"dynod.toml": "[dynos]\nboot_timeout_s = 1\n"})
-    with Up(folder, *(["--strict"] if strict else [])) as up:
+    with Up(folder, *(["--strict"] if strict else []), env=IN_THE_FOLDER) as up:
         pid = int(up.wait_for_line(r"app\[web\.1\]: ready pid=(\d+)").group())
         said = up.wait_for_line(
             r"heroku\[web\.1\]: Error R10 \(Boot timeout\) -> Web process failed to bind to \$PORT within 1 seconds "
@@ -361,7 +361,7 @@ def test_h12_is_only_reported_unless_strict(tmp_path: Path) -> None:
     folders = [app_folder(tmp_path, procfile=WEB, name=name) for name in ("lenient", "strict")]
     for folder in folders:
         os.mkfifo(folder / "breakpoint")
-    with Up(folders[0]) as lenient, Up(folders[1], "--strict") as strict:
+    with Up(folders[0]) as lenient, Up(folders[1], "--strict", env=IN_THE_FOLDER) as strict:
         asked = []
         for up in (lenient, strict):
             up.wait_until_up("web.1")

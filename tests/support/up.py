@@ -37,6 +37,7 @@ from support.processes import Process
 from support.transcript import TIMEOUT_S, Line, Transcript
 
 LISTENING: Final = r"^dynod: listening on (http://\S+)$"
+IN_THE_FOLDER: Final = {"DYNOD_CONTAINER_ISOLATION": "none"}  # for --strict: a dyno sees the toys without more ado
 STOP_TIMEOUT_S: Final = 60.0  # above the 30 s that dynos get, and what is killed after that
 
 Found = TypeVar("Found")

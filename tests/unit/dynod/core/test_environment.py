@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynod.core.app_manifest import AppManifest, ManifestVariable, parse_app_manifest
-from dynod.core.environment import manifest_values, missing_variables, up_environment
+from dynod.core.environment import contained_environment, manifest_values, missing_variables, up_environment
 
 PREFIX = "/opt/dynod"
 
@@ -161,3 +161,18 @@ def test_a_required_variable_without_a_value_is_a_fault() -> None:
     assert str(fault) == (
         "app.json line 3: env.A is required and has no value: set it in .env or in the environment (a key)"
     )
+
+
+def test_a_dyno_in_a_container_has_its_places_and_none_of_its_callers() -> None:
+    caller = {
+        "PATH": "/usr/bin",
+        "HOME": "/home/me",
+        "PWD": "/src/shop",
+        "TMPDIR": "/mine",
+        "XDG_RUNTIME_DIR": "/run/me",
+    }
+    own = environment({**caller, "EDITOR": "vi"}, bins=("/src/shop/.venv/bin", "/src/shopping/bin"))
+    inside = contained_environment(own, folder="/src/shop")
+    assert inside["PATH"] == "/app/.venv/bin:/src/shopping/bin:/usr/bin"
+    assert (inside["HOME"], inside["PWD"], inside["EDITOR"], inside["PORT"]) == ("/app", "/app", "vi", "20001")
+    assert not inside.keys() & {"TMPDIR", "XDG_RUNTIME_DIR"}
