@@ -4,6 +4,7 @@ For the composition roots, once a core, before anything is started: what does no
 dyno. Nothing is concluded from versions or from who dynod is, which says little inside of other containers.
 """
 
+import errno
 import fcntl
 import importlib.util
 import os
@@ -13,8 +14,9 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -28,6 +30,7 @@ from dynod.process.own_users import OwnUsers
 
 _ENTERS: Final = "import os, sys, dynod.builds.runner; os.chdir(sys.argv[1])"
 PROBE_S: Final = 20.0  # it takes milliseconds; a machine that swaps takes longer
+_FULL: Final = os.strerror(errno.ENOSPC)  # in the words of OSError, and of bubblewrap
 
 
 class Found(NamedTuple):
@@ -51,13 +54,13 @@ def find_tools(state: Path, *, user: User | None, visible: Sequence[str] = (), h
     shown = machine(visible=visible, hidden=hidden)
     tools = Tools(bwrap=bwrap, machine=shown, filter=program, by_namespace=by_namespace)
     mapped: str | None = None
-    container = _attempt(state, Containers(state / DYNOS, tools), user)
+    container = _attempt(state, partial(Containers, tools=tools), user)
     if container is not None and by_namespace:
         user, tools = None, replace(tools, by_namespace=False)
-        container = _attempt(state, Containers(state / DYNOS, tools), user)
+        container = _attempt(state, partial(Containers, tools=tools), user)
     elif container is not None and user is not None:
         mapped, tools = container, replace(tools, mapped=False)
-        container = _attempt(state, Containers(state / DYNOS, tools), user)
+        container = _attempt(state, partial(Containers, tools=tools), user)
     abilities = Abilities(container=container, own_users=user is not None, mapped=mapped, filtered=program is not None)
     return Found(abilities, tools if container is None else None)
 
@@ -98,11 +101,29 @@ def _bwrap() -> str | None:
 
 def users_lack(state: Path, user: User) -> str | None:
     """Why dynos cannot be kept apart by users alone; None: they can. Blocks for some milliseconds."""
-    return _attempt(state, OwnUsers(state / DYNOS), user)
+    return _attempt(state, OwnUsers, user)
 
 
-def _attempt(state: Path, apart: Encloses, user: User | None) -> str | None:
-    """Start something and end it; why that did not work, in a few words."""
+def _attempt(state: Path, apart: Callable[[Path], Encloses], user: User | None) -> str | None:
+    """Start something and end it; why that did not work, in a few words.
+
+    On a full disk nothing can be tried: that says nothing about this machine, and least of all that dynos may run with
+    less between them. Then it is tried on another disk, and where that is full too, taken for granted.
+    """
+    lack = _attempt_in(state, apart, user)
+    if lack is None or _FULL not in lack:
+        return lack
+    try:
+        with tempfile.TemporaryDirectory(prefix="dynod-probe-") as elsewhere:
+            os.chmod(elsewhere, 0o755)  # noqa: PTH101, S103 (as the state is, where users need a way)
+            lack = _attempt_in(Path(elsewhere), apart, user)
+    except OSError as error:
+        lack = str(error)
+    return None if lack is not None and _FULL in lack else lack
+
+
+def _attempt_in(state: Path, makes: Callable[[Path], Encloses], user: User | None) -> str | None:
+    apart = makes(state / DYNOS)
     id_ = f"probe-{uuid.uuid4()}"
     try:
         with tempfile.TemporaryDirectory(prefix=".probe-", dir=state) as code:

@@ -80,14 +80,19 @@ class Happenings:
         name_of: Callable[[str], str | None],
         state: Path | None,
         tell: Callable[[Notice], None] = lambda _notice: None,
+        roomy: Callable[[], None] = lambda: None,
     ) -> None:
-        """`name_of` gives the name of an app by its id; `state` is the folder whose disk is watched."""
+        """`name_of` gives the name of an app by its id; `state` is the folder whose disk is watched.
+
+        `roomy` is called, in a thread, at each look that finds room on it.
+        """
         self.dropped = 0
         self._keep = keep
         self._apps = apps
         self._name_of = name_of
         self._state = state
         self._tell = tell
+        self._roomy = roomy
         self._incidents = Incidents()
         self._waiting: deque[Happening] = deque()
         self._news = asyncio.Event()
@@ -170,6 +175,7 @@ class Happenings:
             self.failed("", Trouble.DISK, str(self._state), f"{free_mb} MB are free, {share:.1%}")
         else:
             self.well("", Trouble.DISK, str(self._state))
+            await asyncio.to_thread(self._roomy)
 
 
 class AppReports:

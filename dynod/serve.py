@@ -197,6 +197,7 @@ class Serve:
                 name_of=self._app_name,
                 state=self._state,
                 tell=self._webhooks.tell,
+                roomy=self._store.set_room_aside,
             )
             watching = group.create_task(self._happenings.run(), name="happenings")
             archives = Archives(self._state)
@@ -269,7 +270,7 @@ class Serve:
             await self._api_listener.start(api)
             await self._measure()
             cores = CoreEvents(hand_over=self._asked_to_hand_over, passed=self._passed, gone=self._retired_cores.gone)
-            self._apps.listen(signalled=self._signalled, lost=self._lost.set, cores=cores)
+            self._apps.listen(signalled=self._signalled, lost=self._keeper_lost, cores=cores)
             self._retired_cores.begin(self._routing.apps)
             await confined
             lacking += limit_lacks(self._apps.controllers)
@@ -534,6 +535,11 @@ class Serve:
         await self._routing.drain(self._hurry)
         await self._apps.stop(self._hurry, "dynod ends", between=self._routing.shutdown)
         await self._metrics_listener.close()
+
+    def _keeper_lost(self) -> None:
+        """At once: whoever comes now waits for the next dynod, where systemd has the sockets; dynos are dying here."""
+        self._routing.stop_accepting()
+        self._lost.set()
 
     async def _end_without_keeper(self) -> None:
         """Under systemd the unit's cgroup ends everything; without it, this does (contracts 1)."""

@@ -4,14 +4,17 @@ Does the steps of `core/service_plan`, and says each that it did. Versions lie s
 environment of its own below /opt/dynod: installing over one that runs would break it.
 """
 
+import errno
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import sqlite3
+import stat
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -19,9 +22,25 @@ from urllib.parse import unquote, urlsplit
 import click
 
 from dynod import __version__
-from dynod.core.service_plan import CURRENT, STATE, Link, Machine, Remove, Run, Step, WriteFile, installation, removal
+from dynod.core.service_obstacles import Place, TakenPort, obstacles, ports
+from dynod.core.service_plan import (
+    CURRENT,
+    SOCKET,
+    STATE,
+    UNIT_FOLDER,
+    Link,
+    Machine,
+    Remove,
+    Run,
+    Step,
+    WriteFile,
+    installation,
+    removal,
+)
 from dynod.errors import DynodError
+from dynod.listeners import ListenError, listen, parse_listen_address
 
+LOST_AND_FOUND: Final = "lost+found"  # of a disk: fsck(8)
 UNITS: Final = "share/dynod/systemd"  # of the environment that dynod is installed in
 BOOTED: Final = Path("/run/systemd/system")  # sd_booted(3)
 MODE: Final = 0o644
@@ -46,9 +65,12 @@ def install(*, for_user: bool, dry_run: bool, as_json: bool) -> None:
     if not dry_run:
         _refuse_what_cannot_be(for_user=for_user)
     steps = [] if Path(machine.environment, "bin/dynod").exists() else _make_environment(machine)
+    steps += installation(machine, _texts())
+    if not dry_run:
+        _refuse_what_is_in_the_way(steps, machine)
     current = Path(machine.versions, CURRENT)
     before = current.resolve() if current.exists() else None
-    changed = _do_all([*steps, *installation(machine, _texts())], dry_run=dry_run, as_json=as_json)
+    changed = _do_all(steps, dry_run=dry_run, as_json=as_json)
     if dry_run or as_json:
         return
     if not any(isinstance(step, WriteFile | Link) for step in changed):
@@ -72,7 +94,10 @@ def uninstall(*, for_user: bool, purge: bool, confirm: str | None, dry_run: bool
         _refuse_what_cannot_be(for_user=for_user)
         if purge:
             _ask(_count_apps(Path(STATE if machine.home is None else f"{machine.home}/.local/state/dynod")), confirm)
-    _do_all(removal(machine, purge=purge), dry_run=dry_run, as_json=as_json)
+    steps = removal(machine, purge=purge)
+    if not dry_run:
+        _refuse(obstacles(steps, machine, _place))
+    _do_all(steps, dry_run=dry_run, as_json=as_json)
 
 
 # --- what there is --------------------------------------------------------------------------------------------------
@@ -98,11 +123,96 @@ def _texts() -> dict[str, str]:
 
 def _refuse_what_cannot_be(*, for_user: bool) -> None:
     if not BOOTED.is_dir():
-        raise InstallError("systemd does not run here: start `dynod serve` by what does start services on this machine")
+        raise InstallError("systemd does not run here: have whatever starts services here start `dynod serve`")
     if for_user and os.geteuid() == 0:
         raise InstallError("--user is for one user's own service: leave it away, or be that user")
     if not for_user and os.geteuid() != 0:
         raise InstallError("only root can install a service of the machine: use sudo, or --user for your own")
+    if for_user and not _answers(("systemctl", "--user", "show-environment")):
+        raise InstallError(
+            "no systemd of yours runs: log in by ssh or at a console, not by su or sudo; "
+            "`loginctl enable-linger` has it run always"
+        )
+
+
+def _refuse_what_is_in_the_way(steps: Sequence[Step], machine: Machine) -> None:
+    found = obstacles(steps, machine, _place)
+    if machine.home is None and not found and not _answers(("systemctl", "is-active", "--quiet", SOCKET)):
+        found = ports(_taken(steps))
+    _refuse(found)
+
+
+def _refuse(found: Sequence[str]) -> None:
+    if found:
+        raise InstallError("\n".join([*found, "nothing was changed"]))
+
+
+def _place(path: str) -> Place:
+    """What is there, looked at without following a link."""
+    refused = _refused(Path(path).parent)
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return Place(kind="nothing", refused=refused)
+    if stat.S_ISLNK(mode):
+        return Place(kind="link", target=os.readlink(path), refused=refused)  # noqa: PTH115 (compared as text)
+    if stat.S_ISREG(mode):
+        return Place(kind="file", text=Path(path).read_text(encoding="utf-8", errors="replace"), refused=refused)
+    return Place(kind="folder" if stat.S_ISDIR(mode) else "other", refused=refused)
+
+
+def _refused(folder: Path) -> str:
+    """Why nothing can be made or removed in a folder, which may be still to be made; "" where it can."""
+    at = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+    if not at.is_dir():
+        return f"{at} is there, and is no folder: move it away"
+    if os.access(at, os.W_OK | os.X_OK):
+        return ""
+    read_only = os.statvfs(at).f_flag & os.ST_RDONLY
+    return f"{at} cannot be written to{': its file system is read-only' if read_only else ''}"
+
+
+def _taken(steps: Sequence[Step]) -> list[TakenPort]:
+    """Addresses of the socket unit that are somebody else's; with a drop-in of its own the unit is not looked at."""
+    if Path(f"{UNIT_FOLDER}/{SOCKET}.d").is_dir():
+        return []
+    found = []
+    for step in steps:
+        if isinstance(step, WriteFile) and step.path.endswith(SOCKET):
+            for address in re.findall(r"^ListenStream=(.+)$", step.text, re.MULTILINE):
+                try:
+                    for each in listen(parse_listen_address(address, option="ListenStream")):
+                        each.close()
+                except ListenError as error:
+                    if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE:
+                        found.append(TakenPort(address=address, by=_listener(int(address.rpartition(":")[2]))))
+    return found
+
+
+def _listener(port: int) -> str:
+    """The program that listens on a port, by ss(8), which may not be there."""
+    told = " ".join(_output(("ss", "-Hltnp", f"sport = :{port}")))
+    match = re.search(r'users:\(\("([^"]+)",pid=(\d+)', told)
+    return f"{match[1]}, pid {match[2]}" if match else ""
+
+
+def _output(argv: Sequence[str]) -> list[str]:
+    """The lines that a command prints; none where there is no such command."""
+    if not argv:
+        return []
+    try:
+        ended = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: S603 (ours)
+    except FileNotFoundError:
+        return []
+    return ended.stdout.splitlines()
+
+
+def _answers(argv: Sequence[str]) -> bool:
+    """Whether a command succeeds."""
+    try:
+        return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0  # noqa: S603 (ours)
+    except FileNotFoundError:
+        return False
 
 
 def _make_environment(machine: Machine) -> list[Step]:
@@ -203,7 +313,7 @@ def _link(path: Path, target: str) -> bool:
 
 def _remove(path: Path) -> bool:
     if path.is_mount():  # a disk of its own: emptied, and left where it is
-        return any(list(map(_remove, list(path.iterdir()))))
+        return any(list(map(_remove, [each for each in path.iterdir() if each.name != LOST_AND_FOUND])))
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     elif path.exists() or path.is_symlink():
@@ -221,5 +331,6 @@ def _run(step: Run) -> bool:
             return False
         raise InstallError(f"{step}: there is no {step.argv[0]} here") from error
     if ended.returncode != 0 and not step.optional:
-        raise InstallError(f"{step}: {(ended.stderr or ended.stdout).strip() or f'exit status {ended.returncode}'}")
+        told = (ended.stderr or ended.stdout).strip() or f"exit status {ended.returncode}"
+        raise InstallError("\n".join([f"{step}: {told}", *_output(step.explained)]))
     return ended.returncode == 0

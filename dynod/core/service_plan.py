@@ -13,6 +13,14 @@ VERSIONS: Final = "/opt/dynod"
 STATE: Final = "/var/lib/dynod"
 SETTINGS: Final = "/etc/dynod"
 CURRENT: Final = "current"
+UNIT_FOLDER: Final = "/etc/systemd/system"
+SOCKET: Final = "dynod.socket"
+
+_LAST_WORDS: Final = ("--unit=dynod.service", "--identifier=dynod", "--lines=5", "--output=cat", "--no-pager")
+
+# Which file is ours to replace, and where changes belong: the first lines of each.
+MARK: Final = "# Written by `dynod systemd:install`"
+_HEAD: Final = f"{MARK}, which replaces what is changed here: `systemctl edit` keeps changes of a unit apart.\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +68,14 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A command succeeds; `optional`: or fails without a word, since what it would undo may not be there."""
+    """A command succeeds; `optional`: or fails without a word, since what it would undo may not be there.
+
+    `explained`: the command that tells why it has failed, where it does not itself.
+    """
 
     argv: tuple[str, ...]
     optional: bool = False
+    explained: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"run {' '.join(self.argv)}"
@@ -84,19 +96,23 @@ Step = WriteFile | Link | Run | Remove
 
 def installation(machine: Machine, texts: Mapping[str, str]) -> list[Step]:
     """Units, user, folders and links, and the service started. `texts`: of the folder `systemd/`, by file name."""
+    texts = {name: _HEAD + text for name, text in texts.items()}
     if machine.home is not None:
         return [
             WriteFile(path=_user_unit(machine.home), text=texts["user/dynod.service"]),
             Link(path=f"{machine.versions}/{CURRENT}", target=machine.version),
             Link(path=f"{machine.home}/.local/bin/dynod", target=f"{machine.versions}/{CURRENT}/bin/dynod"),
             Run(argv=("systemctl", "--user", "daemon-reload")),
-            Run(argv=("systemctl", "--user", "enable", "--now", "dynod.service")),
+            Run(
+                argv=("systemctl", "--user", "enable", "--now", "dynod.service"),
+                explained=("journalctl", "--user", *_LAST_WORDS),
+            ),
         ]
     files: list[Step] = [
         WriteFile(path="/etc/sysusers.d/dynod.conf", text=texts["dynod.sysusers"]),
         WriteFile(path="/etc/tmpfiles.d/dynod.conf", text=texts["dynod.tmpfiles"]),
-        WriteFile(path="/etc/systemd/system/dynod.service", text=texts["dynod.service"]),
-        WriteFile(path="/etc/systemd/system/dynod.socket", text=_socket(texts["dynod.socket"], machine)),
+        WriteFile(path=f"{UNIT_FOLDER}/dynod.service", text=texts["dynod.service"]),
+        WriteFile(path=f"{UNIT_FOLDER}/{SOCKET}", text=_socket(texts["dynod.socket"], machine)),
     ]
     if machine.has_needrestart:
         files.append(WriteFile(path="/etc/needrestart/conf.d/dynod.conf", text=texts["dynod.needrestart.conf"]))
@@ -113,7 +129,7 @@ def installation(machine: Machine, texts: Mapping[str, str]) -> list[Step]:
         *firewall,
         Run(argv=("systemctl", "daemon-reload")),
         Run(argv=("systemctl", "enable", "dynod.socket", "dynod.service")),
-        Run(argv=("systemctl", "start", "dynod.socket", "dynod.service")),
+        Run(argv=("systemctl", "start", SOCKET, "dynod.service"), explained=("journalctl", *_LAST_WORDS)),
     ]
 
 
@@ -135,10 +151,10 @@ def removal(machine: Machine, *, purge: bool) -> list[Step]:
         *(
             Remove(path=path)
             for path in (
-                "/etc/systemd/system/dynod.service",
-                "/etc/systemd/system/dynod.socket",
-                "/etc/systemd/system/dynod.service.d",
-                "/etc/systemd/system/dynod.socket.d",
+                f"{UNIT_FOLDER}/dynod.service",
+                f"{UNIT_FOLDER}/{SOCKET}",
+                f"{UNIT_FOLDER}/dynod.service.d",
+                f"{UNIT_FOLDER}/dynod.socket.d",
                 "/etc/sysusers.d/dynod.conf",
                 "/etc/tmpfiles.d/dynod.conf",
                 "/etc/needrestart/conf.d/dynod.conf",

@@ -18,8 +18,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
+from dynod.store.ballast import Ballast
+from dynod.store.contents import Contents
 from dynod.store.errors import StoreError, translated
-from dynod.store.files import DATABASE, LOCK, companion, sync
+from dynod.store.files import DATABASE, LOCK, LOST_AND_FOUND, companion, sync
 from dynod.store.migration import check, inspect, migrate, refuse_newer
 from dynod.store.schema import Migration
 
@@ -44,6 +46,7 @@ class Database:
         self._closed = False
         self._lock = -1
         self._inode = (0, 0)
+        self._contents = Contents(path.parent, clock)
         self._connection: sqlite3.Connection
 
     @classmethod
@@ -55,6 +58,7 @@ class Database:
             with translated(path):
                 _prepare(path.parent)
                 database._lock = _own(path)
+                Ballast(path.parent).make_way_if_full()
                 database._thread.submit(database._open, migrations).result()
         except BaseException:
             database._let_go()
@@ -144,7 +148,7 @@ class Database:
 
     def _transact(self, work: Work[_Result], begin: str) -> _Result:
         connection = self._connection
-        with translated(self.path):
+        with translated(self.path, self._contents.largest):
             self._still_there()
             connection.execute(begin)
             try:
@@ -212,7 +216,8 @@ def _prepare(folder: Path) -> None:
     if not info.st_mode & 0o066 and info.st_uid == os.geteuid() and (folder / DATABASE).exists():
         return  # dynod has opened it so: an earlier core, whose dynos run on
     # Tightened only where it is plainly dynod's own: not a /tmp that somebody named by mistake.
-    if info.st_uid != os.geteuid() or (any(folder.iterdir()) and not (folder / DATABASE).exists()):
+    held = {path.name for path in folder.iterdir()} - {LOST_AND_FOUND}
+    if info.st_uid != os.geteuid() or (held and DATABASE not in held):
         raise StoreError(
             f"state folder {folder}: expected an empty folder, or one of yours that nobody else can enter (0700)"
         )

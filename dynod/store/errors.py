@@ -6,7 +6,7 @@ of another program (a statement with a typing error, a broken constraint) is a b
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -82,8 +82,11 @@ _TROUBLE: Final[Mapping[int, str]] = {
 
 
 @contextlib.contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Raise what SQLite and the operating system say about the file at `path` as StoreError."""
+def translated(path: Path, largest: Callable[[], str] = lambda: "") -> Iterator[None]:
+    """Raise what SQLite and the operating system say about the file at `path` as StoreError.
+
+    `largest` says what fills the state folder, once its disk is full.
+    """
     try:
         yield
     except sqlite3.Error as error:
@@ -91,7 +94,10 @@ def translated(path: Path) -> Iterator[None]:
         text = _TROUBLE.get(getattr(error, "sqlite_errorcode", 0) & PRIMARY_CODE)
         if text is None:
             raise
-        raise StoreError(f"state {path}: {text.format(error=error, repair=repair(path))}") from error
+        told = f"state {path}: {text.format(error=error, repair=repair(path))}"
+        if error.sqlite_errorcode & PRIMARY_CODE == sqlite3.SQLITE_FULL and (found := largest()):
+            told = f"{told}. Largest in {path.parent}: {found}"
+        raise StoreError(told) from error
     except OSError as error:
         where = error.filename or path
         raise StoreError(f"state {path}: {where}: {error.strerror or error}") from error

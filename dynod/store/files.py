@@ -6,6 +6,7 @@ from typing import Final
 
 DATABASE: Final = "state.db"
 LOCK: Final = "state.lock"
+LOST_AND_FOUND: Final = "lost+found"  # of a disk of its own that is new: fsck(8)
 COPY_MARK: Final = "-before-"
 
 

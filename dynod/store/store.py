@@ -9,6 +9,7 @@ from dynod.store.app_settings import AppSettings
 from dynod.store.app_users import AppUsers
 from dynod.store.apps import Apps
 from dynod.store.audit import Audit
+from dynod.store.ballast import Ballast
 from dynod.store.buildpacks import Buildpacks
 from dynod.store.builds import Builds
 from dynod.store.database import Database, copy_database, rehearse_migration
@@ -73,6 +74,10 @@ class Store:
     def now(self) -> datetime:
         """As what is written now is dated."""
         return self._database.clock()
+
+    def set_room_aside(self) -> None:
+        """For a start on a full disk, where there is plenty now. Blocks."""
+        Ballast(self.path.parent).set_aside()
 
     def copy_to(self, target: Path) -> None:
         """A copy as of one moment, while changes go on. Blocks. Raises StoreError."""

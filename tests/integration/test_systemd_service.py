@@ -1,179 +1,38 @@
-"""dynod as the service of a machine: README's *On a VM* on a booted one, and then whatever happens to such a machine.
+"""dynod as the service of a machine: README's *On a VM* on a booted one, what runs then, reload, stop, reboot, removal.
 
-One guest for the whole file. Every test leaves the service running, and the app `shop` with the dynos that SHOP says.
+What breaks it is in test_systemd_faults.py, on the same guest.
 """
 
-import contextlib
 import json
-import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
 
 import pytest
 
-from dynod.platform_api.schema import Dyno
-from support.booted import Booted, copy_sources, wheelhouse
+from support.booted import Booted
 from support.counts import rounds
-from support.source_tree import REPOSITORY
+from support.service_guest import (
+    STATE,
+    Load,
+    ask,
+    commands,
+    core_of,
+    dynos,
+    is_whole,
+    make_shop,
+    pids,
+    socket_of,
+    status,
+    wait_until_whole,
+)
 from support.up import eventually
 
-pytestmark = pytest.mark.timeout(rounds(400, full=1500))
+pytestmark = [pytest.mark.timeout(rounds(400, full=1500)), pytest.mark.usefixtures("leaves_it_whole")]
 
-DOMAIN = "shop.example.com"  # which stays the shop's whatever the settings are
-SHOP = ["web.1", "web.2", "worker.1"]
-PYTHON = "/usr/bin/python3"
 CAP_SYS_RESOURCE = 24
 UNDER_LOAD = rounds(300, full=50_000)  # requests
 GRACE_USED_S = rounds(3, full=29)
-KILLS = rounds(1, full=20)
-MANY = rounds(20, full=500)
-
-WORKER = """
-import signal, sys, time
-def leave(*_):
-    time.sleep(int(open("takes").read()))
-    print("worker has left in peace", flush=True)
-    sys.exit(0)
-signal.signal(signal.SIGTERM, leave)
-print("worker works", flush=True)
-while True:
-    signal.pause()
-"""
-
-
-def commands() -> list[str]:
-    """README's, one a line."""
-    text = (REPOSITORY / "README.md").read_text().partition("### On a VM")[2]
-    found = re.search(r"```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    assert found
-    return found[1].splitlines()
-
-
-@pytest.fixture(scope="module")
-def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Booted]:
-    """A machine on which README's commands have been run, but for the last, and which has a second app."""
-    with Booted(wheelhouse(tmp_path_factory.mktemp("wheels"))) as machine:
-        copy_sources(machine.path("/srv/dynod"))
-        first_hour(machine)
-        make_shop(machine)
-        yield machine
-
-
-@pytest.fixture(autouse=True)
-def leaves_it_whole(vm: Booted) -> Iterator[None]:
-    """Whichever test does not leave the machine as it was is the one that fails, and says how it is."""
-    yield
-    try:
-        wait_until_whole(vm)
-    except AssertionError:
-        print(vm.run("systemctl", "status", "dynod.service", "dynod.socket", check=False).stdout)
-        print(vm.run("ls", "-la", "/run/dynod", "/var/lib/dynod", check=False).stdout)
-        print(vm.said("dynod")[-8000:])
-        raise
-
-
-def first_hour(vm: Booted) -> None:
-    """README's commands, and what they lead to. Then the Django app rests: it would boot with each dynod."""
-    *before, last = commands()
-    for command in before:
-        vm.shell(command)
-    with subprocess.Popen([*vm.inside, "bash", "-c", last], stdout=subprocess.PIPE, text=True) as tail:
-        assert tail.stdout is not None
-        assert 'id="dyno"' in ask(vm, host="demo.example.com")
-        assert any("heroku[router]" in line and "demo.example.com" in line for line in tail.stdout)
-        tail.kill()
-    vm.shell("dynod ps:scale web=0 worker=0 -a demo")
-
-
-def make_shop(vm: Booted) -> None:
-    folder = vm.path("/srv/shop")
-    folder.mkdir(exist_ok=True)
-    shutil.copy(REPOSITORY / "tests/toys/web_server.py", folder)
-    (folder / "Procfile").write_text(f"web: {PYTHON} web_server.py --counts\nworker: {PYTHON} worker.py\n")
-    (folder / "worker.py").write_text(WORKER)
-    (folder / "takes").write_text("0")
-    (folder / "app.json").write_text(json.dumps({"formation": {"web": {"quantity": 2}, "worker": {"quantity": 1}}}))
-    vm.shell("dynod apps:create shop --dir /srv/shop && dynod settings:set settle_s=0 -a shop && dynod ps:wait -a shop")
-    vm.shell(f"dynod domains:add {DOMAIN} -a shop")
-
-
-def dynos(vm: Booted, app: str = "shop") -> dict[str, Dyno]:
-    with vm.api() as client:
-        return {dyno["name"]: dyno for dyno in client.dynos(app)}
-
-
-def pids(vm: Booted) -> dict[str, int | None]:
-    return {name: dyno["dynod"]["pid"] for name, dyno in dynos(vm).items()}
-
-
-def is_whole(vm: Booted) -> bool:
-    """Whether every dyno of the shop is up."""
-    with contextlib.suppress(Exception):
-        found = dynos(vm)
-        return sorted(found) == SHOP and {dyno["state"] for dyno in found.values()} == {"up"}
-    return False
-
-
-def wait_until_whole(vm: Booted) -> None:
-    eventually(lambda: is_whole(vm), what="every dyno of the shop is up", timeout_s=90)
-
-
-def core_of(vm: Booted) -> int:
-    """The core's pid, by this machine's numbers."""
-    keeper = vm.main_pid("dynod.service")
-    for child in Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split():
-        if b"dynod.daemon" in Path(f"/proc/{child}/cmdline").read_bytes():
-            return int(child)
-    return 0
-
-
-def replace_core(vm: Booted, number: int) -> None:
-    """Send the core a signal that it does not survive; returns when another is in control."""
-    core = core_of(vm)
-    os.kill(core, number)
-    eventually(lambda: core_of(vm) not in {0, core} and is_whole(vm), what="the next core", timeout_s=60)
-
-
-def ask(vm: Booted, path: str = "/", *, host: str = "shop.localhost", port: int = 80) -> str:
-    """One request, from within the guest."""
-    return vm.run("curl", "-s", "--max-time", "60", "-H", f"Host: {host}", f"http://127.0.0.1:{port}{path}").stdout
-
-
-class Load:
-    """The load of contracts 9 in the guest, from `__enter__` to `__exit__`."""
-
-    def __init__(self, vm: Booted, *, first: int = 100) -> None:
-        self._command = [
-            *(*vm.in_network, sys.executable, str(REPOSITORY / "tests/support/load_in_guest.py")),
-            *("80", DOMAIN, "7", str(first)),
-        ]
-        self.outcomes: dict[str, int] = {}
-
-    def __enter__(self) -> Self:
-        self._child = subprocess.Popen(
-            self._command,
-            env={**os.environ, "PYTHONPATH": f"{REPOSITORY / 'tests'}:{REPOSITORY}"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._child.stdout is not None
-        assert self._child.stdout.readline().strip().isdigit(), "the load has not begun"
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.outcomes = json.loads(self._child.communicate("", timeout=120)[0])
-        print("sent", sum(self.outcomes.values()), self.outcomes)
-
-    @property
-    def failed(self) -> dict[str, int]:
-        return {outcome: count for outcome, count in self.outcomes.items() if outcome != "ok"}
 
 
 # --- the first hour -------------------------------------------------------------------------------------------------
@@ -194,6 +53,40 @@ def test_installing_again_changes_nothing(vm: Booted) -> None:
     assert json.loads(vm.shell("dynod systemd:install --json"))["dry_run"] is False
     assert vm.main_pid("dynod.service") == keeper
     assert "link /opt/dynod/current -> 0.1.0" in vm.shell("dynod systemd:install --dry-run")
+
+
+@pytest.mark.parametrize(
+    ("before", "as_root", "told"),
+    [
+        ("echo '[Service]' >$units/dynod.service", True, "$units/dynod.service is there, and was not written by dynod"),
+        ("ln -s /dev/null $units/dynod.service", True, "$units/dynod.service is masked: systemctl unmask"),
+        ("mount -o remount,ro $units", True, "$units cannot be written to: its file system is read-only"),
+        ("mount -t tmpfs tmpfs /run/systemd", True, "systemd does not run here"),
+        (":", False, "only root can install a service of the machine"),
+    ],
+    ids=["foreign", "masked", "read-only", "no systemd", "no root"],
+)
+def test_what_is_in_the_way_is_told_and_nothing_is_changed(vm: Booted, before: str, as_root: bool, told: str) -> None:
+    """In mounts of its own, where the folder of units is empty."""
+    units = "/etc/systemd/system"
+    run = "{}" if as_root else "su nobody -s /bin/sh -c '{}'"
+    script = (
+        f"units={units}; mount -t tmpfs tmpfs $units; {before}; ls -l $units; "
+        f"{run.format('dynod systemd:install')} 2>&1 && exit 99; ls -l $units"
+    )
+    said = vm.run("unshare", "--mount", "sh", "-c", script).stdout
+    assert told.replace("$units", units) in said
+    listed = [line for line in said.splitlines() if not line.startswith("dynod:")]
+    assert listed[: len(listed) // 2] == listed[len(listed) // 2 :], "as it was"
+
+
+def test_a_port_that_is_taken_is_told_before_anything_is_changed(vm: Booted) -> None:
+    vm.run("systemctl", "stop", "dynod.socket", "dynod.service")
+    with socket_of(vm, 80):
+        refused = vm.run("dynod", "systemd:install", check=False)
+    assert refused.returncode == 1
+    assert "another program listens on 0.0.0.0:80" in refused.stderr
+    vm.run("systemctl", "start", "dynod.socket", "dynod.service")
 
 
 def test_systemd_has_no_complaint_about_what_was_installed(vm: Booted) -> None:
@@ -225,10 +118,6 @@ def test_one_user_needs_no_root(vm: Booted) -> None:
 
 
 # --- what runs ------------------------------------------------------------------------------------------------------
-
-
-def status(pid: int | str) -> dict[str, str]:
-    return dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
 
 
 def may_be_shielded() -> bool:
@@ -328,53 +217,7 @@ def test_a_file_that_cannot_be_used_fails_the_reload_with_its_line(vm: Booted) -
     vm.run("systemctl", "reload", "dynod")
 
 
-# --- what breaks ----------------------------------------------------------------------------------------------------
-
-
-def test_a_core_that_is_killed_is_replaced_and_nobody_is_refused(vm: Booted) -> None:
-    before, keeper = pids(vm), vm.main_pid("dynod.service")
-    with Load(vm) as load:
-        for _ in range(KILLS):
-            replace_core(vm, signal.SIGKILL)
-    assert sum(load.failed.values()) <= 64 * KILLS, load.failed
-    assert not [outcome for outcome in load.failed if "Refused" in outcome or "status" in outcome], load.failed
-    assert (pids(vm), vm.main_pid("dynod.service")) == (before, keeper)
-
-
-def test_a_core_that_hangs_is_replaced(vm: Booted) -> None:
-    before = pids(vm)
-    replace_core(vm, signal.SIGSTOP)
-    assert pids(vm) == before
-
-
-def test_a_keeper_that_is_killed_is_started_again_and_clients_wait(vm: Booted) -> None:
-    before, keeper = pids(vm), vm.main_pid("dynod.service")
-    with Load(vm) as load:
-        os.kill(keeper, signal.SIGKILL)
-        eventually(
-            lambda: is_whole(vm) and not set(pids(vm).values()) & set(before.values()),
-            what="all of it again",
-            timeout_s=90,
-        )
-    assert sum(load.failed.values()) <= 64, load.failed
-    assert not [outcome for outcome in load.failed if "Refused" in outcome], load.failed
-    assert vm.main_pid("dynod.service") not in {0, keeper}
-    left = [pid for pid in before.values() if pid is not None and vm.path(f"/proc/{pid}/cmdline").exists()]
-    assert left == []
-
-
-def test_a_keeper_that_hangs_misses_the_watchdog_and_is_started_again(vm: Booted) -> None:
-    vm.shell("mkdir -p /run/systemd/system/dynod.service.d")
-    vm.path("/run/systemd/system/dynod.service.d/watchdog.conf").write_text("[Service]\nWatchdogSec=2\n")
-    vm.shell("systemctl daemon-reload && systemctl restart dynod")
-    wait_until_whole(vm)
-    keeper = vm.main_pid("dynod.service")
-    os.kill(keeper, signal.SIGSTOP)
-    eventually(lambda: vm.main_pid("dynod.service") not in {0, keeper}, what="another keeper", timeout_s=60)
-    wait_until_whole(vm)
-    assert "Watchdog timeout" in "\n".join(str(entry["MESSAGE"]) for entry in vm.journal("UNIT=dynod.service"))
-    vm.shell("rm -r /run/systemd/system/dynod.service.d && systemctl daemon-reload && systemctl restart dynod")
-    wait_until_whole(vm)
+# --- stop, start, reboot --------------------------------------------------------------------------------------------
 
 
 def test_systemd_waits_for_a_dyno_that_takes_its_time(vm: Booted) -> None:
@@ -393,18 +236,6 @@ def test_the_first_request_starts_a_service_that_is_stopped(vm: Booted) -> None:
     vm.run("systemctl", "stop", "dynod.service")
     assert vm.main_pid("dynod.service") == 0
     assert '"dyno"' in ask(vm)
-    wait_until_whole(vm)
-
-
-def test_many_dynos_live_under_the_unit(vm: Booted) -> None:
-    with vm.api() as client:
-        client.scale("shop", [{"type": "worker", "quantity": str(MANY)}])
-    vm.run("dynod", "ps:wait", "-a", "shop", "--timeout", "300", timeout_s=310)
-    found = dynos(vm)
-    assert len(found) == MANY + 2
-    assert {dyno["state"] for dyno in found.values()} == {"up"}
-    with vm.api() as client:
-        client.scale("shop", [{"type": "worker", "quantity": "1"}])
     wait_until_whole(vm)
 
 
@@ -433,7 +264,7 @@ def test_what_is_uninstalled_leaves_apps_and_what_is_purged_leaves_nothing(vm: B
     assert (refused.returncode, "there are 2 apps, not 1" in refused.stderr) == (1, True)
     assert is_whole(vm)
     vm.shell("dynod systemd:uninstall --purge --confirm 2")
-    assert list(vm.path("/var/lib/dynod").iterdir()) == [], "which is a mount here"
+    assert [path.name for path in vm.path(STATE).iterdir()] == ["lost+found"], "of a disk of its own, as it is here"
     for left in ("/opt/dynod", "/etc/dynod", "/run/dynod", "/usr/local/bin/dynod"):
         assert not vm.path(left).exists(), left
     assert vm.run("getent", "passwd", "dynod", check=False).returncode != 0

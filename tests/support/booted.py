@@ -7,8 +7,8 @@
 systemd-nspawn in a control group and namespaces of its own: the guest has no network but its loopback, writes to memory
 alone, and sees this machine's programs. It needs root, systemd-container and control groups of version 2; elsewhere the
 tests that need it say that they are skipped. Limits of memory and processes are accepted in it and not enforced where
-this machine has the controllers in version 1. Its /var/lib/dynod is a mount, as of a disk of its own: what dynos write
-is a layer of an overlay, which cannot lie on the guest's own.
+this machine has the controllers in version 1. Its /var/lib/dynod is a disk of its own, ext4 in a file: what dynos write
+is a layer of an overlay, which cannot lie on the guest's own, and a disk can be filled.
 """
 
 import contextlib
@@ -38,6 +38,7 @@ BOOT_S: Final = 60.0
 COMMAND_S: Final = 120.0
 PYTHON: Final = "/usr/bin/python3"  # the guest's: one under somebody's home is hidden from services
 WHEELS: Final = "/opt/wheels-of-the-test"  # in the guest; builds see /opt
+DISK: Final = "3g"  # of /var/lib/dynod: twice what builds leave alone
 REBOOT: Final = 133  # systemd-nspawn's exit status where the guest wants to be started again
 
 _BOOT: Final = f"""
@@ -47,6 +48,9 @@ umount -R /sys/fs/cgroup
 mount -t cgroup2 none /sys/fs/cgroup
 mount -t tmpfs tmpfs "$1"
 mkdir "$1/up" "$1/wk" "$1/root" "$1/state"
+truncate -s {DISK} "$1/disk"  # of holes: it takes what is written to it
+mkfs.ext4 -q -m 0 "$1/disk"
+mount -o loop "$1/disk" "$1/state"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$1/up,workdir=$1/wk" "$1/root"
 R=$1/root
 # What this machine has enabled would start; a missing machine-id would enable it all again.
@@ -113,6 +117,12 @@ class Booted:
         self._end()
 
     # --- what a person at its console does --------------------------------------------------------------------------
+
+    @property
+    def cpu_s(self) -> float:
+        """What all that was ever run in it has taken of the processors, in seconds."""
+        (line,) = (each for each in (self._group / "cpu.stat").read_text().splitlines() if "usage_usec" in each)
+        return int(line.split()[1]) / 1e6
 
     def run(self, *command: str, check: bool = True, timeout_s: float = COMMAND_S) -> subprocess.CompletedProcess[str]:
         """Run it in the guest as root. Asserts status 0 unless told otherwise."""

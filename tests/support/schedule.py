@@ -13,14 +13,24 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # it ships no types
 
 TESTS: Final = Path(__file__).parent.parent
+GUEST: Final = "support.service_guest"  # whoever imports it shares one guest, which is booted once a process
 USUAL_LIMIT_S: Final = 60  # pyproject.toml
 
 
 @cache
+def _text(file: str) -> str:
+    return (TESTS.parent / file).read_text()
+
+
 def shares(file: str) -> bool:
     """Whether the tests of a file, `tests/…`, have a fixture in common that is dear to make."""
-    text = (TESTS.parent / file).read_text()
-    return 'scope="module"' in text or 'scope="session"' in text
+    text = _text(file)
+    return on_the_guest(file) or 'scope="module"' in text or 'scope="session"' in text
+
+
+def on_the_guest(file: str) -> bool:
+    """Whether its tests need the fixture `vm` of tests/integration/conftest.py."""
+    return f"from {GUEST} import" in _text(file)
 
 
 def starts_something(file: str) -> bool:
@@ -48,4 +58,6 @@ class SharedTogether(LoadScopeScheduling):  # type: ignore[misc]  # see the impo
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
+        if on_the_guest(file):
+            return GUEST
         return nodeid if starts_something(file) and not shares(file) else file

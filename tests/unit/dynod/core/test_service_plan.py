@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from dynod.core.service_plan import Link, Machine, Remove, Run, Step, WriteFile, installation, removal
+from dynod.core.service_plan import MARK, Link, Machine, Remove, Run, Step, WriteFile, installation, removal
 
 TEXTS = {
     "dynod.service": "[Service]\n",
@@ -64,4 +64,11 @@ def test_a_machine_without_ipv6_gets_no_socket_for_it() -> None:
     texts = {
         step.path: step.text for step in installation(replace(VM, has_ipv6=False), TEXTS) if isinstance(step, WriteFile)
     }
-    assert texts["/etc/systemd/system/dynod.socket"] == "[Socket]\nListenStream=0.0.0.0:80\n"
+    assert texts["/etc/systemd/system/dynod.socket"].endswith("[Socket]\nListenStream=0.0.0.0:80\n")
+
+
+def test_every_file_says_that_changes_of_it_do_not_last() -> None:
+    for machine in (VM, ALICE):
+        written = [step.text for step in installation(machine, TEXTS) if isinstance(step, WriteFile)]
+        assert written
+        assert all(text.startswith(MARK) for text in written if "table inet" not in text)
