@@ -269,5 +269,5 @@ def test_what_is_uninstalled_leaves_apps_and_what_is_purged_leaves_nothing(vm: B
         assert not vm.path(left).exists(), left
     assert vm.run("getent", "passwd", "dynod", check=False).returncode != 0
     vm.shell("mv /srv/kept /opt/dynod && /opt/dynod/0.1.0/bin/dynod systemd:install")
-    vm.shell("dynod apps:create demo")
     make_shop(vm)
+    vm.shell("dynod apps:create demo --dir /srv/shop && dynod ps:scale web=0 worker=0 -a demo")
