@@ -14,7 +14,6 @@ import sysconfig
 from pathlib import Path
 from typing import Final
 
-# Run when the interpreter starts, in whatever it runs.
 _ONLY_CORES: Final = "import os, sys\nif 'dynod.daemon' in sys.orig_argv:\n"
 DIES_AT_IMPORT: Final = f"{_ONLY_CORES}    os._exit(3)\n"
 HANGS: Final = f"{_ONLY_CORES}    import time\n    while True: time.sleep(3600)\n"
@@ -43,6 +42,15 @@ def dies_after(seconds: float) -> str:
 """
 
 
+def write_breaks(packages: Path, breaks: str) -> None:
+    """Have every interpreter of an environment do that at its start, once it knows all its packages.
+
+    Not as sitecustomize.py: Debian's Python has one of its own, which comes first.
+    """
+    (packages / "what_breaks.py").write_text(breaks)
+    (packages / "what_breaks.pth").write_text("import what_breaks\n")
+
+
 class Versions:
     """A folder of them; the newest that was added, or chosen, is `current`."""
 
@@ -61,7 +69,7 @@ class Versions:
         (environment / "bin" / "python").symlink_to(base)
         (environment / "pyvenv.cfg").write_text(f"home = {base.parent}\ninclude-system-site-packages = false\n")
         (packages / "shared.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
-        (packages / "sitecustomize.py").write_text(breaks)
+        write_breaks(packages, breaks)
         self.choose(name)
         return environment / "bin" / "python"
 
