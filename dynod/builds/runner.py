@@ -261,11 +261,12 @@ class _Build:
             place.unlink(missing_ok=True)
         place.write_text(write_manifest(manifest))
         try:
-            size = pack_slug(self._tree, self._work / SLUG, most=self._spec.most_packed)
+            packed = pack_slug(self._tree, self._work / SLUG, most=self._spec.most_packed)
         except TooLargeError as error:
             _say(build_text.too_large(error.size, self._spec.most_packed))
             raise _FailedError from error
-        _say(build_text.compressed(size))
+        _say(build_text.links_out(packed.copied, packed.left_out))
+        _say(build_text.compressed(packed.size))
 
 
 def built_in_buildpacks() -> tuple[str, ...]:

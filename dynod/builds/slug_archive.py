@@ -1,8 +1,10 @@
 """Packs a built tree into a slug: the same tree is the same bytes, so that its hash names what it holds.
 
 Names are sorted; owners, times and odd modes are left out, as `extraction` does not take them over either. Links that
-lead to the tree by where it was built, or by /app where it will be, become relative. What `archive_rules` refuses is
-refused here already, while somebody reads the build's output. Blocks.
+lead to the tree by where it was built, or by /app where it will be, become relative. Those that lead to a file of the
+system (a virtual environment's `python`, the loader of an unpacked libc6) become that file, as the build's own user may
+read it, and the others are left out: a slug holds no link out of itself, and others' buildpacks make them. What
+`archive_rules` refuses else is refused here already, while somebody reads the build's output. Blocks.
 """
 
 import gzip
@@ -11,11 +13,12 @@ import os
 import posixpath
 import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
-from dynod.core.archive_rules import ArchiveRefusedError, Kind, check_member
+from dynod.core.archive_rules import ArchiveRefusedError, Kind, check_member, leads_out
 
 APP: Final = "app"  # Heroku's slugs have the code below it
 APP_FOLDER: Final = "/app"
@@ -49,8 +52,19 @@ class _Counted(io.RawIOBase):
         return self._file.write(data)
 
 
-def pack_slug(tree: Path, archive: Path, *, most: int) -> int:
-    """Write the archive; returns its size in bytes. Raises ArchiveRefusedError, TooLargeError, OSError."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """A slug: its size in bytes, and the links out of it by their place and target."""
+
+    size: int
+    copied: Sequence[tuple[str, str]]
+    left_out: Sequence[tuple[str, str]]
+
+
+def pack_slug(tree: Path, archive: Path, *, most: int) -> Packed:
+    """Write the archive. Raises ArchiveRefusedError, TooLargeError, OSError."""
+    copied: list[tuple[str, str]] = []
+    left_out: list[tuple[str, str]] = []
     with archive.open("wb") as file:
         counted = _Counted(file, most)
         with (
@@ -60,8 +74,13 @@ def pack_slug(tree: Path, archive: Path, *, most: int) -> int:
             tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as tar,
         ):
             for place, path in _members(tree, ""):
-                _add(tar, tree, place, path)
-        return counted.size
+                if path.is_symlink() and leads_out(place, target := _within(tree, place, os.fspath(path.readlink()))):
+                    (copied if path.is_file() else left_out).append((place, target))
+                    if path.is_file():
+                        _add_file(tar, place, path)
+                else:
+                    _add(tar, tree, place, path)
+        return Packed(size=counted.size, copied=copied, left_out=left_out)
 
 
 def _members(folder: Path, place: str) -> Iterator[tuple[str, Path]]:
@@ -76,8 +95,7 @@ def _members(folder: Path, place: str) -> Iterator[tuple[str, Path]]:
 
 def _add(tar: tarfile.TarFile, tree: Path, place: str, path: Path) -> None:
     status = path.lstat()
-    info = tarfile.TarInfo(f"{APP}/{place}")
-    info.mtime = EPOCH
+    info = _info(place)
     if stat.S_ISLNK(status.st_mode):
         target = _within(tree, place, os.fspath(path.readlink()))
         check_member(place, Kind.SYMLINK, mode=0o777, target=target)
@@ -87,11 +105,24 @@ def _add(tar: tarfile.TarFile, tree: Path, place: str, path: Path) -> None:
         info.type, info.mode = tarfile.DIRTYPE, 0o755
         tar.addfile(info)
     elif stat.S_ISREG(status.st_mode):
-        check_member(place, Kind.FILE, mode=status.st_mode)
-        info.size, info.mode = status.st_size, 0o755 if status.st_mode & 0o100 else 0o644
-        with path.open("rb") as file:
-            tar.addfile(info, file)
+        _add_file(tar, place, path)
     # Sockets, pipes and devices are what a build has left running about; they are no part of an app.
+
+
+def _add_file(tar: tarfile.TarFile, place: str, path: Path) -> None:
+    """A file, or the file that a link leads to. A setuid bit is not kept: no dyno could make use of it."""
+    info = _info(place)
+    with path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        info.size, info.mode = status.st_size, 0o755 if status.st_mode & 0o100 else 0o644
+        check_member(place, Kind.FILE, mode=info.mode)
+        tar.addfile(info, file)
+
+
+def _info(place: str) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(f"{APP}/{place}")
+    info.mtime = EPOCH
+    return info
 
 
 def _within(tree: Path, place: str, target: str) -> str:

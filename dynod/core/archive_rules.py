@@ -56,13 +56,17 @@ def place_of(name: str) -> str:
     return "/".join(parts)
 
 
+def leads_out(place: str, target: str) -> bool:
+    """Whether a link there, with that target, leads out of the folder by its letters."""
+    leads_to = posixpath.normpath(posixpath.join(posixpath.dirname(place), target))
+    return target.startswith("/") or leads_to.split("/")[0] == ".."
+
+
 def check_member(place: str, kind: Kind, *, mode: int, target: str = "") -> None:
     """Raises ArchiveRefusedError for a member that must not be there. `target`: of a link, as it is written."""
     if kind is Kind.OTHER:
         raise ArchiveRefusedError(f"The archive holds {quoted(place)}, a {kind.value}: expected files, folders, links.")
     if kind is Kind.FILE and mode & PRIVILEGES:
         raise ArchiveRefusedError(f"The archive holds {quoted(place)}, which has its setuid or setgid bit set.")
-    if kind is Kind.SYMLINK:
-        leads_to = posixpath.normpath(posixpath.join(posixpath.dirname(place), target))
-        if not target or target.startswith("/") or "\0" in target or leads_to.split("/")[0] == "..":
-            raise ArchiveRefusedError(f"The archive holds {quoted(place)}, a link to {quoted(target)} outside of it.")
+    if kind is Kind.SYMLINK and (not target or "\0" in target or leads_out(place, target)):
+        raise ArchiveRefusedError(f"The archive holds {quoted(place)}, a link to {quoted(target)} outside of it.")

@@ -3,7 +3,7 @@
 Source: heroku-semantics 9.2, 9.3, 9.4 (observed texts); Dev Center "Buildpack API", "Style".
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 STEP: Final = "-----> "
@@ -11,6 +11,7 @@ DETAIL: Final = "       "
 ERROR: Final = " !     "
 PUSH_FAILED: Final = " !     Push failed\n"
 MIB: Final = 1024 * 1024
+MOST_LINKS: Final = 5  # named
 
 
 def step(text: str) -> str:
@@ -64,6 +65,18 @@ def discovered(declared: Sequence[str], defaults: Sequence[str]) -> str:
     width = max(len(label) for label, _ in rows)
     text = "\n".join(f"{label:<{width}} -> {types}" for label, types in rows)
     return step("Discovering process types") + detail(text)
+
+
+def links_out(copied: Sequence[tuple[str, str]], left_out: Sequence[tuple[str, str]]) -> str:
+    """Links that led out of the slug, by place and target, and what became of them; nothing where there are none."""
+    return _links(copied, detail, "copied") + _links(left_out, error, "left out")
+
+
+def _links(links: Sequence[tuple[str, str]], form: Callable[[str], str], fate: str) -> str:
+    lines = [f"{place} links to {target}, outside of the app: {fate}" for place, target in links[:MOST_LINKS]]
+    if len(links) > MOST_LINKS:
+        lines.append(f"... and {len(links) - MOST_LINKS} links more")
+    return form("\n".join(lines)) if lines else ""
 
 
 def compressed(size: int) -> str:

@@ -204,11 +204,6 @@ FAULTS: Mapping[str, tuple[dict[str, str], tuple[str, ...], list[str]]] = {
         BOTH[1:],
         [" !     the greeting is no greeting\n !     Push rejected, failed to compile Greeter app."],
     ),
-    "escape": (
-        {"greeting.txt": "escape", "assets.txt": "x"},
-        BOTH,
-        [r"-----> Compressing\.\.\.\n !     The archive holds \"escape\", a link to \"/etc/passwd\" outside of it"],
-    ),
     "repository": ({}, ("https://127.0.0.1:1/none.git",), [r" !     The buildpack https://127\S+ cannot be fetched: "]),
     "name": ({}, ("someone/unheard-of",), [" !     someone/unheard-of is not built into dynod: set the URL"]),
     "folder": ({}, ("file:///nowhere/at-all",), ["there is no such folder or .tgz"]),
