@@ -23,6 +23,7 @@ from typing import Final, NamedTuple
 from dynod.core.container import FIRST_FILE, HOME, Container, User
 from dynod.core.isolation import Abilities
 from dynod.core.seccomp import filter_program
+from dynod.keeper import landlock
 from dynod.keeper.features import become, drop_ambient_capabilities
 from dynod.keeper.mounts import show_as
 from dynod.process.container import DYNOS, Containers, Enclosed, Encloses, Tools, Wanted, machine
@@ -99,9 +100,14 @@ def _bwrap() -> str | None:
     return shutil.which("bwrap")
 
 
-def users_lack(state: Path, user: User) -> str | None:
+def own_users(root: Path, *, visible: Sequence[str]) -> OwnUsers:
+    """What keeps dynos apart without containers, with Landlock where the kernel has it. `root`: STATE/dynos."""
+    return OwnUsers(root, visible=visible, confine=landlock.ruleset if landlock.is_there() else None)
+
+
+def users_lack(state: Path, user: User, *, visible: Sequence[str]) -> str | None:
     """Why dynos cannot be kept apart by users alone; None: they can. Blocks for some milliseconds."""
-    return _attempt(state, OwnUsers, user)
+    return _attempt(state, lambda root: own_users(root, visible=visible), user)
 
 
 def _attempt(state: Path, apart: Callable[[Path], Encloses], user: User | None) -> str | None:
@@ -142,7 +148,7 @@ def _attempt_in(state: Path, makes: Callable[[Path], Encloses], user: User | Non
 
 
 def _run(enclosed: Enclosed) -> str | None:
-    last = len(enclosed.files) - (1 if enclosed.shown_as is not None else 0)
+    last = len(enclosed.files) - (1 if enclosed.shown_as is not None or enclosed.confined else 0)
 
     def before_exec() -> None:
         least = FIRST_FILE + len(enclosed.files)  # from there on are numbers that nothing is moved to
@@ -153,6 +159,8 @@ def _run(enclosed: Enclosed) -> str | None:
             os.dup2(fd, place)
         if enclosed.as_owner and enclosed.owner is not None:
             become(*enclosed.owner)
+        if enclosed.confined:
+            landlock.restrict(above[-1])
         drop_ambient_capabilities()  # as no dyno has them
 
     ended = subprocess.run(  # noqa: S603 (ours)

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dynod.build_place import CACHES, WORKS, BuildsApart, open_way
-from dynod.container_tools import Found, find_tools, own_user_lack, users_lack
+from dynod.container_tools import Found, find_tools, own_user_lack, own_users, users_lack
 from dynod.core.container import User
 from dynod.core.isolation import Abilities, Isolation, choose
 from dynod.keeper.features import may_change_users
 from dynod.process.container import DYNOS, Containers, Encloses
-from dynod.process.own_users import OwnUsers
 from dynod.settings import Container as Asked
 
 UserOf = Callable[[int], User]  # of the app with this number
@@ -60,8 +59,9 @@ class _Looking:
             return Kept(chosen.level, None, None, chosen.lacks, (), self._for_builds)
         found = self._tools() if wanted != Isolation.USER else Found(Abilities(container="not looked for"), None)
         abilities = found.abilities
+        users = own_users(self._state / DYNOS, visible=self.container.visible)
         if found.tools is None and self._may_give:
-            abilities = replace(abilities, users=self._users_lack())
+            abilities = replace(abilities, users=self._users_lack(), confined=users.confines)
         chosen = choose(wanted, abilities)
         if found.tools is not None:
             self._state.chmod(0o700)  # nobody has to get through it, as without containers
@@ -78,7 +78,6 @@ class _Looking:
                 gives_code=found.tools.by_namespace,
             )
         if chosen.level is Isolation.USER:
-            users = OwnUsers(self._state / DYNOS)
             return Kept(chosen.level, users, self._user, chosen.lacks, chosen.lacks, self._for_builds)
         return Kept(chosen.level, None, None, chosen.lacks, chosen.lacks, self._for_builds)
 
@@ -95,7 +94,7 @@ class _Looking:
             open_way(self._state, DYNOS)
         except OSError as error:
             return f"{error.filename}: {error.strerror}"
-        return users_lack(self._state, self._user(0))
+        return users_lack(self._state, self._user(0), visible=self.container.visible)
 
     def _for_builds(self) -> BuildsApart:
         """Found out by the first build, in a thread, where dynos have no containers."""

@@ -26,13 +26,14 @@ class Isolation(StrEnum):
 class Abilities:
     """What was found by trying it; a text says why something cannot be, None: it can.
 
-    `users`: without containers, by users of their own. `own_users`: whether apps can have those in containers, `mapped`
-    whether their code can then be shown as theirs.
+    `users`: without containers, by users of their own; `confined`: those are held to their own files by Landlock too.
+    `own_users`: whether apps can have them in containers, `mapped` whether their code can then be shown as theirs.
     `filtered`: whether system calls can be filtered.
     """
 
     container: str | None
     users: str | None = "dynod may not give apps users of their own"
+    confined: bool = True
     own_users: bool = False
     mapped: str | None = None
     filtered: bool = True
@@ -50,17 +51,18 @@ def choose(wanted: str, abilities: Abilities) -> Chosen:
     """Decide. `wanted`: a level, or STRONGEST. Raises SettingsError for one by name that cannot be had."""
     if wanted == Isolation.NONE:
         return Chosen(level=Isolation.NONE, lacks=("dynos are not kept apart: container.isolation is none",))
+    by_users = _BY_USERS if abilities.confined else f"{_BY_USERS} and free to read what every user may (no Landlock)"
     if wanted == Isolation.USER:
         if abilities.users is not None:
             raise SettingsError(f"container.isolation: no users for apps: {abilities.users}{_INSTEAD}")
-        return Chosen(level=Isolation.USER, lacks=(f"{_BY_USERS}: container.isolation is user",))
+        return Chosen(level=Isolation.USER, lacks=(f"{by_users}: container.isolation is user",))
     if abilities.container is not None:
         if wanted == Isolation.CONTAINER:
             raise SettingsError(
                 f"container.isolation: this machine makes no containers: {abilities.container}{_INSTEAD}"
             )
         if abilities.users is None:
-            return Chosen(level=Isolation.USER, lacks=(f"{_BY_USERS}, not by containers: {abilities.container}",))
+            return Chosen(level=Isolation.USER, lacks=(f"{by_users}, not by containers: {abilities.container}",))
         return Chosen(
             level=Isolation.NONE,
             lacks=(f"dynos are not kept apart: no containers: {abilities.container}; no users: {abilities.users}",),

@@ -11,9 +11,9 @@ because the folders above it let nobody in.
 
 import posixpath
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
-from dynod.core.container import FIRST_FILE, HOME, Container
+from dynod.core.container import FIRST_FILE, HOME, LINKS, SYSTEM, SYSTEM_TOO, Container
 
 CODE: Final = "app"
 TEMPORARY: Final = "tmp"
@@ -25,6 +25,25 @@ _SHOW: Final = f'while [ "$1" != -- ]; do {_SHOW_ONE}; done; '
 _COPY: Final = 'cp -a "$0/." "$HOME" || exit 1; '
 _BEGIN: Final = f': >"$HOME/../{COPIED}"; cd "$HOME" || exit 1; {_SHOW}shift; exec {FIRST_FILE}<&- "$@"'
 _ENTER: Final = 'cd "$HOME" && exec "$@"'
+# Shared with every user of the machine, as long as there is no mount to make others of them.
+_SHARED: Final = ("/tmp", "/var/tmp", "/dev", "/proc")  # noqa: S108 (modes and sticky bits are their own)
+
+
+class Reach(NamedTuple):
+    """The folders whose files a dyno may open: to read and execute, and to write too."""
+
+    read: list[str]
+    written: list[str]
+
+
+def reach(container: Container, *, scratch: str, visible: Sequence[str]) -> Reach:
+    """What a container would show, as far as the kernel can hold a dyno to that without one."""
+    binds = container.binds
+    code = [container.code] if container.code else []
+    return Reach(
+        read=[*LINKS, *SYSTEM, *SYSTEM_TOO, *visible, *code, *(bind.source for bind in binds if not bind.writable)],
+        written=[scratch, *_SHARED, *(bind.source for bind in binds if bind.writable)],
+    )
 
 
 def folders(scratch: str) -> tuple[str, str]:

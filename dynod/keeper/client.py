@@ -220,6 +220,7 @@ class KeeperClient:
         files: Sequence[int] = (),
         limits: Mapping[str, int] | None = None,
         as_owner: bool = False,
+        confined: bool = False,
     ) -> Launched:
         """Start an instance. Raises LaunchError when the operating system refuses.
 
@@ -248,6 +249,7 @@ class KeeperClient:
                     None if owner is None else list(owner),
                     None if shown_as is None else list(shown_as),
                     as_owner,
+                    confined,
                 ),
                 files,
             )

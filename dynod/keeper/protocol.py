@@ -56,7 +56,8 @@ class Notify(NamedTuple):
 class Spawn(NamedTuple):
     """Start an instance. Answered by `Spawned` (with its descriptors) or `SpawnFailed`. A known id starts nothing.
 
-    Descriptors that come with it are the process's 3, 4 and so on; with `shown_as` the last one is not among them.
+    Descriptors that come with it are the process's 3, 4 and so on; the last one is not among them with `shown_as`
+    or `confined`.
     """
 
     id: str
@@ -74,6 +75,7 @@ class Spawn(NamedTuple):
     owner: list[int] | None = None  # user and group to whom its output belongs, so that /dev/stdout can be reopened
     shown_as: list[str] | None = None  # a folder, and where it is mounted with the owners that the last descriptor maps
     as_owner: bool = False  # it is that user from its exec on, and gains no rights any more
+    confined: bool = False  # with `as_owner`: the last descriptor is a Landlock ruleset that it is held to
 
 
 class Confine(NamedTuple):

@@ -24,16 +24,19 @@ def terminal_size(request: Spawn) -> tuple[int, int] | None:
 
 def inside(request: Spawn, fds: list[int]) -> Inside:
     """What it needs to make a container, if it does. Raises ProtocolError."""
-    mapped = request.shown_as is not None
-    if mapped and not fds:
-        raise ProtocolError("nothing says whose files are to be shown as whose")
+    mapped, confined = request.shown_as is not None, request.confined
+    if mapped and confined:
+        raise ProtocolError("a container is not confined twice")
+    if (mapped or confined) and not fds:
+        raise ProtocolError("nothing says whose files are to be shown as whose, or which may be opened")
     return Inside(
         watches=request.watches,
         owner=_pair(request.owner),
         as_owner=request.as_owner,
         shown_as=_pair(request.shown_as),
         mapping=fds[-1] if mapped else -1,
-        files=tuple(fds[:-1] if mapped else fds),
+        ruleset=fds[-1] if confined else -1,
+        files=tuple(fds[:-1] if mapped or confined else fds),
     )
 
 

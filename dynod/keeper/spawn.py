@@ -18,6 +18,7 @@ from typing import NamedTuple, NoReturn
 
 from dynod.keeper.cgroups import enter
 from dynod.keeper.features import Features, become, drop_ambient_capabilities, end_with_parent
+from dynod.keeper.landlock import restrict
 from dynod.keeper.limits import Limits
 from dynod.keeper.mounts import show_as
 
@@ -59,7 +60,8 @@ class Forked(NamedTuple):
 class Inside(NamedTuple):
     """What is different for a process that is kept apart: as in `protocol.Spawn`, by the same names.
 
-    `files` are its descriptors from 3 on, `mapping` the namespace by which `shown_as` maps owners.
+    `files` are its descriptors from 3 on, `mapping` the namespace by which `shown_as` maps owners, `ruleset` is
+    Landlock's.
     """
 
     watches: bool = False
@@ -67,6 +69,7 @@ class Inside(NamedTuple):
     as_owner: bool = False
     shown_as: tuple[str, str] | None = None
     mapping: int = -1
+    ruleset: int = -1
     files: tuple[int, ...] = ()
 
 
@@ -230,7 +233,9 @@ def _child(
             during = "oom_score_adj"
             _be_nobody_special()
         during = "descriptors"
-        report, *files = _above(_FIRST_FILE + len(inside.files), [report, *inside.files])
+        rules = [inside.ruleset] if inside.ruleset >= 0 else []
+        report, *files = _above(_FIRST_FILE + len(inside.files), [report, *inside.files, *rules])
+        rules = [files.pop() for _ in rules]
         during = "mount"
         if inside.shown_as is not None:
             show_as(*inside.shown_as, inside.mapping)
@@ -252,6 +257,9 @@ def _child(
         if inside.as_owner and inside.owner is not None:
             during = "user"
             become(*inside.owner)
+        for ruleset in rules:
+            during = "landlock"
+            restrict(ruleset)
         during = "exec"
         if features.pdeathsig:
             end_with_parent(signal.SIGKILL)

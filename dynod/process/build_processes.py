@@ -56,6 +56,7 @@ class BuildProcesses:
                 watches=enclosed.watches,
                 owner=enclosed.owner,
                 as_owner=enclosed.as_owner,
+                confined=enclosed.confined,
                 shown_as=enclosed.shown_as,
                 files=enclosed.files,
             )

@@ -56,9 +56,11 @@ class CheckCommands:
         run_id = str(uuid.uuid4())
         run = self._runs[run_id] = _Run(loop.create_future())
         output: int | None = None
+        files: list[int] = []
         try:
             wanted = Wanted(argv, {**place.env, MARK: run_id})
             inside = place.enter(wanted) if place.enter is not None else not_enclosed(wanted, place.cwd)
+            files += inside.files
             launched = await self._placement.launch(
                 instance_id=run_id,
                 argv=inside.argv,
@@ -71,6 +73,8 @@ class CheckCommands:
                 watches=inside.watches,
                 owner=inside.owner,
                 as_owner=inside.as_owner,
+                confined=inside.confined,
+                files=inside.files,
             )
             output = launched.output
             os.set_blocking(output, False)
@@ -86,6 +90,8 @@ class CheckCommands:
                 del self._runs[run_id]  # it never was: nobody will say that it is gone
             raise
         finally:
+            for fd in files:
+                os.close(fd)
             if output is not None:
                 loop.remove_reader(output)
                 os.close(output)

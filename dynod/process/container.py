@@ -64,6 +64,7 @@ class Enclosed(NamedTuple):
     shown_as: tuple[str, str] | None
     watches: bool  # it makes a container, or enters one, and only watches over what runs in there
     as_owner: bool = False  # it is that user from the start
+    confined: bool = False  # the last of the files is a Landlock ruleset
 
 
 def not_enclosed(wanted: Wanted, cwd: str, user: User | None = None) -> Enclosed:

@@ -132,6 +132,7 @@ class Launcher:
                 watches=enclosed.watches,
                 owner=enclosed.owner,
                 as_owner=enclosed.as_owner,
+                confined=enclosed.confined,
                 shown_as=enclosed.shown_as,
                 files=enclosed.files,
                 limits=shared.limits(self._name),

@@ -7,52 +7,73 @@ Flow: launch → **own users** → placement; the same seam as `container.Contai
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from dynod.core.container import Container, User
 from dynod.core.discarded import Discarded, Written
-from dynod.core.own_user import BEGUN, COPIED, enter_command, first_command, folders, own_paths
+from dynod.core.own_user import BEGUN, COPIED, enter_command, first_command, folders, own_paths, reach
 from dynod.process.container import BLOCK, NAMED, Enclosed, Wanted, entries, remove
+
+
+class Confine(Protocol):
+    """Makes a Landlock ruleset, a descriptor."""
+
+    def __call__(self, *, read: Iterable[str], written: Iterable[str]) -> int: ...
 
 
 class OwnUsers:
     """Those of one daemon. `root`: STATE/dynos, into which apps' users can get."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, visible: Sequence[str] = (), confine: Confine | None = None) -> None:
+        """`visible`: what dynos read besides the system. `confine`: None: they read what every user may."""
         self._root = root
+        self._visible = visible
+        self._confine = confine
+
+    @property
+    def confines(self) -> bool:
+        """Whether dynos are held to what a container would show."""
+        return self._confine is not None
 
     def enclose(self, instance_id: str, container: Container, wanted: Wanted) -> Enclosed:
         """As `Containers.enclose`. Raises OSError."""
-        user = _user(container)
-        scratch = self._root / instance_id
-        _make(scratch, user)
-        home, _temporary = folders(os.fspath(scratch))
+        scratch = os.fspath(self._root / instance_id)
+        _make(self._root / instance_id, _user(container))
         files = [os.open(container.code, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)] if container.code else []
-        return Enclosed(
-            argv=first_command(wanted.argv, container, home=home),
-            env=own_paths(wanted.env, scratch=os.fspath(scratch)),
-            cwd="/",
-            files=files,
-            owner=(user.uid, user.gid),
-            shown_as=None,
-            watches=False,
-            as_owner=True,
-        )
+        argv = first_command(wanted.argv, container, home=folders(scratch)[0])
+        try:
+            return self._as_user(argv, wanted.env, container, scratch, files)
+        except OSError:
+            for fd in files:
+                os.close(fd)
+            raise
 
     def enter(self, instance_id: str, outer: int, container: Container, wanted: Wanted) -> Enclosed:
         """As `Containers.enter`: whoever enters needs the dyno's user and folder, and no process of it."""
         del outer
+        scratch = os.fspath(self._root / instance_id)
+        return self._as_user(enter_command(wanted.argv), wanted.env, container, scratch, [])
+
+    def _as_user(
+        self, argv: list[str], env: Mapping[str, str], container: Container, scratch: str, files: list[int]
+    ) -> Enclosed:
         user = _user(container)
+        rules = []
+        if self._confine is not None:
+            wide = reach(container, scratch=scratch, visible=self._visible)
+            rules.append(self._confine(read=wide.read, written=wide.written))
         return Enclosed(
-            argv=enter_command(wanted.argv),
-            env=own_paths(wanted.env, scratch=os.fspath(self._root / instance_id)),
+            argv=argv,
+            env=own_paths(env, scratch=scratch),
             cwd="/",
-            files=[],
+            files=[*files, *rules],
             owner=(user.uid, user.gid),
             shown_as=None,
             watches=False,
             as_owner=True,
+            confined=bool(rules),
         )
 
     def discard(self, instance_id: str) -> Discarded:

@@ -22,6 +22,7 @@ NOT_ON_MACOS: Final = {
     ("dynod/keeper/instances.py", "waitid"),  # behind Features.waitid
     ("dynod/process/sockets.py", "AF_NETLINK"),  # SocketTable asks by netlink only where Features has it
     ("dynod/process/sockets.py", "SOCK_CLOEXEC"),
+    ("dynod/keeper/landlock.py", "O_PATH"),  # behind `is_there`
     ("dynod/process/container.py", "memfd_create"),  # made only where container_tools has made one
     ("dynod/process/container.py", "MFD_CLOEXEC"),
     ("dynod/logs/write_mark.py", "MFD_CLOEXEC"),  # behind hasattr
@@ -46,7 +47,7 @@ READS_PROC: Final = {
     "dynod.process.sockets",  # behind Features.netlink and Features.proc
     "dynod.process.usage",  # behind UsageReader.proc, and of control groups
 }
-CALLS_C: Final = {"dynod.keeper.features", "dynod.keeper.mounts", "dynod.logs.dyno_pipe"}
+CALLS_C: Final = {"dynod.keeper.features", "dynod.keeper.landlock", "dynod.keeper.mounts", "dynod.logs.dyno_pipe"}
 
 
 @pytest.mark.timeout(300)  # mypy over everything, without what it remembers, on a busy machine

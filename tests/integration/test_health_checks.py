@@ -367,10 +367,12 @@ class LocalPlacement:
         files: Sequence[int] = (),
         limits: Mapping[str, int] | None = None,
         as_owner: bool = False,
+        confined: bool = False,
     ) -> Launched:
         assert terminal is None
         assert not stdin
-        assert (watches, owner, shown_as, files, limits, as_owner) == (False, None, None, (), None, False)
+        assert (watches, as_owner, confined, owner, shown_as, limits) == (False, False, False, None, None, None)
+        assert not files
         assert stop_signal == signal.SIGKILL
         assert grace_s == 0
         assert all(mark in [f"{key}={value}" for key, value in env.items()] for mark in marks)

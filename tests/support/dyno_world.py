@@ -240,8 +240,10 @@ class World:
         files: Sequence[int] = (),
         limits: Mapping[str, int] | None = None,
         as_owner: bool = False,
+        confined: bool = False,
     ) -> Launched:
-        del argv, cwd, stop_signal, grace_s, terminal, stdin, watches, owner, shown_as, files, limits, as_owner
+        del argv, cwd, stop_signal, grace_s, terminal, stdin
+        del watches, owner, shown_as, files, limits, as_owner, confined
         assert set(marks) <= {f"{name}={value}" for name, value in env.items()}
         name = env["DYNO"]
         process_type = name.rpartition(".")[0]

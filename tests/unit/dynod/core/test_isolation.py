@@ -25,6 +25,7 @@ USERS = Abilities(container="no user namespaces", users=None)
             ["no containers: no user namespaces; no users: dynod may not"],
         ),
         (STRONGEST, USERS, Isolation.USER, ["by users alone, each app its own, not by containers: no user namespaces"]),
+        ("user", replace(USERS, confined=False), Isolation.USER, ["its own and free to read what every user may (no "]),
         ("user", USERS, Isolation.USER, ["by users alone, each app its own: container.isolation is user"]),
         ("user", replace(ALL, users=None), Isolation.USER, ["container.isolation is user"]),
         (STRONGEST, Abilities(container=None), Isolation.CONTAINER, ["dynod's own user"]),
