@@ -82,6 +82,13 @@ def unread_bytes(fd: int) -> int:
     return int(count)
 
 
+def has_writer(fd: int) -> bool:
+    """Does anybody hold the pipe's other end?"""
+    poll = select.poll()
+    poll.register(fd, 0)
+    return not any(events & select.POLLHUP for _, events in poll.poll(0))
+
+
 class PeekedPipes:
     """Linux: edge-triggered epoll, tee(2) into a scratch pipe, splice(2) to /dev/null to consume."""
 

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from dynod.core.log_frame import frame, last_line
-from dynod.logs.dyno_pipe import enlarge, is_full, open_pipes, unread_bytes
+from dynod.logs.dyno_pipe import enlarge, has_writer, is_full, open_pipes, unread_bytes
 
 LOOK_BYTES: Final = 64 * 1024  # of one dyno at a time; 6 times the longest line, so a look always sees a whole one
 LOOKS_PER_WAKE_UP: Final = 4  # then the router gets its turn
@@ -97,6 +97,7 @@ class OutputPump:
         self._is_held = False
         self._rest: asyncio.TimerHandle | None = None
         self._is_busy_time = False  # this wake-up brought more than little
+        self.handed_on = 0  # batches, of all dynos: while this grows somebody reads
 
     @property
     def keeps_unread(self) -> bool:
@@ -123,6 +124,13 @@ class OutputPump:
         """Loop time of the newest bytes, None before the first."""
         output = self._outputs.get(instance_id)
         return output.last_output_at if output else None
+
+    def awaits_reader(self, instance_id: str) -> bool:
+        """Can nobody write to it any more (or is `finish` under way), and is not all that was written handed on?"""
+        output = self._outputs.get(instance_id)
+        if output is None or (has_writer(output.fd) and not output.finishing):
+            return False
+        return output.busy or bool(output.held) or unread_bytes(output.fd) > 0
 
     def resume(self) -> None:
         """There is room again after `publish` returned False."""
@@ -271,6 +279,7 @@ class OutputPump:
         """The first `covered` bytes of held + pipe are somebody else's now."""
         if output.done.is_set():
             return
+        self.handed_on += 1
         output.busy = False
         from_pipe = covered - len(output.held)
         output.held = output.held[covered:]

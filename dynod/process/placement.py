@@ -72,8 +72,11 @@ class Placement(Protocol):
 
 
 class Output(Protocol):
-    """What dynos write."""
+    """What dynos write. `handed_on`: how many pieces of it, of all dynos, the log's reader has taken so far."""
 
+    @property
+    def handed_on(self) -> int: ...
+    def awaits_reader(self, instance_id: str) -> bool: ...  # whoever could write has ended, and something is still here
     def add(self, instance_id: str, ps: str, fd: int, *, has_written: bool = False) -> None: ...  # takes `fd` over
     async def finish(self, instance_id: str) -> None: ...  # its processes are gone: hand on what is left
 

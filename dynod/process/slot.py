@@ -21,6 +21,7 @@ from dynod.process.attachment import R13, Attachment
 from dynod.process.boot import Boot
 from dynod.process.followed_checks import FollowedChecks
 from dynod.process.instance import Ending, Instance, Progress
+from dynod.process.last_words import heard_out
 from dynod.process.launch import Launcher, LaunchFailedError
 from dynod.process.surroundings import Attendant, Command, Surroundings, Trial
 
@@ -30,7 +31,6 @@ SILENT_AFTER_S = 10.0  # up this long without a word: most often a program that 
 STOPPED_EARLY = (COMMAND_NOT_EXECUTABLE, "stopped before it had started")
 OUT_OF_MEMORY = "out of memory"  # as `core/memory_quota` says it of a dyno that the kernel has ended
 ERROR = "Error R"  # how Heroku's codes begin: what explains a state belongs to its history
-READ_OUT_S = 1.0  # how long the line about an exit waits for the dyno's own last lines
 
 
 class Happening(NamedTuple):
@@ -277,7 +277,7 @@ class Slot:
             return instance.exit_code or 0
         ending = await self._live(instance)
         if ending is Ending.EXITED:
-            await self._read_out(instance)
+            await heard_out(instance, self._shared.output)
             self._say_exit(instance)
             if instance.exit_code and instance.attachment is None:
                 self._say_cause(instance)
@@ -507,7 +507,7 @@ class Slot:
         match ending:
             case Ending.EXITED:
                 self._leave_gate()
-                await self._read_out(instance)
+                await heard_out(instance, self._shared.output)
                 self._say_exit(instance)
                 self._say_cause(instance)
                 self.instance = None
@@ -571,12 +571,6 @@ class Slot:
             instance.advance(InstanceEvent.STOP)
         self._shared.placement.stop(instance.id, number=signal.SIGKILL, grace_s=0.0)
         await instance.finished.wait()
-
-    async def _read_out(self, instance: Instance) -> None:
-        """Let the dyno's own last lines go before the line about its exit, unless the reader of the log is stuck."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(READ_OUT_S):
-                await instance.finished.wait()
 
     async def _back_off(self) -> None:
         loop = asyncio.get_running_loop()

@@ -163,6 +163,8 @@ def test_a_silent_pipe_wakes_nobody(play: Play, peek: bool, state: str) -> None:
                 if state == "ended":
                     os.close(write_end)
                 await line.reader.until_seen(b"half\n" if state == "ended" else b"whole\n")
+                output = line.pump._outputs["web.1"]  # which hears later than the reader that all was taken
+                await turn_until(lambda: not (output.busy or output.queued or output.readable))
             await let_the_loop_turn()
             looks = 0
             look = line.pump._pipes.look
@@ -247,6 +249,26 @@ def test_a_reader_that_pauses_slows_the_dyno_and_loses_nothing(play: Play, peek:
             messages = line.reader.messages("web.1")
             assert [message.rstrip(b".") for message in messages] == flooded(60000)
             assert dict(line.sink.dropped) == {}
+
+    play(scenario())
+
+
+@both_ways
+def test_what_still_waits_for_the_reader_is_known_once_nobody_can_write(play: Play, peek: bool) -> None:
+    async def scenario() -> None:
+        async with pipeline(peek=peek, stall_s=0) as line:
+            line.reader.stop()
+            child = line.toy("web.1", "floods", "60000", "60")
+            await turn_until(lambda: is_full(line.pump._outputs["web.1"].fd))
+            assert not line.pump.awaits_reader("web.1"), "it may still write"
+            child.kill()
+            child.wait()
+            assert line.pump.awaits_reader("web.1")
+            before = line.pump.handed_on
+            line.reader.read_on()
+            await turn_until(lambda: not line.pump.awaits_reader("web.1"))
+            assert line.pump.handed_on > before
+            assert not line.pump.awaits_reader("web.2"), "none of this name"
 
     play(scenario())
 

@@ -106,6 +106,8 @@ class World:
         self.exits: list[tuple[str, int]] = []
         self.drain_takes_s = 0.0
         self.finish_takes_s = 0.0
+        self.log_reader: str | None = None  # "slow" or "stuck": takes its time for the last lines, or takes none
+        self._looks = 0
         self.outcomes: list[tuple[float, str | None]] = []  # of changes of release: the dyno that failed, or None
         self.live = 0  # the release that is
         self.new: dict[str, Behaviour] = {}  # how the processes of another one live, by type
@@ -306,6 +308,14 @@ class World:
 
     def add(self, instance_id: str, ps: str, fd: int, *, has_written: bool = False) -> None:
         del instance_id, ps, fd, has_written
+
+    @property
+    def handed_on(self) -> int:
+        self._looks += 1
+        return self._looks if self.log_reader == "slow" else 0
+
+    def awaits_reader(self, instance_id: str) -> bool:
+        return self.log_reader is not None and self.processes[instance_id].gone
 
     async def finish(self, instance_id: str) -> None:
         del instance_id

@@ -355,12 +355,20 @@ def test_a_stop_waits_until_the_last_line_is_handed_on() -> None:
     assert world.of("worker.1")[-1] == (9.1, "Process exited with status 143")
 
 
-def test_a_crash_is_said_in_time_even_if_the_logs_reader_is_stuck() -> None:
+@pytest.mark.parametrize(
+    ("reader", "said_at"),
+    [
+        pytest.param(None, 6, id="somebody else may still write to its pipe"),
+        pytest.param("slow", 25, id="the reader of the log takes other dynos' lines first"),
+        pytest.param("stuck", 10, id="the reader of the log has taken nothing for 5 s"),
+    ],
+)
+def test_a_crash_is_said_after_the_last_lines_unless_they_do_not_come(reader: str | None, said_at: float) -> None:
     world = World({"worker": [Behaviour(exits_after_s=5.0, exit_code=1), WORKS]})
-    world.finish_takes_s = 100.0
-    world.play({"worker": 1}, until=60)
-    assert world.of("worker.1")[2] == (6, "Process exited with status 1")
-    assert world.forgotten == [], "not before its output is handed on"
+    world.finish_takes_s, world.log_reader = 20.0, reader
+    world.play({"worker": 1}, until=said_at + 1)
+    assert world.of("worker.1")[2] == (said_at, "Process exited with status 1")
+    assert bool(world.forgotten) is (reader == "slow"), "not before its output is handed on"
 
 
 # --- restart ---------------------------------------------------------------------------------------------------------
