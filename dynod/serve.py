@@ -76,6 +76,7 @@ from dynod.stored_events import StoredEvents
 from dynod.stored_resources import StoredResources
 from dynod.webhook_sender import WebhookSender
 
+HTTP_PORT: Final = 80  # which no URL has to name
 SYSTEM_SOCKET: Final = Path("/run/dynod/dynod.sock")
 SETTINGS: Final = "serve"  # the key under which the keeper keeps them
 AUTHORITY: Final = "ca"  # of the state folder: what vouches for the API's TLS on loopback
@@ -421,7 +422,8 @@ class Serve:
         if not self._listeners:
             return ""
         port = self._listeners[0].getsockname()[1]
-        return f"http://{app}.{self._settings.serve.apps_domain}:{port}/"
+        where = "" if port == HTTP_PORT else f":{port}"
+        return f"http://{app}.{self._settings.serve.apps_domain}{where}/"
 
     def _choose_default_app(self) -> None:
         """Contracts 4: `default_app`, which unset means the only app."""
@@ -440,6 +442,7 @@ class Serve:
         served = await self._serve(app)
         await served.begin(plan, self._group, by=who)
         self._choose_default_app()
+        self._keeper.notify(serving(len(self._served)))
         return served.running
 
     async def rename(self, app: RunningApp, name: str, by: str) -> None:
@@ -466,6 +469,7 @@ class Serve:
         await self._builds.sweep()
         await self._slugs.sweep()
         self._choose_default_app()
+        self._keeper.notify(serving(len(self._served)))
 
     # --- another core takes over ------------------------------------------------------------------------------------
 

@@ -77,6 +77,8 @@ def install(*, for_user: bool, dry_run: bool, as_json: bool) -> None:
         click.echo("nothing to change")
     elif before not in {None, current.resolve()}:
         click.echo(f"dynod {machine.version} is in place: `systemctl reload dynod` has it take over")
+    elif before is None:
+        click.echo(f"dynod {machine.version} runs: `dynod apps:create` makes an app, `dynod status` says how it does")
     if for_user:
         click.echo("to have it run while you are not logged in: loginctl enable-linger")
 

@@ -56,6 +56,7 @@ R=$1/root
 # What this machine has enabled would start; a missing machine-id would enable it all again.
 rm -rf $R/etc/systemd/system/*.wants $R/etc/systemd/system/*.requires $R/etc/rc?.d/S*
 tr -d - </proc/sys/kernel/random/uuid >$R/etc/machine-id
+rm -rf $R/var/lib/apt/lists/* $R/var/cache/apt/*.bin  # apt has nothing to fetch, and need not read what there is
 mkdir -p $R/var/log/journal $R{WHEELS}
 cp "$2"/*.whl $R{WHEELS}/
 printf '[global]\\nno-index = true\\nfind-links = {WHEELS}\\ndisable-pip-version-check = true\\n' >$R/etc/pip.conf

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Self
@@ -46,10 +47,17 @@ while True:
 
 def commands() -> list[str]:
     """README's, one a line."""
-    text = (REPOSITORY / "README.md").read_text().partition("### On a VM")[2]
-    found = re.search(r"```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    assert found
-    return found[1].splitlines()
+    return _blocks()[0]
+
+
+def storage_commands() -> list[str]:
+    """Those that come after them: what the app writes is to stay."""
+    return _blocks()[1]
+
+
+def _blocks() -> list[list[str]]:
+    text = (REPOSITORY / "README.md").read_text().partition("### On a VM")[2].partition("\n### ")[0]
+    return [block.splitlines() for block in re.findall(r"```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)]
 
 
 def first_hour(vm: Booted) -> None:
@@ -63,6 +71,8 @@ def first_hour(vm: Booted) -> None:
         assert any("heroku[router]" in line and "demo.example.com" in line for line in tail.stdout)
         tail.kill()
     vm.shell("dynod ps:scale web=0 worker=0 -a demo")
+    for command in storage_commands():
+        vm.shell(command)
 
 
 def make_shop(vm: Booted) -> None:
@@ -102,16 +112,29 @@ def wait_until_whole(vm: Booted) -> None:
 def core_of(vm: Booted) -> int:
     """The core's pid, by this machine's numbers."""
     keeper = vm.main_pid("dynod.service")
-    for child in Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split():
-        if b"dynod.daemon" in Path(f"/proc/{child}/cmdline").read_bytes():
-            return int(child)
+    for child in _children(keeper):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if b"dynod.daemon" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return int(child)
     return 0
 
 
-def replace_core(vm: Booted, number: int) -> None:
-    """Send the core a signal that it does not survive; returns when another is in control."""
-    core = core_of(vm)
+def _children(pid: int) -> list[str]:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return []
+
+
+def replace_core(vm: Booted, number: int) -> float:
+    """Send the core a signal that it does not survive; returns when another is in control, after how many seconds."""
+    core, began = core_of(vm), time.monotonic()
     os.kill(core, number)
+    wait_for_another_core(vm, core)
+    return time.monotonic() - began
+
+
+def wait_for_another_core(vm: Booted, core: int) -> None:
+    """Until it answers, and every dyno of the shop is up."""
     eventually(lambda: core_of(vm) not in {0, core} and is_whole(vm), what="the next core", timeout_s=60)
 
 
