@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
-from dynod.keeper.features import Features
+from dynod.keeper.features import Features, become, may_change_users
 
 
 class Process(NamedTuple):
@@ -106,7 +106,7 @@ def members(
     if marks := {mark for owner in owners.values() for mark in owner.marks}:
         known = mains.union(*found.values())
         suspects = [pid for pid in _orphans(processes, children, keeper, features) if pid not in known]
-        for pid, environment in _environments(suspects, marks, features):
+        for pid, environment in _environments(suspects, marks, features, is_keeper=keeper == os.getpid()):
             for instance, owner in owners.items():
                 if owner.marks and environment.issuperset(owner.marks):
                     found[instance].update(_with_descendants({pid}, children))
@@ -237,11 +237,11 @@ def _from_ps() -> dict[int, Process]:
 
 
 def _environments(
-    pids: Sequence[int], marks: AbstractSet[bytes], features: Features
+    pids: Sequence[int], marks: AbstractSet[bytes], features: Features, *, is_keeper: bool
 ) -> Iterable[tuple[int, frozenset[bytes]]]:
-    """Of those of the processes that may have some of these marks."""
+    """Of those of the processes that may have some of these marks. The keeper can ask as another user too: it forks."""
     if features.proc:
-        return [(pid, _environment(pid)) for pid in pids]
+        return [(pid, _read_as_its_user(pid) if is_keeper and _is_hidden(pid) else _environment(pid)) for pid in pids]
     # The environment follows the arguments, all in one line: a mark has no blanks. "e" is BSD's, and procps's; macOS
     # took that letter for POSIX's "everyone".
     shown = _words("-E" if sys.platform == "darwin" else "e", pids)
@@ -276,6 +276,37 @@ def _is_hidden(pid: int) -> bool:
         return True
     except OSError:
         return False
+
+
+def _read_as_its_user(pid: int) -> frozenset[bytes]:
+    """The environment of a process that not even root may look into without CAP_SYS_PTRACE, by one that is its user.
+
+    For the keeper, which has one thread and nobody else that waits for children. Nothing where that cannot be.
+    """
+    fds: list[int] = []
+    try:
+        if not may_change_users():
+            return frozenset()
+        owner = os.stat(f"/proc/{pid}")  # noqa: PTH116 (pathlib is heavy here)
+        fds += os.pipe()
+        child = os.fork()
+    except OSError:  # it ended meanwhile, or there is no room for another: there is a next look
+        for fd in fds:
+            os.close(fd)
+        return frozenset()
+    reading, writing = fds
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            signal.set_wakeup_fd(-1)
+            become(owner.st_uid, owner.st_gid)
+            with open(f"/proc/{pid}/environ", "rb") as file, open(writing, "wb") as answer:  # noqa: PTH123 (as above)
+                answer.write(file.read())
+        os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as answer:  # noqa: PTH123 (of a descriptor)
+        found = answer.read()
+    os.waitpid(child, 0)
+    return frozenset(found.split(b"\0")) if found else frozenset()
 
 
 def _environment(pid: int) -> frozenset[bytes]:

@@ -22,6 +22,13 @@ pytestmark = [
     pytest.mark.timeout(120),
     pytest.mark.needs_ability("subreaper", "proc", "netlink", reason="such machines, and users of apps, are Linux's"),
 ]
+# It runs where the dyno does, or the shop's web dynos never come up.
+CHECK = {
+    "type": "startup",
+    "name": "place",
+    "command": ["sh", "-c", 'test "$PWD" = "$HOME" && test -f ../copied && ls'],
+}
+SETTINGS = {"DYNOD_DYNOS_SETTLE_S": "0.2", "DYNOD_CONTAINER_WRITE_MB": "20"}
 BY_USERS = "dynos are kept apart by users alone, each app its own"
 
 
@@ -44,14 +51,15 @@ def lacks(serve: Serve) -> list[str]:
 @pytest.fixture(scope="module")
 def docker() -> Iterator[Boxed]:
     needs_root()
-    with Boxed(IN_DOCKER, namespaces=False, env={"DYNOD_DYNOS_SETTLE_S": "0.2"}) as running:
+    with Boxed(IN_DOCKER, namespaces=False, env=SETTINGS) as running:
         running.wait_until_ready()
         yield running
 
 
 @pytest.fixture(scope="module")
 def shop(docker: Boxed) -> ServedApp:
-    shop = docker.app(docker.own, "shop", procfile={"web": toy("web_server"), "worker": "sh worker.sh"})
+    procfile = {"web": toy("web_server"), "worker": "sh worker.sh"}
+    shop = docker.app(docker.own, "shop", procfile=procfile, app_json={"healthchecks": {"web": [CHECK]}})
     (docker.own / "shop" / "worker.sh").write_text(
         "mkdir media; echo one >media/a.jpg; touch b; echo ready; sleep 999\n"
     )
@@ -104,6 +112,12 @@ def test_a_web_dyno_of_another_user_is_found_to_listen_and_gets_requests(shop: S
     assert shop.get("/").status == 200
 
 
+def wait_until_left(docker: Boxed, shop: ServedApp) -> None:
+    """Folders of dynos that run alone; those of others go once their last process has."""
+    folders = docker.state / "dynos"
+    eventually(lambda: len(list(folders.iterdir())) == len(shop.states()), what="nothing is left of others")
+
+
 def test_what_a_dyno_wrote_goes_with_it_and_is_named(docker: Boxed, shop: ServedApp) -> None:
     shop.scale("worker=1")
     shop.wait_for_log(r"app\[worker\.1\]: ready")
@@ -111,7 +125,42 @@ def test_what_a_dyno_wrote_goes_with_it_and_is_named(docker: Boxed, shop: Served
     line = shop.wait_for_log(r"heroku\[worker\.1\]: .*discarded")
     assert line == "heroku[worker.1]: 2 files (4 KB) discarded: b, media/a.jpg"
     assert sorted(os.listdir(docker.own / "shop")) == ["Procfile", "app.json", "worker.sh"]  # noqa: PTH208 (names)
-    assert len(list((docker.state / "dynos").iterdir())) == len(shop.states())
+    wait_until_left(docker, shop)
+
+
+def test_a_dyno_that_writes_too_much_is_killed_and_its_code_does_not_count(docker: Boxed) -> None:
+    folder = docker.own / "writer"
+    app = docker.app(docker.own, "writer", procfile={"worker": "sh writes.sh"})
+    with (folder / "large").open("wb") as file:
+        file.write(b"x" * 30_000_000)
+    (folder / "writes.sh").write_text("ls; head -c 25000000 /dev/zero >$TMPDIR/more; echo wrote; exec sleep 1000\n")
+    app.scale("worker=1")
+    app.wait_for_log(r"app\[worker\.1\]: large")
+    line = app.wait_for_log(r"heroku\[worker\.1\]: Error \(Disk limit exceeded\)")
+    written, limit = map(int, re.findall(r"(\d+) MB", line))
+    assert (20 < written < 30, limit) == (True, 20), line
+    docker.done("apps:destroy", "writer", "--confirm", "writer")
+
+
+def test_daemons_of_a_dyno_end_with_it_though_root_may_not_look_into_them(docker: Boxed) -> None:
+    """Without CAP_SYS_PTRACE their marks are read as their user. Another dyno of that user keeps its own."""
+    daemon = "(setsid sh -c 'echo daemon $$; exec sleep 987' &) ; sleep 1000"
+    other = docker.app(docker.own, "other", procfile={"worker": daemon}, quantities={"worker": 2})
+    pids = [int(other.wait_for_log(rf"app\[worker\.{number}\]: daemon").rpartition(" ")[2]) for number in (1, 2)]
+    keeps, ends = pids
+    eventually(lambda: parent_of(ends) == docker.pid, what="nobody else is its parent")
+    other.scale("worker=1")
+    other.wait_until_up("worker.1")
+    eventually(lambda: not Path(f"/proc/{ends}").exists(), what="the daemon has ended")
+    assert Path(f"/proc/{keeps}").exists()
+    docker.done("apps:destroy", "other", "--confirm", "other")
+    eventually(lambda: not Path(f"/proc/{keeps}").exists(), what="the other one has ended too")
+
+
+def parent_of(pid: int) -> int:
+    found = re.search(r"^PPid:\t(\d+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1])
 
 
 def test_commands_run_and_enter_as_the_apps_user(docker: Boxed, shop: ServedApp) -> None:
@@ -177,7 +226,7 @@ def test_they_outlive_the_core_and_are_the_next_ones(docker: Boxed, shop: Served
     shop.restart(dyno="web.1")
     shop.wait()
     assert shop.get("/").status == 200
-    assert len(list((docker.state / "dynos").iterdir())) == 1
+    wait_until_left(docker, shop)
 
 
 # --- as the service: no root, but the right to be others --------------------------------------------------------------

@@ -9,6 +9,7 @@ import pytest
 
 from support.app_folder import app_folder, toy
 from support.attached_run import AttachedRun
+from support.boxed import AS_NOBODY, NOBODY, BoxedUp, needs_root
 from support.contained import needs_containers, visible
 from support.up import Up
 
@@ -70,3 +71,23 @@ def test_without_it_the_folder_is_the_dynos_own(tmp_path: Path) -> None:
         up.wait_for_line(r"app\[worker\.1\]: +worker.sh$")
         assert of_worker(up)[0] == str(folder)
         assert (folder / "kept").read_text() == "as it was\nx\n"
+
+
+def test_without_root_it_is_a_user_namespace_that_makes_them() -> None:
+    needs_root()
+    needs_containers()
+    with BoxedUp(folder_of, "--strict", rights=AS_NOBODY, namespaces=True) as up:
+        up.wait_until_up("web.1", "worker.1")
+        assert up.get("/").status == 200
+        up.wait_for_line(r"app\[worker\.1\]: +worker.sh$")
+        assert of_worker(up)[:3] == ["/app", "/app hello", str(NOBODY)]
+        up.stop()
+        assert (up.folder / "kept").read_text() == "as it was\n"
+
+
+def test_where_nothing_can_be_kept_apart_it_says_so_and_runs() -> None:
+    needs_root()
+    with BoxedUp(folder_of, "--strict", "worker", rights=AS_NOBODY, namespaces=False) as up:
+        up.wait_for_line(r"dynod: dynos are not kept apart: no containers: ")
+        up.wait_for_line(r"app\[worker\.1\]: +worker.sh$")
+        assert of_worker(up)[0] == str(up.folder)

@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -19,6 +19,7 @@ import pytest
 from support.contained import visible
 from support.serve import Serve
 from support.source_tree import REPOSITORY
+from support.up import Up
 
 NOBODY: Final = 65534
 _DOCKERS: Final = (
@@ -63,8 +64,36 @@ def needs_root() -> None:
         pytest.skip("needs root, on Linux")
 
 
+class _Box:
+    """The machine: `own` is the only folder of it that can be written to, and every user gets there."""
+
+    def __init__(self) -> None:
+        self._place = Path(tempfile.mkdtemp(prefix="boxed-"))
+        self._place.chmod(0o755)
+        self.own = self._place / "own"
+        for folder in (self.own, self._place / "root"):
+            folder.mkdir(mode=0o755)
+
+    def within(self, command: Sequence[str], *, rights: Sequence[str], namespaces: bool, runtime: Path) -> list[str]:
+        """`rights`: IN_DOCKER, AS_NOBODY or AS_SERVICE. `namespaces`: whether user namespaces can be made there."""
+        if rights != IN_DOCKER:
+            for path in (self.own, *self.own.rglob("*"), runtime):
+                os.chown(path, NOBODY, NOBODY)
+        wanted = [*_SYSTEM, *_LINKS, sys.base_prefix, sys.prefix, str(REPOSITORY), str(self.own), str(runtime)]
+        seen = [path for path in wanted if os.path.lexists(path)]
+        seen = [path for path in seen if not any(path.startswith(f"{other}/") for other in seen)]
+        return [
+            *("unshare", "--mount", "--propagation", "private", "sh", "-c", _ENTER, "sh"),
+            *(str(self._place / "root"), "pivot" if namespaces else "chroot", *seen, "--", *rights),
+            *command,
+        ]
+
+    def remove(self) -> None:
+        shutil.rmtree(self._place, ignore_errors=True)
+
+
 class Boxed(Serve):
-    """As `Serve`; everything of it lies in `own`, which is removed with it, and which every user can get to."""
+    """As `Serve`, in a box."""
 
     def __init__(
         self,
@@ -74,24 +103,11 @@ class Boxed(Serve):
         isolation: str = "strongest",
         env: Mapping[str, str] | None = None,
     ) -> None:
-        """`rights`: IN_DOCKER, AS_NOBODY or AS_SERVICE. `namespaces`: whether user namespaces can be made there."""
-        self._place = Path(tempfile.mkdtemp(prefix="boxed-"))
-        self._place.chmod(0o755)
-        self.own = self._place / "own"
-        for folder in (self.own, self._place / "root"):
-            folder.mkdir(mode=0o755)
+        self._box = _Box()
+        self.own = self._box.own
         super().__init__(self.own / "state", isolation=isolation, env=env, toml=f"[container]\nvisible = {visible()}\n")
-        if rights != IN_DOCKER:
-            for path in (self.own, self.runtime):
-                os.chown(path, NOBODY, NOBODY)
-        wanted = [*_SYSTEM, *_LINKS, sys.base_prefix, sys.prefix, str(REPOSITORY), str(self.own), str(self.runtime)]
-        seen = [path for path in wanted if os.path.lexists(path)]
-        seen = [path for path in seen if not any(path.startswith(f"{other}/") for other in seen)]
-        self._command = [
-            *("unshare", "--mount", "--propagation", "private", "sh", "-c", _ENTER, "sh"),
-            *(str(self._place / "root"), "pivot" if namespaces else "chroot", *seen, "--", *rights),
-            *self._command,
-        ]
+        command = self._command
+        self._command = self._box.within(command, rights=rights, namespaces=namespaces, runtime=self.runtime)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -99,4 +115,24 @@ class Boxed(Serve):
         try:
             super().__exit__(kind, error, trace)
         finally:
-            shutil.rmtree(self._place, ignore_errors=True)
+            self._box.remove()
+
+
+class BoxedUp(Up):
+    """As `Up`, in a box; `make` puts the app's folder into the folder that it is given."""
+
+    def __init__(self, make: Callable[[Path], Path], *arguments: str, rights: Sequence[str], namespaces: bool) -> None:
+        self._box = _Box()
+        self.own = self._box.own
+        state = {"XDG_STATE_HOME": str(self.own / "kept")}
+        super().__init__(make(self.own), *arguments, env=state)
+        command = self._command
+        self._command = self._box.within(command, rights=rights, namespaces=namespaces, runtime=self.runtime)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            super().__exit__(kind, error, trace)
+        finally:
+            self._box.remove()
