@@ -11,8 +11,9 @@ import signal
 import socket
 from collections.abc import Mapping, Sequence
 
+from dynod.keeper.inheritance import Former
 from dynod.keeper.processes import signal_one
-from dynod.keeper.protocol import Channel, Message, Received
+from dynod.keeper.protocol import VERSION, Channel, Message, Received
 from dynod.keeper.spawn import CAUGHT
 from dynod.keeper.succession import Role, Step, advance
 
@@ -32,6 +33,7 @@ class CoreProcess:
         self.started = now
         self.last_beat = now
         self.silent_at = math.inf  # when it must have got further, whether it beats or not
+        self.version = VERSION  # of the protocol
         self.greeted = False  # it has been given everything
         self.aborted_at: float | None = None
         self.connected = True
@@ -62,6 +64,19 @@ class CoreProcess:
                 ours.close()
                 raise
         return cls(pid, Channel(ours), poll, now, program=tuple(program), role=role)
+
+    @classmethod
+    def inherited(cls, former: Former, poll: select.poll, role: Role, now: float) -> "CoreProcess":
+        """One of the keeper that this one was before."""
+        channel = Channel(socket.socket(fileno=former.fd))
+        channel.go_on_from(former.received)
+        core = cls(former.pid, channel, poll, now, program=former.program, role=role)
+        core.silent_at = former.silent_at
+        return core
+
+    def as_former(self) -> Former:
+        """For the keeper that this one is about to become. What it was still to be told is lost."""
+        return Former(self.pid, self.channel.fileno(), self.program, self.silent_at, self.channel.begun)
 
     def step(self, step: Step) -> None:
         """It is something else from now on. Raises ValueError where it cannot be."""

@@ -5,6 +5,7 @@ other; what they say is the keeper's to do. What a core is, and from which progr
 decides. Standard library only.
 """
 
+import contextlib
 import math
 import select
 import signal
@@ -12,7 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from dynod.keeper.core_process import CoreProcess
+from dynod.keeper.inheritance import Estate, Former
 from dynod.keeper.protocol import (
+    VERSION,
     HandOver,
     Message,
     Passed,
@@ -25,6 +28,7 @@ from dynod.keeper.said import say
 from dynod.keeper.succession import Programs, Role, Step
 
 EX_SOFTWARE = 70  # sysexits(3)
+LAST_WORDS_S = 0.5  # for a core to take what it was to be told before the keeper becomes another
 LEEWAY_S = 5.0  # beyond what a retired core has said it needs
 
 
@@ -51,6 +55,7 @@ class Asks(NamedTuple):
     asked_to_stop: Callable[[], bool]
     over: Callable[[int], None]  # dynod ends with that status: the first core was never ready
     stop_dynos: Callable[[], None]  # no core stays up to do it
+    become: Callable[[str], None]  # the keeper that this interpreter's dynod has; raises OSError
 
 
 class Cores:
@@ -81,6 +86,35 @@ class Cores:
         self._ever_ready = False
         self._quick_ends = 0
         self._start_at: float | None = now
+        self._becomes: tuple[str, ...] | None = None  # a program whose keeper this process is to be first
+
+    def inherit(self, estate: Estate, now: float) -> None:
+        """Those of the keeper that this one was before; the one that waits is in charge, or else a new one is."""
+        self.generation = estate.generation
+        self._programs = Programs(now=estate.now, before=estate.before)
+        self._ever_ready = True
+        for former in estate.retired:
+            self._retired.append(CoreProcess.inherited(former, self._poll, Role.RETIRED, now))
+        if estate.follows is not None:
+            self._follows = CoreProcess.inherited(estate.follows, self._poll, Role.STANDBY, now)
+            self._start_at = None
+            self._succeed(now)
+
+    def bequeath(self) -> tuple[Former | None, list[Former]]:
+        """The one that waits, and the retired ones, for the keeper that this one is about to become."""
+        for core in self:
+            if core.connected:
+                with contextlib.suppress(ConnectionError):
+                    core.channel.drain(LAST_WORDS_S)
+        follows = self._follows
+        is_there = follows is not None and follows.role is Role.STANDBY and follows.connected
+        waits = follows.as_former() if follows is not None and is_there else None
+        return waits, [core.as_former() for core in self._retired if core.connected]
+
+    @property
+    def programs(self) -> Programs:
+        """From which the next ones start."""
+        return self._programs
 
     def __iter__(self) -> Iterator[CoreProcess]:
         yield from (each for each in (self._in_charge, self._follows, *self._retired) if each is not None)
@@ -94,6 +128,8 @@ class Cores:
 
     def act(self, now: float) -> None:
         """Start the next one where it is due; contracts 1: abort, then kill, whoever gives no sign of life."""
+        if self._becomes is not None:
+            self._become(self._becomes, now)
         if self._start_at is not None and now >= self._start_at and not self._asks.is_ending():
             self._start(now)
         for core in tuple(self):
@@ -106,6 +142,8 @@ class Cores:
     def due(self) -> float:
         """When `act` has something to do next."""
         grace_s = self._patience.abort_grace_s
+        if self._becomes is not None:
+            return -math.inf
         found = [self._silent_at(each) if each.aborted_at is None else each.aborted_at + grace_s for each in self]
         if self._start_at is not None and not self._asks.is_ending():
             found.append(self._start_at)
@@ -195,6 +233,9 @@ class Cores:
         follows = self._follows
         if follows is None or follows.role is not Role.STANDBY:
             return False
+        if follows.version != VERSION:
+            self._becomes = follows.program
+            return True
         self._in_charge, self._follows = follows, None
         self._programs = self._programs.taken_over(follows.program)
         self._quick_ends = 0
@@ -204,8 +245,29 @@ class Cores:
         self.greet(follows)
         return True
 
+    def _become(self, program: tuple[str, ...], now: float) -> None:
+        """Another version's keeper, which starts its core or has one that waits. If it cannot be, all is as before."""
+        self._becomes = None
+        try:
+            self._asks.become(program[0])
+        except OSError as error:
+            say(f"the keeper cannot become that of {program[0]}: {error}")
+        if self._follows is not None:
+            self._follows.kill()
+        if self._in_charge is None:
+            self._start_at = now
+
     def greet(self, core: CoreProcess) -> None:
-        """The one in charge is given everything, and from then on told what happens."""
+        """The one in charge is given everything, and from then on told what happens.
+
+        One that speaks another version of the protocol is of a program that was gone back to: it starts again, with its
+        own keeper.
+        """
+        if core.version != VERSION and self._ever_ready:
+            core.kill()
+            core.disconnect()
+            self._becomes = core.program
+            return
         core.greeted = True
         self._asks.give_all(core)
 

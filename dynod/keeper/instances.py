@@ -12,10 +12,11 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from dynod.keeper import cgroups, controllers, processes
 from dynod.keeper.features import Features
+from dynod.keeper.inheritance import request_of
 from dynod.keeper.launches import AT_ONCE_S, Launch, Launches, can_tell
 from dynod.keeper.limits import Limits
 from dynod.keeper.protocol import Confined, Exited, Gone, Instance, Killed, Message, Spawn, Spawned, SpawnFailed
@@ -27,6 +28,13 @@ SWEEP_S = 0.05  # between rounds of SIGKILL while processes are still being fork
 SWEEP_UNTOLD_S = 0.25  # between looks for the end of processes where no SIGCHLD tells, and a look may be a run of ps
 LOOKS = 10  # at the process table, one after the other, before the keeper turns to other things
 SPARE_FDS = 64  # of dynod's own: sockets, wake-up pipe, a look at /proc
+
+
+# Of an instance, what is as it is in JSON.
+_STATE: Final = (
+    *("id", "pid", "ends", "stop_signal", "grace_s", "state", "watches", "started_at", "exit_code", "exited_at"),
+    *("found_empty", "gone", "stopping", "kill_at", "killed"),
+)
 
 
 class KeptInstance:
@@ -54,6 +62,20 @@ class KeptInstance:
     def deadline(self) -> float:
         """When SIGKILL is due, monotonic seconds. Whoever seems to be gone already is given the second look."""
         return math.inf if self.kill_at is None or self.killed or self.found_empty else self.kill_at
+
+    def as_state(self) -> dict[str, object]:
+        """For a keeper of another version, which this one becomes."""
+        plain = {name: getattr(self, name) for name in _STATE}
+        return {**plain, "marks": [os.fsdecode(mark) for mark in self.owner.marks], "reaped": self.owner.reaped}
+
+    @classmethod
+    def from_state(cls, found: Mapping[str, Any]) -> "KeptInstance":
+        """What `as_state` wrote."""
+        instance = cls(request_of(found), found["pid"], found["ends"])
+        for name in _STATE:
+            setattr(instance, name, found[name])
+        instance.owner = instance.owner._replace(reaped=found["reaped"])
+        return instance
 
     def as_message(self) -> Instance:
         """As a core is told of it."""
@@ -110,6 +132,16 @@ class Instances:
         self._saw_all = True  # with the last look at the process table
         self._sweep_at: float | None = None
         self._to_signal: list[tuple[KeptInstance, int]] = []
+
+    def inherit(self, states: Iterable[Mapping[str, Any]]) -> None:
+        """Those of the keeper that this one was before."""
+        self._instances = {each["id"]: KeptInstance.from_state(each) for each in states}
+        self._sweep_in(0.0)  # whatever has ended meanwhile
+
+    def bequeath(self) -> list[dict[str, object]]:
+        """For the keeper that this one is about to become."""
+        self.make_all_known()
+        return [instance.as_state() for instance in self]
 
     def __iter__(self) -> Iterator[KeptInstance]:
         return iter(self._instances.values())

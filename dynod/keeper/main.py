@@ -17,11 +17,12 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from dynod.keeper import cgroups, limits
+from dynod.keeper import cgroups, inheritance, limits
 from dynod.keeper.activation import take_over
 from dynod.keeper.core_process import SIGNALS, CoreProcess
 from dynod.keeper.cores import EX_SOFTWARE, Asks, Cores, Patience
 from dynod.keeper.features import Features, become_subreaper, detect, give_back_memory
+from dynod.keeper.inheritance import Estate
 from dynod.keeper.instances import Instances, Means
 from dynod.keeper.notify import Notifier
 from dynod.keeper.protocol import (
@@ -76,10 +77,12 @@ class Keeper:
         core: Sequence[str] = CORE,
         patience: Patience = Patience(),  # noqa: B008 (a value)
         given: Mapping[str, Sequence[int]] | None = None,
+        estate: Estate | None = None,
     ) -> None:
         """`core` is the program that is started with `--keeper-fd N` and the arguments.
 
         `given`: by name, descriptors that systemd has kept or opened, which are held for the first core.
+        `estate`: what this process held when it was another version's keeper.
         """
         self._arguments = list(arguments)
         self._features = features
@@ -104,14 +107,14 @@ class Keeper:
             become_subreaper()
         self._groups = cgroups.find(os.getpid(), as_service=notifier.is_heard) if features.cgroup else None
         # A developer's dyno leaves the dump that is waited for; a server's would leave secrets behind.
-        dynos = limits.of_dynos(may_dump=arguments[:1] == ["up"])
-        stdin, self._stdin_end = _standard_input()
-        means = Means(
-            features=features,
-            stdin=stdin,
-            limits=dynos,
-            launch_s=patience.launch_s,
-            most_fds=limits.take_own(dynos),  # the core inherits them; dynos get theirs
+        if estate is None:
+            dynos = limits.of_dynos(may_dump=arguments[:1] == ["up"])
+            most_fds = limits.take_own(dynos)  # the core inherits them; dynos get theirs
+            stdin, self._stdin_end = _standard_input()
+        else:
+            dynos, most_fds, stdin, self._stdin_end = estate.limits, estate.most_fds, estate.stdin, estate.stdin_end
+        self._means = means = Means(
+            features=features, stdin=stdin, limits=dynos, launch_s=patience.launch_s, most_fds=most_fds
         )
         asks = Asks(
             heard=self._answer,
@@ -121,6 +124,7 @@ class Keeper:
             asked_to_stop=self._asked_to_stop,
             over=self._over,
             stop_dynos=self._stop_dynos,
+            become=self._become,
         )
         self._cores = Cores(
             core,
@@ -138,6 +142,11 @@ class Keeper:
             tell=self._cores.tell,
             not_mine=lambda pid, exit_code: self._cores.ended(pid, exit_code, time.monotonic()),
         )
+
+        if estate is not None:
+            self._signals, self._store, self._held = estate.signals, estate.store, estate.held
+            self._instances.inherit(estate.instances)
+            self._cores.inherit(estate, time.monotonic())
 
     # --- the loop ---------------------------------------------------------------------------------------------------
 
@@ -196,6 +205,39 @@ class Keeper:
         """A service is only told by SIGHUP to read its settings again."""
         return any(number != signal.SIGHUP or self._arguments[:1] != ["serve"] for number in self._signals)
 
+    def _become(self, python: str) -> None:
+        """The keeper of another version. Its signals wait until it takes them. Raises OSError."""
+        follows, retired = self._cores.bequeath()
+        programs = self._cores.programs
+        estate = Estate(
+            arguments=self._arguments,
+            notify=self._notifier.address,
+            limits=self._means.limits,
+            most_fds=self._means.most_fds,
+            stdin=self._means.stdin,
+            stdin_end=self._stdin_end,
+            signals=self._signals,
+            store=self._store,
+            held=self._held,
+            instances=self._instances.bequeath(),
+            generation=self._cores.generation,
+            now=programs.now,
+            before=programs.before,
+            follows=follows,
+            retired=retired,
+        )
+        kept = [inheritance.write(estate), *estate.descriptors()]
+        signal.pthread_sigmask(signal.SIG_BLOCK, CAUGHT)
+        try:
+            for fd in kept:
+                os.set_inheritable(fd, True)
+            inheritance.become(python, kept[0], self._arguments, os.environ)
+        finally:  # it was refused
+            for fd in kept:
+                os.set_inheritable(fd, False)
+            os.close(kept[0])
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, CAUGHT)
+
     def _over(self, status: int) -> None:
         self._status = status
 
@@ -217,8 +259,8 @@ class Keeper:
         match message:
             case Beat():
                 core.last_beat = now
-            case Hello():
-                core.last_beat = now
+            case Hello(version, _pid):
+                core.last_beat, core.version = now, version
                 self._greet(core)
             case Ready():
                 if self._cores.is_ready(core, now):

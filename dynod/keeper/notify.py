@@ -19,6 +19,18 @@ class Notifier:
         watched = address and interval.isdecimal() and int(interval) > 0 and for_pid in {"", str(os.getpid())}
         self.watchdog_s: float | None = int(interval) / 2_000_000 if watched else None  # half, as sd_watchdog advises
 
+    @classmethod
+    def at(cls, address: str, watchdog_s: float | None) -> "Notifier":
+        """As another keeper of this process had it."""
+        found = cls({"NOTIFY_SOCKET": address} if address else {})
+        found.watchdog_s = watchdog_s
+        return found
+
+    @property
+    def address(self) -> tuple[str, float | None]:
+        """What `at` is to be given."""
+        return f"@{self._address[1:]}" if self._address.startswith("\0") else self._address, self.watchdog_s
+
     @property
     def is_heard(self) -> bool:
         """Whether a service manager has started this process and listens to it."""

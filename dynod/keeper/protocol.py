@@ -441,6 +441,15 @@ class Channel:
             pass
 
     @property
+    def begun(self) -> bytes:
+        """Of a message that has not come whole."""
+        return bytes(self._in)
+
+    def go_on_from(self, begun: bytes) -> None:
+        """Another channel on the same socket had that."""
+        self._in += begun
+
+    @property
     def pending(self) -> bool:
         """Whether something waits for the socket to become writable."""
         return bool(self._out)

@@ -32,6 +32,7 @@ from support.versions import (
     DIES_AT_IMPORT,
     HANGS,
     HANGS_IN_CHARGE,
+    SPEAKS_ANOTHER_PROTOCOL,
     Versions,
     dies_after,
 )
@@ -305,3 +306,66 @@ def test_a_core_that_is_killed_in_an_upgrade_is_replaced_and_no_other_is_left(
         assert app.pids() == pids
         app.restart(dyno="web.1")  # which waits for nobody that is gone
         app.wait()
+
+
+# --- another protocol between keeper and core -------------------------------------------------------------------------
+
+
+def keeper_program(serve: Serve) -> str:
+    return Path(f"/proc/{serve.pid}/cmdline").read_bytes().split(b"\0")[0].decode()
+
+
+def test_a_keeper_becomes_that_of_a_version_with_another_protocol_and_goes_back(
+    versions: Versions, tmp_path: Path
+) -> None:
+    """The same process with the same children: dynos, their pipes and exits, sockets, and requests go on."""
+    with running(versions, tmp_path, procfile=BOTH) as app:
+        serve, pids = app.serve, app.pids()
+        versions.add("2", breaks=SPEAKS_ANOTHER_PROTOCOL)
+        assert keeper_program(serve).endswith("versions/1/bin/python")
+        with SteadyLoad(serve.port, "shop.localhost", seed=9) as load:
+            load.wait_for(100, timeout_s=60)
+            for name in ("2", "1", "2"):
+                upgrade(serve, versions, name)
+                assert keeper_program(serve).endswith(f"versions/{name}/bin/python")
+                load.wait_for(load.sent + 100, timeout_s=60)
+        assert set(load.outcomes) == {"ok"}, load.outcomes
+        assert app.pids() == pids
+        numbers = [int(line.split()[-1]) for line in app.log() if line.startswith("app[worker.1]: number")]
+        assert numbers == list(range(len(numbers)))
+        core = serve.core_pid()
+        eventually(lambda: len(cores(serve)) == 1, what="one core", timeout_s=120)
+        os.kill(cores(serve)[0], signal.SIGKILL)  # a crash is a crash
+        core_of(serve, versions, "2", other_than=core)
+        worker = pids["worker.1"]
+        assert worker is not None
+        os.kill(worker, signal.SIGKILL)  # and an exit an exit
+        app.wait_for_log(r"heroku\[worker\.1\]: Process exited with status 137")
+        app.restart(dyno="web.1")
+        app.wait()
+        assert {*app.pids().values()}.isdisjoint({*pids.values()})
+
+
+def test_a_keeper_goes_back_with_a_version_that_does_not_stay(versions: Versions, tmp_path: Path) -> None:
+    with running(versions, tmp_path) as app:
+        serve, pids = app.serve, app.pids()
+        versions.add("2", breaks=SPEAKS_ANOTHER_PROTOCOL + dies_after(0))
+        serve.send_signal(signal.SIGHUP)
+        serve.wait_for_line("going back to the previous version, .*versions/1/bin/python", timeout_s=60)
+        eventually(lambda: keeper_program(serve).endswith("versions/1/bin/python"), what="the keeper it was")
+        core_of(serve, versions, "1")
+        eventually(lambda: app.get("/").status == 200, what="answers")
+        assert app.pids() == pids
+
+
+def test_a_keeper_that_cannot_become_another_stays_what_it_is(versions: Versions, tmp_path: Path) -> None:
+    with running(versions, tmp_path) as app:
+        serve, pids = app.serve, app.pids()
+        gone = "import os, sys\nfrom dynod.keeper.client import KeeperClient\nthen = KeeperClient.stand_by\n"
+        gone += "def stand_by(self):\n    os.unlink(sys.executable)\n    return then(self)\n"
+        versions.add("2", breaks=f"{SPEAKS_ANOTHER_PROTOCOL}{gone}KeeperClient.stand_by = stand_by\n")
+        serve.send_signal(signal.SIGHUP)
+        serve.wait_for_line(r"the keeper cannot become that of .*versions/2/bin/python: .*No such file")
+        core_of(serve, versions, "1")
+        eventually(lambda: app.get("/").status == 200, what="answers")
+        assert (app.pids(), keeper_program(serve)) == (pids, str(versions.folder / "1" / "bin" / "python"))

@@ -19,7 +19,7 @@ from support.booted import PYTHON, Booted
 from support.counts import rounds
 from support.source_tree import REPOSITORY
 from support.up import eventually
-from support.versions import DIES_AT_IMPORT, HANGS, dies_after
+from support.versions import DIES_AT_IMPORT, HANGS, SPEAKS_ANOTHER_PROTOCOL, dies_after
 
 pytestmark = pytest.mark.timeout(rounds(300, full=1800))
 
@@ -108,8 +108,10 @@ class Load:
 def test_an_upgrade_and_its_rollback_cost_no_request_and_no_dyno(vm: Booted) -> None:
     before, keeper, first = pids(vm), vm.main_pid("dynod.service"), f"{guest_versions.VERSIONS}/0.1.0/bin/dynod"
     second = guest_versions.add(vm, "0.2.0")
+    third = guest_versions.add(vm, "0.2.1", breaks=SPEAKS_ANOTHER_PROTOCOL)  # for which the keeper becomes another
     with Load(vm) as load:
         upgrade(vm, second)
+        upgrade(vm, third)
         upgrade(vm, first)
     assert set(load.outcomes) == {"ok"}, load.outcomes
     assert (pids(vm), vm.main_pid("dynod.service")) == (before, keeper)

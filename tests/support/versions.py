@@ -28,6 +28,8 @@ CANNOT_READ_THE_STATE: Final = f"""{_ONLY_CORES}    from dynod.store import sche
     last = schema.MIGRATIONS[-1]
     schema.MIGRATIONS = (*schema.MIGRATIONS, replace(last, version=last.version + 1, statements=("no SQL",)))
 """
+# Keeper and core of this version understand each other, and no other version's.
+SPEAKS_ANOTHER_PROTOCOL: Final = "from dynod.keeper import protocol\nprotocol.VERSION += 1\n"
 
 
 def dies_after(seconds: float) -> str:
