@@ -37,10 +37,12 @@ from dynod.cli.serve import ServeOptions
 from dynod.core.app_features import SESSION_AFFINITY
 from dynod.core.dyno_limits import limit_lacks
 from dynod.core.histogram import LAG_BOUNDS_S, Histogram
+from dynod.core.nftables import table_of
 from dynod.core.service_notice import serving, stopping
 from dynod.core.slug import Slug
 from dynod.daemon_backup import DaemonBackup
 from dynod.errors import DynodError
+from dynod.firewall import Firewall
 from dynod.folder_claim import runtime_folder
 from dynod.happenings import Happenings
 from dynod.installed import core_program, other_version
@@ -66,7 +68,7 @@ from dynod.serve_listeners import CONTROL, ROUTER, SOCKET_UNIT, control_listener
 from dynod.serve_plan import make_serve_plan
 from dynod.serve_reload import Reload
 from dynod.served_app import Premises, ServedApp, remove_left_logs
-from dynod.settings import Settings, load_settings, settings_file, state_folder
+from dynod.settings import SYSTEM_STATE, Settings, load_settings, settings_file, state_folder
 from dynod.status_report import DaemonFacts, lacks
 from dynod.stderr import say
 from dynod.store.apps import App
@@ -112,6 +114,7 @@ class Serve:
         self._state = state_folder(self._settings, os.environ)
         self._store = Store.open(self._state)
         self._held = is_held(self._state, start=self._options.start)
+        self._firewall = Firewall(table_of(os.fspath(self._state.absolute()), usual=os.fspath(SYSTEM_STATE)))
         try:
             file = settings_file(self._options.config, os.environ)
             self._kept_apart = keep_apart(self._settings.container, self._state, settings=file)
@@ -201,6 +204,7 @@ class Serve:
                 roomy=self._store.set_room_aside,
             )
             watching = group.create_task(self._happenings.run(), name="happenings")
+            open_ports = await self._close_dyno_ports()
             archives = Archives(self._state)
             self._slugs = AppSlugs(self._operations, self._store, archives)
             self._premises = Premises(
@@ -216,6 +220,7 @@ class Serve:
                 journal=journal,
                 user=self._kept_apart.user,
                 gives_code=self._kept_apart.gives_code,
+                names_open_binds=open_ports is not None,
             )
             boots = group.create_task(self._apps.boots.run(), name="boot-watch")
             lost = group.create_task(self._end_without_keeper(), name="keeper-lost")
@@ -241,6 +246,7 @@ class Serve:
             self._choose_default_app()
             await self._routing.start(self._listeners)  # only now: a known host must not be answered 404
             lacking = [*lacks(self._features, groups=bool(self._snapshot.groups)), *self._kept_apart.lacks]
+            lacking += [open_ports] if open_ports is not None else []
             stored = self._stored_resources()
             await stored.webhooks.load()
             api = PlatformApi(
@@ -284,8 +290,9 @@ class Serve:
             if not self._resumes and self._held:
                 say("restored from a backup: no dyno starts until dynod serve --start")
             if not self._resumes:
-                for lack in self._kept_apart.says:
-                    say(lack)
+                for lack in (*self._kept_apart.says, open_ports):
+                    if lack is not None:
+                        say(lack)
                 say(f"listening on {url(self._listeners)}" if self._listeners else "listening nowhere")
                 if self._api_listener.url is not None:
                     say(f"API on {self._api_listener.url}")
@@ -323,6 +330,15 @@ class Serve:
         )
         return AppBuilds(self._operations, tools, group=group)
 
+    async def _close_dyno_ports(self) -> str | None:
+        """To other machines, where that is wanted; why it could not be done."""
+        if not self._settings.serve.close_dyno_ports:
+            return None
+        serve = self._settings.serve
+        addresses = [listener.getsockname() for listener in self._listeners]
+        asked = [each.port for each in (serve.api, serve.metrics) if each is not None]
+        return await self._firewall.close(but=[*asked, *(each[1] for each in addresses)])
+
     async def _serve(self, app: App) -> ServedApp:
         served = self._served[app.id] = await ServedApp.make(app, self._premises)
         await self.reroute(app.id)
@@ -338,6 +354,7 @@ class Serve:
         self._routing.go_by(settings.router)
         self._settings = self._premises.settings = settings
         self._keeper.put(SETTINGS, to_note(settings))
+        await self._close_dyno_ports()  # others may have flushed every table meanwhile
         for id_, served in list(self._served.items()):
             async with served.running.changing:
                 if id_ in self._served:
@@ -539,6 +556,7 @@ class Serve:
         await self._routing.drain(self._hurry)
         await self._apps.stop(self._hurry, "dynod ends", between=self._routing.shutdown)
         await self._metrics_listener.close()
+        await self._firewall.open()
 
     def _keeper_lost(self) -> None:
         """At once: whoever comes now waits for the next dynod, where systemd has the sockets; dynos are dying here."""

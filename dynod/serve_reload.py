@@ -27,7 +27,7 @@ OWED: Final = "reload-owed"  # and that a core which takes over is to read the s
 FIXED: Final[Mapping[str, tuple[str, ...]]] = {
     "serve": (
         *("listen", "socket", "state", "api", "insecure_api", "api_calls_per_hour"),
-        *("metrics", "metrics_token_file"),
+        *("metrics", "metrics_token_file", "close_dyno_ports"),
     ),
     "dynos": ("starts_at_once", "await_client_s", "reconnect_s", "hangup_s"),
     "logs": ("stall_s", "buffer_bytes", "history_lines"),

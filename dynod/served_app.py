@@ -73,6 +73,7 @@ class Premises:
     journal: Journal | None = None  # systemd's, where dynod is its service
     user: Callable[[int], User] | None = None  # of an app's number; None: all run as dynod does
     gives_code: bool = False  # whose code cannot be shown as that user's, and has to be
+    names_open_binds: bool = False  # as `AppParts` has it
 
 
 class StackError(DynodError):
@@ -125,7 +126,7 @@ class ServedApp:
                 attach=attach_rules(settings),
                 enforce=True,
                 history_lines=settings.logs.history_lines,
-                names_open_binds=False,
+                names_open_binds=premises.names_open_binds,
                 reports=self._reports,
             )
         )

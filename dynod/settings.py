@@ -48,6 +48,7 @@ from dynod.listeners import ListenAddress, parse_listen_address
 
 FILE_NAME: Final = "dynod.toml"
 SYSTEM_FILE: Final = Path("/etc/dynod") / FILE_NAME
+SYSTEM_STATE: Final = Path("/var/lib/dynod")
 KIB: Final = 1024
 # systemd, "Users, Groups, UIDs and GIDs on systemd Systems": nobody's, from 1879048192 on; signed numbers end at 2^31.
 FIRST_UID: Final = 1_900_000_000
@@ -76,6 +77,7 @@ class Serve(msgspec.Struct, frozen=True, kw_only=True):
     apps_domain: str = "localhost"
     default_app: str = ""  # the only app
     upgrade_drain_s: float = 300.0  # long enough for nearly every WebSocket, and no old version stays for long
+    close_dyno_ports: bool = True
 
 
 class Dynos(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,7 +169,7 @@ def state_folder(settings: Settings, environ: Mapping[str, str], *, uid: int | N
     if environ.get("STATE_DIRECTORY"):  # systemd's; several are separated by colons, systemd.exec(5)
         return Path(environ["STATE_DIRECTORY"].partition(":")[0])
     if (os.geteuid() if uid is None else uid) == 0:
-        return Path("/var/lib/dynod")
+        return SYSTEM_STATE
     return user_state_folder(environ)
 
 
@@ -309,6 +311,7 @@ _PLAIN: Final[Mapping[str, Mapping[str, _Kind]]] = {
         "apps_domain": _DOMAIN,
         "default_app": _APP,
         "upgrade_drain_s": Seconds(),
+        "close_dyno_ports": Flag(),
     },
     "dynos": {
         "starts_at_once": Whole(least=1, most=10_000, off="four a processor"),

@@ -14,17 +14,20 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 import click
 
 from dynod import __version__
+from dynod.core.nftables import NOT_INSTALLED, closed
 from dynod.core.service_obstacles import Place, TakenPort, obstacles, ports
 from dynod.core.service_plan import (
     CURRENT,
+    RULES,
     SOCKET,
     STATE,
     UNIT_FOLDER,
@@ -43,6 +46,8 @@ from dynod.listeners import ListenError, listen, parse_listen_address
 LOST_AND_FOUND: Final = "lost+found"  # of a disk: fsck(8)
 UNITS: Final = "share/dynod/systemd"  # of the environment that dynod is installed in
 BOOTED: Final = Path("/run/systemd/system")  # sd_booted(3)
+SETTINGS: Final = Path("/etc/dynod/dynod.toml")
+_PORT: Final = re.compile(r":(\d+)$")
 MODE: Final = 0o644
 
 
@@ -71,7 +76,13 @@ def install(*, for_user: bool, dry_run: bool, as_json: bool) -> None:
     current = Path(machine.versions, CURRENT)
     before = current.resolve() if current.exists() else None
     changed = _do_all(steps, dry_run=dry_run, as_json=as_json)
-    if dry_run or as_json:
+    if as_json:
+        return
+    if machine.firewall is not None and dry_run:
+        click.echo(f"\nThe rules in {RULES}:\n\n{machine.firewall}", nl=False)
+    if not for_user and not _has_nft():
+        click.echo(f"{NOT_INSTALLED}: with it, do this again", err=True)
+    if dry_run:
         return
     if not any(isinstance(step, WriteFile | Link) for step in changed):
         click.echo("nothing to change")
@@ -109,9 +120,34 @@ def _machine(*, for_user: bool) -> Machine:
     return Machine(
         version=__version__,
         home=str(Path.home()) if for_user else None,
+        firewall=None if for_user else _rules(SETTINGS),
         has_ipv6=Path("/proc/net/if_inet6").exists(),
         has_needrestart=Path("/etc/needrestart/conf.d").is_dir(),
     )
+
+
+def _rules(file: Path) -> str | None:
+    """The table that closes the ports of dynos; None where that is not wanted, or cannot be."""
+    serve = _asked(file)
+    if serve.get("close_dyno_ports") is False or not _has_nft():
+        return None
+    asked = serve.get("listen", [])
+    addresses = [*([asked] if isinstance(asked, str) else asked), serve.get("api"), serve.get("metrics")]
+    ports = [int(found[1]) for each in addresses if (found := _PORT.search(str(each)))]
+    return closed(but=ports)
+
+
+def _asked(file: Path) -> dict[str, Any]:
+    """`[serve]` of the settings; what is wrong with them whoever starts the service is told."""
+    try:
+        found = tomllib.loads(file.read_text(encoding="utf-8")).get("serve", {}) if file.exists() else {}
+    except (OSError, ValueError):
+        found = {}
+    return found if isinstance(found, dict) else {}
+
+
+def _has_nft() -> bool:
+    return shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is not None
 
 
 def _texts() -> dict[str, str]:

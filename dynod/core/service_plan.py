@@ -21,6 +21,8 @@ _LAST_WORDS: Final = ("--unit=dynod.service", "--identifier=dynod", "--lines=5",
 # Which file is ours to replace, and where changes belong: the first lines of each.
 MARK: Final = "# Written by `dynod systemd:install`"
 _HEAD: Final = f"{MARK}, which replaces what is changed here: `systemctl edit` keeps changes of a unit apart.\n"
+FIREWALL: Final = "dynod-firewall.service"
+RULES: Final = f"{SETTINGS}/dynod.nft"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +33,7 @@ class Machine:
     home: str | None = None
     has_ipv6: bool = True
     has_needrestart: bool = False
-    firewall: str | None = None  # nftables' table of dyno ports; None: left to dynod, or to nobody
+    firewall: str | None = None  # nftables' table that closes the ports of dynos; None: they stay open
 
     @property
     def versions(self) -> str:
@@ -116,10 +118,17 @@ def installation(machine: Machine, texts: Mapping[str, str]) -> list[Step]:
     ]
     if machine.has_needrestart:
         files.append(WriteFile(path="/etc/needrestart/conf.d/dynod.conf", text=texts["dynod.needrestart.conf"]))
-    firewall: list[Step] = []
-    if machine.firewall is not None:
-        files.append(WriteFile(path=f"{SETTINGS}/dynod.nft", text=machine.firewall))
-        firewall.append(Run(argv=("nft", "-f", f"{SETTINGS}/dynod.nft")))
+    firewall: list[Step]
+    if machine.firewall is None:
+        firewall = [*_without_firewall(), Run(argv=("systemctl", "daemon-reload"))]
+    else:
+        files.append(WriteFile(path=RULES, text=f"{MARK}.\n{machine.firewall}"))
+        files.append(WriteFile(path=f"{UNIT_FOLDER}/{FIREWALL}", text=texts[FIREWALL]))
+        firewall = [
+            Run(argv=("systemctl", "daemon-reload")),
+            Run(argv=("systemctl", "enable", FIREWALL)),
+            Run(argv=("systemctl", "reload-or-restart", FIREWALL)),
+        ]
     return [
         *files,
         Run(argv=("systemd-sysusers", "/etc/sysusers.d/dynod.conf")),
@@ -127,7 +136,6 @@ def installation(machine: Machine, texts: Mapping[str, str]) -> list[Step]:
         Link(path=f"{VERSIONS}/{CURRENT}", target=machine.version),
         Link(path="/usr/local/bin/dynod", target=f"{VERSIONS}/{CURRENT}/bin/dynod"),
         *firewall,
-        Run(argv=("systemctl", "daemon-reload")),
         Run(argv=("systemctl", "enable", "dynod.socket", "dynod.service")),
         Run(argv=("systemctl", "start", SOCKET, "dynod.service"), explained=("journalctl", *_LAST_WORDS)),
     ]
@@ -147,7 +155,7 @@ def removal(machine: Machine, *, purge: bool) -> list[Step]:
         ]
     steps: list[Step] = [
         Run(argv=("systemctl", "disable", "--now", "dynod.socket", "dynod.service"), optional=True),
-        Run(argv=("nft", "delete", "table", "inet", NAME), optional=True),
+        *_without_firewall(),
         *(
             Remove(path=path)
             for path in (
@@ -159,7 +167,6 @@ def removal(machine: Machine, *, purge: bool) -> list[Step]:
                 "/etc/tmpfiles.d/dynod.conf",
                 "/etc/needrestart/conf.d/dynod.conf",
                 "/usr/local/bin/dynod",
-                f"{SETTINGS}/dynod.nft",
                 VERSIONS,
                 "/run/dynod",
             )
@@ -175,6 +182,15 @@ def removal(machine: Machine, *, purge: bool) -> list[Step]:
             Run(argv=("groupdel", NAME), optional=True),
         ]
     return steps
+
+
+def _without_firewall() -> list[Step]:
+    """Its unit removes the table when it stops."""
+    return [
+        Run(argv=("systemctl", "disable", "--now", FIREWALL), optional=True),
+        Remove(path=f"{UNIT_FOLDER}/{FIREWALL}"),
+        Remove(path=RULES),
+    ]
 
 
 def _user_unit(home: str) -> str:

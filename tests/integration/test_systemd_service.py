@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from support import installed
 from support.booted import Booted
 from support.counts import rounds
 from support.service_guest import (
@@ -93,6 +94,29 @@ def test_a_port_that_is_taken_is_told_before_anything_is_changed(vm: Booted) -> 
 
 def test_systemd_has_no_complaint_about_what_was_installed(vm: Booted) -> None:
     vm.shell("systemd-analyze verify /etc/systemd/system/dynod.service /etc/systemd/system/dynod.socket")
+
+
+def test_the_ports_of_dynos_are_closed_as_long_as_somebody_wants_that(vm: Booted) -> None:
+    """Over a flush by the machine's own rules; off and on again by the settings. What it closes: test_firewall."""
+    installed.program("nft")
+    listed = "nft list tables"
+    assert "table inet dynod\n" in vm.shell(listed)
+    assert "past the router" not in vm.shell("dynod status")
+    assert "tcp dport 20000-29999" in vm.shell("dynod systemd:install --dry-run")
+    vm.shell("printf '#!/usr/sbin/nft -f\\nflush ruleset\\n' >/etc/nftables.conf && systemctl start nftables.service")
+    vm.shell("systemctl restart dynod-firewall.service && systemctl restart nftables.service")
+    assert "table inet dynod\n" in vm.shell(listed)
+    settings = vm.path("/etc/dynod/dynod.toml")
+    before = settings.read_text() if settings.exists() else None
+    settings.write_text("[serve]\nclose_dyno_ports = false\n")
+    try:
+        vm.shell("dynod systemd:install")
+        assert vm.shell(listed) == ""
+    finally:
+        settings.unlink() if before is None else settings.write_text(before)
+    vm.shell("dynod systemd:install && systemctl stop nftables.service")
+    vm.shell("systemctl start dynod-firewall.service")
+    assert vm.shell(listed) == "table inet dynod\n"
 
 
 def test_one_user_needs_no_root(vm: Booted) -> None:
@@ -257,6 +281,7 @@ def test_all_comes_back_as_it_was_when_the_machine_is_booted_again(vm: Booted) -
 
 def test_what_is_uninstalled_leaves_apps_and_what_is_purged_leaves_nothing(vm: Booted) -> None:
     vm.shell("cp -a /opt/dynod /srv/kept && dynod systemd:uninstall")
+    assert vm.run("nft", "list", "tables", check=False).stdout == ""
     assert "could not be found" in vm.run("systemctl", "status", "dynod", check=False).stderr
     assert vm.path("/var/lib/dynod/state.db").exists()
     vm.shell("mv /srv/kept /opt/dynod && /opt/dynod/0.1.0/bin/dynod systemd:install")

@@ -41,8 +41,14 @@ def lines(name: str) -> dict[str, list[str]]:
     return out
 
 
-@pytest.mark.parametrize("names", [["dynod.service", "dynod.socket"], ["user/dynod.service"]], ids=["system", "user"])
+@pytest.mark.parametrize(
+    "names",
+    [["dynod.service", "dynod.socket"], ["user/dynod.service"], ["dynod-firewall.service"]],
+    ids=["system", "user", "firewall"],
+)
 def test_systemd_finds_no_fault_in_a_unit(tmp_path: Path, names: list[str]) -> None:
+    if "dynod-firewall.service" in names:
+        installed.program("nft")
     ended = analyse("verify", *placed(tmp_path, *names))
     assert (ended.returncode, ended.stdout + ended.stderr) == (0, "")
 

@@ -77,7 +77,8 @@ class Serve(Up):
         `patience`: the keeper's with its cores, where it is not the usual one. CORES_AT_ONCE: a core is followed by the
         next without a pause, however many have been killed in a row.
         """
-        super().__init__(state, env={"DYNOD_CONTAINER_ISOLATION": isolation, **(env or {})})
+        usual = {"DYNOD_CONTAINER_ISOLATION": isolation, "DYNOD_SERVE_CLOSE_DYNO_PORTS": "false"}
+        super().__init__(state, env={**usual, **(env or {})})
         if mark is not None:
             self.mark = mark
             self._environment[processes.MARK] = mark

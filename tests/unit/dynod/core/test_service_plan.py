@@ -13,6 +13,7 @@ TEXTS = {
     "dynod.sysusers": "u dynod\n",
     "dynod.tmpfiles": "d /etc/dynod\n",
     "dynod.needrestart.conf": "x\n",
+    "dynod-firewall.service": "[Service]\n",
     "user/dynod.service": "[Service]\n",
 }
 VM = Machine(version="1.2.3", has_needrestart=True, firewall="table inet dynod {}\n")
@@ -55,9 +56,15 @@ def test_the_version_is_there_before_the_service_starts() -> None:
     assert steps.index("link /opt/dynod/current -> 1.2.3") < steps.index(
         "run systemctl start dynod.socket dynod.service"
     )
-    assert steps.index("run nft -f /etc/dynod/dynod.nft") < steps.index(
+    assert steps.index("run systemctl reload-or-restart dynod-firewall.service") < steps.index(
         "run systemctl start dynod.socket dynod.service"
     )
+
+
+def test_ports_that_are_to_stay_open_are_opened_where_they_were_closed() -> None:
+    steps = installation(replace(VM, firewall=None), TEXTS)
+    assert {"/etc/dynod/dynod.nft", "/etc/systemd/system/dynod-firewall.service"} <= removed(steps)
+    assert not any("firewall" in path for path in made(steps))
 
 
 def test_a_machine_without_ipv6_gets_no_socket_for_it() -> None:
