@@ -105,7 +105,7 @@ def test_the_ports_of_dynos_are_closed_as_long_as_somebody_wants_that(vm: Booted
     assert "tcp dport 20000-29999" in vm.shell("dynod systemd:install --dry-run")
     vm.shell("printf '#!/usr/sbin/nft -f\\nflush ruleset\\n' >/etc/nftables.conf && systemctl start nftables.service")
     vm.shell("systemctl restart dynod-firewall.service && systemctl restart nftables.service")
-    assert "table inet dynod\n" in vm.shell(listed)
+    eventually(lambda: "table inet dynod\n" in vm.shell(listed), what="systemd has come to what is part of it")
     settings = vm.path("/etc/dynod/dynod.toml")
     before = settings.read_text() if settings.exists() else None
     settings.write_text("[serve]\nclose_dyno_ports = false\n")
