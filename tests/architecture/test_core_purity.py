@@ -11,7 +11,7 @@ PURE = {
     *("__future__", "abc", "array", "base64", "binascii", "bisect", "collections", "collections.abc", "contextlib"),
     *("copy", "dataclasses", "datetime", "decimal", "difflib", "enum", "errno", "fractions", "functools", "hashlib"),
     *("heapq", "hmac", "html", "ipaddress", "itertools", "json", "math", "operator", "posixpath", "re", "shlex"),
-    *("fnmatch", "tomllib"),
+    *("ast", "fnmatch", "tomllib"),
     *("statistics", "string", "struct", "textwrap", "types", "typing", "unicodedata", "urllib.parse", "zlib"),
 }
 CLOCKS = frozenset({"now", "utcnow", "today"})

@@ -47,6 +47,18 @@ MAY_IMPORT = {
     "dynod.metrics": ("dynod.app_figures", "dynod.core", "dynod.__version__"),
     "dynod.metrics_listener": ("dynod.app_figures", "dynod.listeners", "dynod.core", "dynod.errors"),
     "dynod.routing": ("dynod.core", "dynod.errors", "dynod.stderr", "router"),
+    "dynod.doctor": (
+        "dynod.app_folder",
+        "dynod.cli.check",
+        "dynod.cli.terminal",
+        "dynod.container_tools",
+        "dynod.platform_api.client",
+        "dynod.platform_api.finding",
+        "dynod.process.sockets",
+        "dynod.settings",
+        "dynod.core",
+        "dynod.errors",
+    ),
     "dynod.cli": (
         "dynod.core",
         "dynod.errors",

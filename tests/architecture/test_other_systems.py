@@ -38,6 +38,7 @@ READS_PROC: Final = {
     "dynod.process.container",  # as above: of containers that were made
     "dynod.core.own_user",  # as above: a level that is there on Linux alone, since it is tried
     "dynod.cli.systemd",  # a machine without IPv6 is one without that file; without systemd the verb is refused
+    "dynod.doctor.running",  # in whole_read, which without it finds nothing: no request is seen in flight then
     "dynod.keeper.cgroups",  # behind Features.cgroup
     "dynod.keeper.controllers",  # made only beside cgroups
     "dynod.keeper.features",

@@ -1,0 +1,135 @@
+"""`dynod doctor`: the verb. Reads, runs and reports; what that comes to is decided in `core/doctor*`.
+
+Needs no daemon: it starts a `dynod up` of its own in a scratch place, and ends it. May import app_folder, cli.check and
+cli.terminal, settings, the API's client, container_tools, process.sockets, core and errors.
+"""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import click
+
+from dynod.app_folder import AppFolder
+from dynod.cli.check import examine
+from dynod.cli.terminal import show, wants_colour
+from dynod.core import doctor_report
+from dynod.core.command import analyse
+from dynod.core.doctor import LIVE, Check, Examination, Ledger, Verdict
+from dynod.core.formation import RELEASE
+from dynod.doctor.app_code import find_secrets, find_undeclared, judge_files, read_code
+from dynod.doctor.formation import READ_ONLY, WEB, Formation
+from dynod.doctor.live import Limits, LiveExamination
+from dynod.doctor.scratch import Scratch
+from dynod.errors import DynodError, ExitStatus, UsageError
+from dynod.settings import load_settings
+
+WHOLE_S: Final = 60.0  # an examination takes no longer (issue: doctor in CI)
+SETTINGS: Final = "dynod.toml"
+_COLOURS: Final = {Verdict.PASSED: "green", Verdict.FAILED: "red", Verdict.NOT_CHECKED: "yellow"}
+
+
+@click.command("doctor")
+@click.argument("folder", default=".", metavar="[DIR]")
+@click.option("-f", "--procfile", metavar="FILE", help="A Procfile of another name, relative to the folder.")
+@click.option(
+    "-e", "--env", "env_files", multiple=True, metavar="FILE", help="A .env file; repeatable, later ones win."
+)
+@click.option("--release", is_flag=True, help="Run the release process first, as the app may need its tables.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("--junit", type=click.Path(path_type=Path), metavar="FILE", help="Write the report as JUnit's XML too.")
+def command(  # noqa: PLR0917 (click passes by name)
+    folder: str, procfile: str | None, env_files: tuple[str, ...], release: bool, as_json: bool, junit: Path | None
+) -> int:
+    """Check an app for the twelve factors: boot it in a scratch formation, and see how it behaves.
+
+    Only its web process is started, with the environment that `dynod up` would give it; the folder is left as it is.
+    Takes at most 60 seconds. Exits 1 where a check failed, else 0.
+    """
+    if junit is not None and not junit.parent.is_dir():
+        raise UsageError(f"--junit {junit}: there is no folder {junit.parent}")
+    with _ending_in_order():
+        examination = examined(Path(folder), procfile, env_files, release=release)
+    if junit is not None:
+        junit.write_text(doctor_report.junit(examination), encoding="utf-8")
+    if as_json:
+        show(json.dumps(doctor_report.document(examination), indent=2, ensure_ascii=False))
+    else:
+        _print(examination)
+    return ExitStatus.DONE if examination.is_sound else ExitStatus.REFUSED
+
+
+def examined(folder: Path, procfile: str | None, env_files: Sequence[str], *, release: bool) -> Examination:
+    """The whole examination; nothing of it is left behind. Raises DynodError where there is nothing to examine."""
+    began = time.monotonic()
+    app, faults = examine(
+        folder,
+        procfile=Path(procfile) if procfile else None,
+        env_files=[Path(name) for name in env_files] or None,
+    )
+    ledger = Ledger()
+    ledger.asked(Check.APP_FILES, judge_files(faults))
+    code = read_code(app.folder)
+    ledger.asked(Check.SECRETS, find_secrets(code))
+    ledger.asked(Check.DEPENDENCIES, find_undeclared(code))
+    if faults:
+        ledger.not_asked(LIVE, "what is wrong with its files comes first")
+    elif WEB not in {declared.name for declared in app.types}:
+        ledger.not_asked(LIVE, "it has no web process")
+    else:
+        _run(app, env_files, ledger, began + WHOLE_S, release=release)
+    took_s = time.monotonic() - began
+    return Examination(app=app.name, folder=str(app.folder), results=ledger.results(), took_s=took_s)
+
+
+def _run(app: AppFolder, env_files: Sequence[str], ledger: Ledger, deadline: float, *, release: bool) -> None:
+    toml = app.folder / SETTINGS
+    rules = load_settings(toml if toml.exists() else None, environ=os.environ, verb="up").dyno_rules(WEB, rows={})
+    limits = Limits(boot_s=rules.boot_timeout_s, grace_s=rules.grace_s, deadline=deadline)
+    with Scratch(app.folder) as scratch:
+        commands = _commands(app, scratch, release=release)
+        with Formation(scratch, app=app.name, commands=commands, env_files=env_files, release=release) as formation:
+            live = LiveExamination(formation, scratch, ledger, limits)
+            try:
+                live.run()
+            except DynodError as error:
+                ledger.not_asked(LIVE, f"the scratch formation failed: {error}")
+            formation.end()
+        live.judge_at_end()
+
+
+def _commands(app: AppFolder, scratch: Scratch, *, release: bool) -> dict[str, str]:
+    wanted = {WEB, RELEASE} if release else {WEB}
+    commands = {declared.name: declared.command for declared in app.types if declared.name in wanted}
+    argv = analyse(commands[WEB], shell=shutil.which("bash") or "/bin/sh").argv
+    read_only = scratch.read_only(argv)
+    return {**commands, READ_ONLY: read_only} if read_only is not None else commands
+
+
+def _print(examination: Examination) -> None:
+    colour = wants_colour(sys.stdout)
+    for verdict, line in doctor_report.lines(examination):
+        show(click.style(line, fg=_COLOURS[verdict]) if colour and verdict is not None else line)
+
+
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the doctor as Ctrl-C does: by way of every `with`, so that nothing is left."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
