@@ -76,6 +76,7 @@ from dynod.store.audit import actor
 from dynod.store.store import Store, rehearse
 from dynod.stored_events import StoredEvents
 from dynod.stored_resources import StoredResources
+from dynod.traffic_watch import TrafficWatch
 from dynod.webhook_sender import WebhookSender
 
 HTTP_PORT: Final = 80  # which no URL has to name
@@ -249,6 +250,10 @@ class Serve:
             lacking += [open_ports] if open_ports is not None else []
             stored = self._stored_resources()
             await stored.webhooks.load()
+            traffic = TrafficWatch(
+                self._operations, lambda app: self._routing.traffic_of(app.id), clock=asyncio.get_running_loop().time
+            )
+            graphs = group.create_task(traffic.run(), name="traffic-watch")
             api = PlatformApi(
                 self._operations,
                 facts=DaemonFacts(
@@ -265,6 +270,7 @@ class Serve:
                 events=events,
                 secret=self._secret,
                 traffic=lambda app: self._routing.traffic_of(app.id),
+                histories=traffic.of,
                 over_tcp=OverTcp(
                     access=Access(self._store.tokens),
                     authority=LocalAuthority(self._state / AUTHORITY),
@@ -310,6 +316,7 @@ class Serve:
             lost.cancel()
             watching.cancel()
             reloads.cancel()
+            graphs.cancel()
             await self._webhooks.close()
 
     def _make_builds(self, archives: Archives, group: asyncio.TaskGroup) -> AppBuilds:

@@ -50,6 +50,7 @@ from dynod.routing import Routing
 from dynod.settings import user_state_folder
 from dynod.status_report import DaemonFacts, lacks
 from dynod.stderr import say
+from dynod.traffic_watch import TrafficWatch
 from dynod.up_apart import UpApart
 from dynod.up_drains import NOTE as KEPT_DRAINS
 from dynod.up_drains import KeptDrains
@@ -244,8 +245,11 @@ class Up:
                 await self._routing.start(self._listeners)
             self._running = running = self._running_app()
             lacking = [*lacks(self._features, groups=bool(self._snapshot.groups)), *self._apart.lacks]
+            operations = Operations([running])
+            history = TrafficWatch(operations, lambda app: self._routing.traffic_of(app.name), clock=self._loop.time)
+            graphs = group.create_task(history.run(), name="traffic-watch")
             api = PlatformApi(
-                Operations([running]),
+                operations,
                 facts=DaemonFacts(
                     verb="up",
                     listeners=[url([each]) for each in self._listeners],
@@ -259,6 +263,7 @@ class Up:
                 secret=self._secret,
                 events=events,
                 traffic=lambda app: self._routing.traffic_of(app.name),
+                histories=history.of,
             )
             await api.start([self._claim.control])
             await self._api_listener.start(api)
@@ -289,6 +294,7 @@ class Up:
             boots.cancel()
             lost.cancel()
             watching.cancel()
+            graphs.cancel()
         return self._status
 
     def _watch(self, group: asyncio.TaskGroup) -> asyncio.Task[None]:

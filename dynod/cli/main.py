@@ -42,6 +42,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "ps:exec": Verb(module="dynod.cli.run", attribute="enter", line="Run a command where a dyno runs, or a shell."),
     "ps:type": Verb(module="dynod.cli.ps", attribute="size", line="Show or change dyno sizes."),
     "top": Verb(module="dynod.cli.top", line="Show an app's dynos live: requests, latency, CPU, memory."),
+    "open": Verb(module="dynod.cli.open_page", line="Open an app in the browser, or the dashboard."),
     "events": Verb(module="dynod.cli.events", line="Show what was done to an app, and what happened to it."),
     "webhooks": Verb(module="dynod.cli.webhooks", attribute="webhooks", line="List who is told of trouble."),
     "webhooks:add": Verb(module="dynod.cli.webhooks", attribute="add", line="Tell a URL of trouble, and of its end."),

@@ -34,6 +34,7 @@ _OTHER_SCOPES: Final = {
     (None, "/dynod/keys"): Scope.ADMIN,
     ("GET", "/dynod/backup"): Scope.ADMIN,
     ("GET", "/dynod/events"): Scope.ADMIN,
+    ("POST", "/dynod/dashboard/sessions"): Scope.READ,  # makes what may only look
 }
 
 # Without an app in their path, and yet for a token of one app: they show that app, or what is the same for everybody.
@@ -43,11 +44,26 @@ _OPEN_TO_APP_TOKENS: Final = frozenset(
         "/account/features",
         "/account/rate-limits",
         "/apps",
+        "/dynod/dashboard/stream",
         "/dyno-sizes",
         "/dyno-sizes/{}",
         "/openapi.json",
         "/schema",
         "/users/~/apps",
+    }
+)
+
+# The dashboard: its page, which has no secret in it, and where a code or a token becomes a session of it.
+_OPEN_TO_ALL: Final = frozenset({("GET", "/"), ("GET", "/dashboard/{}"), ("POST", "/dynod/dashboard/sessions")})
+
+# What that page asks for, and with a session of it anybody may: to look. Everything else is for no web page at all.
+_OPEN_TO_PAGE: Final = frozenset(
+    {
+        *_OPEN_TO_ALL,
+        ("GET", "/apps/{}/release-changes"),
+        ("GET", "/dynod/dashboard/stream"),
+        ("GET", "/log-sessions/{}"),
+        ("POST", "/apps/{}/log-sessions"),
     }
 )
 
@@ -71,3 +87,17 @@ def concerns_an_app(route: str) -> bool:
 def is_open_to_app_tokens(method: str, route: str) -> bool:
     """Whether a token of one app may ask for it, that app being the one in its path if there is one."""
     return concerns_an_app(route) or (method in LOOKING and _NAME.sub("{}", route) in _OPEN_TO_APP_TOKENS)
+
+
+def is_open_to_all(method: str, route: str) -> bool:
+    """Whether nobody is asked who they are."""
+    return _key(method, route) in _OPEN_TO_ALL
+
+
+def is_open_to_page(method: str, route: str) -> bool:
+    """Whether dynod's own page asks for it."""
+    return _key(method, route) in _OPEN_TO_PAGE
+
+
+def _key(method: str, route: str) -> tuple[str, str]:
+    return ("GET" if method == "HEAD" else method), _NAME.sub("{}", route)

@@ -28,6 +28,12 @@ def names_this_server(header: str, *, reached_at: str, names: Collection[str]) -
     return host == "localhost" or host in names or _same(host, reached_at) or _is_loopback(host)
 
 
+def is_own_origin(origin: str, host: str) -> bool:
+    """Whether a page of this origin came from where this request, by its Host, has gone."""
+    scheme, separator, place = origin.partition("://")
+    return bool(separator) and scheme in {"http", "https"} and place.lower() == host.strip().lower()
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a listener there."""
     return host == "localhost" or _is_loopback(host)

@@ -24,6 +24,7 @@ from dynod.platform_api.schema import (
     Authorization,
     Build,
     BuildpackInstallation,
+    DashboardCode,
     Domain,
     DrainTest,
     Dyno,
@@ -484,6 +485,10 @@ class ApiClient:
     def heroku_environment(self, client: str) -> HerokuEnvironment:
         """An address and a token for Heroku's own command line; `client` has one token at a time."""
         return cast("HerokuEnvironment", self._send("POST", "/dynod/heroku-environment", {"client": client}))
+
+    def open_dashboard(self) -> DashboardCode:
+        """Where the dashboard is, and what opens it once."""
+        return cast("DashboardCode", self._send("POST", "/dynod/dashboard/codes", {}))
 
     # --- requests ---------------------------------------------------------------------------------------------------
 

@@ -26,8 +26,11 @@ MEDIA: Final = "application/json"
 OTHER_MEDIA: Final = {  # of answers that are no objects of the API, by path
     "/blobs/{rest}": ("application/gzip", "text/plain"),
     "/dynod/backup": ("application/gzip",),
+    "/dynod/dashboard/stream": ("text/event-stream",),
     "/log-sessions/{key}": ("text/plain", "text/event-stream"),
 }
+
+PAGE: Final = ("/", "/dashboard/{file}")  # for browsers, and no part of the API
 
 routes = web.RouteTableDef()
 
@@ -63,7 +66,7 @@ def links(application: web.Application) -> list[Link]:
             body=body_of(route.handler),
         )
         for route in application.router.routes()
-        if route.resource is not None and route.method != "HEAD"
+        if route.resource is not None and route.method != "HEAD" and route.resource.canonical not in PAGE
     ]
     return sorted(found, key=lambda link: (link.path, link.method))
 

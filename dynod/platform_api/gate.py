@@ -14,7 +14,7 @@ from typing import Final
 from aiohttp import web
 
 from dynod.core import blob_path
-from dynod.platform_api.admission import CALLS_LEFT, WAIT_S, Admission
+from dynod.platform_api.admission import CALLS_LEFT, WAIT_S, Admission, needs_nobody
 from dynod.platform_api.errors import UNEXPECTED, RefusedError, answer_to, error_response
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -60,6 +60,7 @@ async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
         # RFC 9110, 11.6.1. Not Basic, which a browser would ask its user for, and send again by itself.
         response.headers["WWW-Authenticate"] = 'Bearer realm="dynod"'
     response.headers["Cache-Control"] = "private, no-cache"
+    response.headers["X-Content-Type-Options"] = "nosniff"  # a log's lines are no page, whatever they look like
     if request.method in {"GET", "HEAD"} and response.status in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
         return _unless_known(request, response)
     return response
@@ -71,7 +72,7 @@ async def _let_in(request: web.Request) -> None:
         return
     admission = request.app[ADMISSION]
     admission.check_place(request)
-    if request.path.startswith(SECRET_PATHS):
+    if request.path.startswith(SECRET_PATHS) or needs_nobody(request):
         return
     await admission.admit(request)
     _check_version(request.headers.getall("Accept", []))

@@ -9,6 +9,7 @@ from aiohttp import web
 from dynod.app_config import AppConfig, ReleaseView
 from dynod.core.blob_path import Purpose
 from dynod.core.ranges import by_number
+from dynod.core.release_changes import changes_of, name_changes
 from dynod.platform_api import serializers
 from dynod.platform_api.blobs import address
 from dynod.platform_api.errors import RefusedError
@@ -18,6 +19,7 @@ from dynod.platform_api.serializers import Json
 
 OTHERWISE: Final = "it has no releases; what its Procfile and .env say runs when it is started again."
 ATTRIBUTES: Final = (member("version", by_number), member("id"))
+SHOWN: Final = 30  # releases whose changes are told
 
 Ref = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 
@@ -59,6 +61,20 @@ async def create(request: web.Request) -> web.Response:
         case _:
             raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, "slug, release: expected one of them.")
     return answer(_document(request, view), HTTPStatus.CREATED)
+
+
+@routes.get("/apps/{app}/release-changes")
+async def list_changes(request: web.Request) -> web.Response:
+    """What each of the newest releases has changed, by name: no value of a config var is in it. dynod's own."""
+    views = await _config(request).releases(request.match_info["app"])
+    by_version = {view.release.version: view for view in views}
+    releases = [view.release for view in views]
+    documents = []
+    for view in views[:SHOWN]:
+        changes = changes_of(view.release, releases)
+        before = by_version[changes.since].process_types if changes.since is not None else {}
+        documents.append(serializers.release_changes(view, changes, name_changes(before, view.process_types)))
+    return web.json_response(documents)
 
 
 @routes.get("/apps/{app}/releases/{release}")

@@ -409,3 +409,11 @@ class HerokuEnvironment(TypedDict):
     url: str
     api_key: str
     certificate: str
+
+
+class DashboardCode(TypedDict):
+    """What opens the dashboard: once, and for so many seconds."""
+
+    url: str
+    code: str
+    expires_in: int

@@ -5,6 +5,7 @@ Heroku asks for a thing of its paid platform (team, region, cost), the answer is
 """
 
 import uuid
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Final
 
@@ -17,6 +18,7 @@ from dynod.core.app_features import FEATURES
 from dynod.core.build import Build
 from dynod.core.dyno_sizes import GB, DynoSize
 from dynod.core.release import Phase
+from dynod.core.release_changes import NameChanges, ReleaseChanges
 from dynod.core.slug import Slug
 from dynod.operations import AppView, DynoView, FormationView
 
@@ -299,6 +301,26 @@ def release(view: ReleaseView, *, output_url: str) -> Json:
         "user": {"email": f"{one.user}@localhost", "id": fixed_id("account", one.user)},
         "version": one.version,
         "dynod": {"failure": one.failure, "phase": one.phase.value, "process_types": dict(view.process_types)},
+    }
+
+
+def release_changes(view: ReleaseView, changes: ReleaseChanges, process_types: NameChanges) -> Json:
+    """A release by what it has changed."""
+    one = view.release
+    return {
+        "version": one.version,
+        "description": one.description,
+        "user": one.user,
+        "created_at": time_text(one.created_at),
+        "status": one.status.value,
+        "current": view.is_current,
+        "failure": one.failure,
+        "changes": {
+            "since": changes.since,
+            "code": changes.code,
+            "config": asdict(changes.config),
+            "process_types": asdict(process_types),
+        },
     }
 
 

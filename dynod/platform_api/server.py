@@ -30,6 +30,8 @@ from dynod.platform_api import (
     builds,
     config_vars,
     daemon,
+    dashboard,
+    dashboard_stream,
     description,
     domains,
     dynos,
@@ -53,6 +55,7 @@ from dynod.platform_api.app_events import EVENTS, Events
 from dynod.platform_api.connection import open_connection
 from dynod.platform_api.exchange import LARGEST_BODY, OPERATIONS, OVER_TCP, STORED, answer
 from dynod.platform_api.gate import ADMISSION, HEALTH, ON_BUG, OnBug, gate
+from dynod.platform_api.page_sessions import PageSessions
 from dynod.platform_api.streams import OPEN_STREAMS, Streams
 from dynod.platform_api.tcp_door import OverTcp, TcpDoor
 from dynod.status_report import DaemonFacts, status_of
@@ -82,26 +85,33 @@ class PlatformApi:
         facts: DaemonFacts | None = None,
         events: Events | None = None,
         traffic: stats.Traffic = lambda _app: {},
+        histories: dashboard_stream.Histories | None = None,
         on_bug: OnBug = report_bug,
     ) -> None:
         """`stored`: what lasts, None in `up`. `over_tcp`: for whoever has a token; None: not at all.
 
         `secret` signs what the next core must know again. `facts` are the daemon's own, for its status. `on_bug` is
-        told of what nobody expected: the request's id, method and path, and the exception.
+        told of what nobody expected: the request's id, method and path, and the exception. `histories`: of traffic.
         """
         application = web.Application(middlewares=[gate], client_max_size=LARGEST_BODY)
         application[OPERATIONS] = operations
         application[STORED] = stored
         application[ON_BUG] = on_bug
         application[daemon.STATUS] = lambda: status_of(operations, facts) if facts is not None else None
-        application[ADMISSION] = Admission(over_tcp)
+        application[dashboard.PAGE_SESSIONS] = pages = PageSessions(secret)
+        application[dashboard.FILES] = dashboard.read_files()
+        application[dashboard_stream.HISTORIES] = histories
+        application[dashboard_stream.VIEWERS] = viewers = Streams(
+            dashboard_stream.MOST_VIEWERS, patience_s=dashboard_stream.PATIENCE_S
+        )
+        application[ADMISSION] = Admission(over_tcp, pages)
         application[OVER_TCP] = self._over_tcp = over_tcp
         application[EVENTS] = events
         application[stats.TRAFFIC] = traffic
         application.router.add_get(HEALTH, _health)
         application[log_sessions.SESSIONS] = sessions = log_sessions.LogSessions(secret)
         application[OPEN_STREAMS] = streams = Streams()
-        application.on_shutdown.extend([sessions.close, streams.close])
+        application.on_shutdown.extend([sessions.close, streams.close, viewers.close])
         application[blobs.UPLOADS] = asyncio.Semaphore(blobs.MOST_UPLOADS)
         for resource in (
             absent,
@@ -116,6 +126,8 @@ class PlatformApi:
             builds,
             config_vars,
             daemon,
+            dashboard,
+            dashboard_stream,
             description,
             domains,
             heroku_environment,

@@ -5,7 +5,7 @@ What is behind it is read, not measured: asking costs little, and a token's call
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from typing import Final, Protocol
 
 from aiohttp import web
 
@@ -23,12 +23,22 @@ WRONG: Final = (PREFIX, "Error R", "process exited", "liveness")  # entries of a
 routes = web.RouteTableDef()
 
 
+class Entry(Protocol):
+    """An entry of a dyno's history."""
+
+    @property
+    def at(self) -> float: ...  # seconds since the epoch
+    @property
+    def what(self) -> str: ...
+
+
 @routes.get("/apps/{app}/stats")
 async def stats(request: web.Request) -> web.Response:
     """States, restarts, memory, CPU, and what passed through the router, by dyno."""
     app = operations(request).find(request.match_info["app"])
     figures = figures_of(app, now=asyncio.get_running_loop().time())
-    last = {slot.name: _last(entry.what for entry in slot.history) for slot in app.supervisor.slots}
+    troubles = {slot.name: last_trouble(slot.history) for slot in app.supervisor.slots}
+    last = {name: entry.what for name, entry in troubles.items() if entry is not None}
     return answer(document(figures, request.app[TRAFFIC](app), last))
 
 
@@ -73,7 +83,7 @@ def _traffic(traffic: DynoTraffic | None) -> Json | None:
     }
 
 
-def _last(history: Iterable[str]) -> str:
+def last_trouble(history: Iterable[Entry]) -> Entry | None:
     """What went wrong last, where something did; a start or a change of scale is no news in a table."""
-    wrong = [what for what in history if what.startswith(WRONG)]
-    return wrong[-1] if wrong else ""
+    wrong = [entry for entry in history if entry.what.startswith(WRONG)]
+    return wrong[-1] if wrong else None

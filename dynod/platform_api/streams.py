@@ -1,4 +1,4 @@
-"""Answers that go on: the output of a build, or of a release command, as plain text.
+"""Answers that go on: the output of a build or of a release command, as plain text; what the dashboard shows.
 
 The end of the answer is the end of what there is; where there would be more, the connection is cut instead, so that a
 client can tell.
@@ -18,14 +18,18 @@ MOST_STREAMS: Final = 128  # open at once
 
 
 class Streams:
-    """Those of one server that are open."""
+    """Those of one kind, of one server, that are open."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST_STREAMS, *, patience_s: float | None = None) -> None:
+        """`patience_s`: whoever has taken nothing for so long is dropped, and counted; None: waited for."""
         self._open: set[asyncio.Task[None]] = set()
+        self._most = most
+        self._patience_s = patience_s
+        self.dropped = 0
 
     async def send(self, request: web.Request, response: web.StreamResponse, pieces: AsyncIterator[bytes]) -> None:
-        """All pieces, until they end, the client leaves, or the server closes."""
-        task = asyncio.ensure_future(_send(request, response, pieces))
+        """All pieces, until they end, the client leaves or is dropped, or the server closes."""
+        task = asyncio.ensure_future(self._send(request, response, pieces))
         self._open.add(task)
         try:
             await task
@@ -36,27 +40,55 @@ class Streams:
     @property
     def is_full(self) -> bool:
         """There are as many as there may be."""
-        return len(self._open) >= MOST_STREAMS
+        return len(self._open) >= self._most
 
     async def close(self, _app: web.Application) -> None:
         """The server ends: so do they, after what they were about to send."""
         for task in tuple(self._open):
             task.cancel()
 
+    async def _send(self, request: web.Request, response: web.StreamResponse, pieces: AsyncIterator[bytes]) -> None:
+        try:
+            async for data in pieces:
+                if data:
+                    await self._write(request, response, data)
+                elif request.transport is None or request.transport.is_closing():
+                    return
+        finally:
+            if hasattr(pieces, "aclose"):
+                await pieces.aclose()
+
+    async def _write(self, request: web.Request, response: web.StreamResponse, data: bytes) -> None:
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await response.write(data)
+        except TimeoutError as error:
+            self.dropped += 1
+            if request.transport is not None:
+                request.transport.abort()  # an orderly end would wait for what it does not take
+            raise ConnectionError("it takes nothing") from error
+
 
 OPEN_STREAMS: Final = web.AppKey("streams", Streams)
 
 
-async def answer_stream(request: web.Request, path: str, pieces: AsyncIterator[bytes]) -> web.StreamResponse:
+async def answer_stream(
+    request: web.Request,
+    path: str,
+    pieces: AsyncIterator[bytes],
+    *,
+    streams: Streams | None = None,
+    content_type: str = "text/plain",
+) -> web.StreamResponse:
     """Send whole lines as they come; an empty piece now and then lets the client be looked for.
 
     `path` names the request where a bug is reported: the real one is a secret. Raises RefusedError.
     """
-    streams = request.app[OPEN_STREAMS]
+    streams = streams if streams is not None else request.app[OPEN_STREAMS]
     if streams.is_full:
-        raise RefusedError(HTTPStatus.TOO_MANY_REQUESTS, "Too many outputs are being followed.")
+        raise RefusedError(HTTPStatus.TOO_MANY_REQUESTS, "Too many are being followed.")
     response = web.StreamResponse()
-    response.content_type = "text/plain"
+    response.content_type = content_type
     response.charset = "utf-8"
     response.headers["Cache-Control"] = "no-cache"
     response.headers["X-Accel-Buffering"] = "no"  # for a proxy in between
@@ -82,15 +114,3 @@ def _cut(request: web.Request) -> None:
     """Instead of an orderly end, so that a client can tell that there is more."""
     if request.transport is not None:
         request.transport.close()
-
-
-async def _send(request: web.Request, response: web.StreamResponse, pieces: AsyncIterator[bytes]) -> None:
-    try:
-        async for data in pieces:
-            if data:
-                await response.write(data)
-            elif request.transport is None or request.transport.is_closing():
-                return
-    finally:
-        if hasattr(pieces, "aclose"):
-            await pieces.aclose()
