@@ -127,13 +127,13 @@ bench-tools: .venv/.installed-dev loadtests/.peers/.installed
 	loadtests/.dynod/bin/python -m pip --disable-pip-version-check install --quiet --force-reinstall --no-deps .
 
 # Only tests need these: npm for the Node stacks and Heroku's own command line, curl for README's tour, openssl for certificates, syslog-ng to receive
-# logs, systemd-nspawn to boot a machine; nginx, HAProxy and Caddy in front of dynod, PHP behind it; ssh and sshd between a user and it; zsh and fish, whose Tab it answers; nft, which closes the ports of dynos. As root on Debian, what is missing is installed;
+# logs, systemd-nspawn to boot a machine; nginx, HAProxy and Caddy in front of dynod, PHP behind it; ssh and sshd between a user and it; zsh and fish, whose Tab it answers; nft, which closes the ports of dynos; Chromium, which looks at the dashboard. As root on Debian, what is missing is installed;
 # otherwise the tests that need it say that they are skipped (in CI they fail). Packages that would start or enable
 # something, and rsyslog, which cannot be installed beside syslog-ng, are unpacked into folders of the clone.
 test-tools: test-programs test-packages
 
 test-programs:
-	@missing=; for tool in npm curl openssl syslog-ng ssh zsh fish systemd-nspawn bundle nft; do \
+	@missing=; for tool in npm curl openssl syslog-ng ssh zsh fish systemd-nspawn bundle nft chromium; do \
 	  PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || \
 	    missing="$$missing $$(echo $$tool | sed "s/syslog-ng/syslog-ng-core/; s/^ssh/openssh-client/; s/systemd-nspawn/systemd-container/; s/^bundle/ruby-bundler/; s/^nft/nftables/")"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
@@ -147,7 +147,7 @@ test-programs:
 
 test-packages: test-programs
 	@if command -v npm >/dev/null; then \
-	  npm="tests/toys/heroku/node_modules/.installed tests/toys/node/node_modules/.installed \
+	  npm="tests/toys/heroku/node_modules/.installed tests/toys/node/node_modules/.installed tests/toys/browser/node_modules/.installed \
 	    config/examples/express/node_modules/.installed"; fi; \
 	if command -v apt-get >/dev/null && command -v dpkg >/dev/null; then debian=unpacked; fi; \
 	[ -z "$$npm$$debian" ] || $(MAKE) --no-print-directory $$npm $$debian

@@ -76,7 +76,7 @@ async def create_code(request: web.Request) -> web.Response:
         raise RefusedError(HTTPStatus.FORBIDDEN, "This is for the control socket: sign in with a token instead.")
     url = await over_tcp(request).open()
     who = caller(request)
-    viewer = Viewer(user=who.asker, app_id=who.app_id, key_id=who.key_id)
+    viewer = Viewer(user=str(who.asker), app_id=who.app_id, key_id=who.key_id)
     code = request.app[PAGE_SESSIONS].code(viewer)
     return answer({"url": url, "code": code, "expires_in": int(CODE_S)}, HTTPStatus.CREATED)
 

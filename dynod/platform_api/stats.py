@@ -19,6 +19,8 @@ from dynod.platform_api.serializers import Json
 Traffic = Callable[[RunningApp], Mapping[str, DynoTraffic]]
 TRAFFIC: Final[web.AppKey[Traffic]] = web.AppKey("traffic")
 WRONG: Final = (PREFIX, "Error R", "process exited", "liveness")  # entries of a history that tell of trouble
+# What a dyno does that is stopped, or replaced by a release; where it was not to end, a cause is in the history, too.
+ORDERLY: Final = frozenset({"process exited with status 0", "process exited with status 143"})
 
 routes = web.RouteTableDef()
 
@@ -85,5 +87,5 @@ def _traffic(traffic: DynoTraffic | None) -> Json | None:
 
 def last_trouble(history: Iterable[Entry]) -> Entry | None:
     """What went wrong last, where something did; a start or a change of scale is no news in a table."""
-    wrong = [entry for entry in history if entry.what.startswith(WRONG)]
+    wrong = [entry for entry in history if entry.what.startswith(WRONG) and entry.what not in ORDERLY]
     return wrong[-1] if wrong else None

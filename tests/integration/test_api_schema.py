@@ -33,7 +33,7 @@ TOML: Final = "[serve]\napi_calls_per_hour = 1000000000\n[dynos]\nsettle_s = 0\n
 MOST_DYNOS: Final = 2
 
 # What goes on for as long as its reader likes, or is another protocol: asked in tests of their own.
-ENDLESS: Final = ("/attach/", "/log-sessions/", "/dynod/events", "/git/")
+ENDLESS: Final = ("/attach/", "/log-sessions/", "/dynod/events", "/git/", "/dynod/dashboard/stream")
 
 UNGUESSABLE: Final = frozenset({"/blobs/{rest}", "/log-sessions/{key}"})  # whoever knows the path may
 

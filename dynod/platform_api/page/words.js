@@ -5,7 +5,7 @@ export const none = "–";
 export const count = (value) => (value == null ? none : value.toLocaleString("en"));
 
 export const rate = (value) =>
-  value == null ? none : value >= 100 ? count(Math.round(value)) : value >= 10 ? value.toFixed(1) : String(+value.toFixed(2));
+  value == null ? none : value >= 100 ? count(Math.round(value)) : String(+value.toFixed(value >= 10 ? 1 : 2));
 
 export const time = (ms) =>
   ms == null ? none : ms >= 10000 ? `${(ms / 1000).toFixed(0)} s` : ms >= 1000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.round(ms)} ms`;

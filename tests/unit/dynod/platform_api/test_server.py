@@ -138,7 +138,6 @@ def test_restart_and_stop_have_begun_when_they_are_answered(method: str, path: s
         ("POST", "/apps/shop/formations/web.1/actions/stop", "formation"),
         ("GET", "/dyno-sizes/huge", "dyno-size"),
         ("GET", "/nowhere", None),
-        ("GET", "/", None),
         ("GET", "/apps/", None),
         ("GET", "/apps/shop/dynos/", None),
         ("PUT", "/apps", None),
