@@ -141,6 +141,8 @@ def _attempt_in(state: Path, makes: Callable[[Path], Encloses], user: User | Non
                 for fd in enclosed.files:
                     os.close(fd)
     except (OSError, subprocess.SubprocessError) as error:
+        if user is not None and isinstance(error, OSError) and error.errno == errno.EINVAL:  # chown(2)
+            return f"there is no user {user.uid} here, see container.first_uid"
         return str(error)
     finally:
         apart.discard(id_)
@@ -151,6 +153,13 @@ def _run(enclosed: Enclosed) -> str | None:
     last = len(enclosed.files) - (1 if enclosed.shown_as is not None or enclosed.confined else 0)
 
     def before_exec() -> None:
+        try:
+            prepare()
+        except OSError as error:  # of which subprocess would not say what it is
+            os.write(2, str(error).encode())
+            os._exit(1)
+
+    def prepare() -> None:
         least = FIRST_FILE + len(enclosed.files)  # from there on are numbers that nothing is moved to
         above = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, least) for fd in enclosed.files]
         if enclosed.shown_as is not None:

@@ -75,7 +75,7 @@ class _Looking:
                 chosen.lacks,
                 chosen.lacks,
                 self._for_builds,
-                gives_code=found.tools.by_namespace,
+                gives_code=found.tools.by_namespace or not found.tools.mapped,
             )
         if chosen.level is Isolation.USER:
             return Kept(chosen.level, users, self._user, chosen.lacks, chosen.lacks, self._for_builds)

@@ -71,7 +71,7 @@ def choose(wanted: str, abilities: Abilities) -> Chosen:
     if not abilities.own_users:
         lacks.append("dynos of all apps run as dynod's own user, in containers: it may not give them users")
     elif abilities.mapped is not None:
-        lacks.append(f"dynos cannot write over their code, only to /tmp and their storage: {abilities.mapped}")
+        lacks.append(f"dynos cannot write over the code of folders, only over what was deployed: {abilities.mapped}")
     if not abilities.filtered:
         lacks.append("system calls of dynos are not filtered: their numbers on this processor are not known")
     return Chosen(level=Isolation.CONTAINER, lacks=tuple(lacks))

@@ -13,7 +13,7 @@ import pytest
 
 from dynod.keeper import landlock
 from support.app_folder import TOYS, toy
-from support.boxed import AS_NOBODY, AS_SERVICE, IN_DOCKER, NOBODY, Boxed, needs_root
+from support.boxed import AS_NOBODY, AS_ROOTLESS, AS_SERVICE, IN_DOCKER, NOBODY, Boxed, needs_root
 from support.contained import needs_containers
 from support.serve import Serve, ServedApp
 from support.up import eventually
@@ -266,6 +266,24 @@ def test_a_service_that_is_not_root_gives_each_app_a_user_in_its_container() -> 
         eventually(lambda: len(list((serve.state / "dynos").iterdir())) == 1, what="nothing is left of the other app")
 
 
+def test_in_a_rootless_container_users_are_those_that_there_are() -> None:
+    """Root of a namespace, as with Podman: few numbers, and no file can be shown as another user's."""
+    needs_root()
+    needs_containers()
+    with Boxed(AS_ROOTLESS, namespaces=True) as serve:
+        serve.wait_until_ready()
+        (notice,) = notices(serve)
+        assert "no containers: there is no user 1900000000 here, see container.first_uid; no users: " in notice
+    few = {"DYNOD_CONTAINER_FIRST_UID": "10000", "DYNOD_CONTAINER_UIDS": "50000"}
+    with Boxed(AS_ROOTLESS, namespaces=True, env=few) as serve:
+        serve.wait_until_ready()
+        serve.wait_for_line("dynos cannot write over the code of folders, only over what was deployed: ")
+        deployed(serve, "shop")
+        inside = "id -u; echo x >>server.py; mkdir sub/made; pwd"
+        ended = serve.dynod("run", "-a", "shop", "--no-tty", "--", "sh", "-c", inside)
+        assert ended.stdout == "10000\n/app\n", ended.stdout
+
+
 def deployed(serve: Boxed, name: str) -> ServedApp:
     """An app with a slug, which a build has made as its user."""
     serve.done("apps:create", name)
@@ -277,7 +295,7 @@ def deployed(serve: Boxed, name: str) -> ServedApp:
     procfile = {"web": "exec python3 server.py"}
     folder = serve.folder_of(serve.own, name, procfile=procfile, files={**code, "sub/file": ""})
     said = serve.done("builds:create", "-a", name, "--source-dir", str(folder)).stdout
-    assert re.search(r"^-----> User 19\d+ in /build/build with /app reads nothing$", said, re.MULTILINE), said
+    assert re.search(r"^-----> User 1\d{4,} in /build/build with /app reads nothing$", said, re.MULTILINE), said
     app = serve.known_app(name)
     app.wait_until_up("web.1")
     return app

@@ -35,6 +35,25 @@ AS_SERVICE: Final = (
     *("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--no-new-privs"),
     *(f"--{kind}=-all,{_SERVICES}" for kind in ("inh-caps", "ambient-caps", "bounding-set")),
 )
+# Root of a namespace of users that has few: as in a container without root. A child writes the maps from outside.
+_FEW_USERS: Final = """
+import ctypes, os, sys
+reading, writing = os.pipe()
+me, child = os.getpid(), os.fork()
+if child == 0:
+    os.read(reading, 1)
+    for name in ("uid_map", "gid_map"):
+        with open(f"/proc/{me}/{name}", "w") as file:
+            file.write("0 0 65536")
+    os._exit(0)
+assert ctypes.CDLL(None).unshare(0x10000000 | 0x00020000) == 0
+os.write(writing, b".")
+assert os.waitpid(child, 0)[1] == 0
+os.close(reading)
+os.close(writing)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+AS_ROOTLESS: Final = (sys.executable, "-c", _FEW_USERS)
 
 _SYSTEM: Final = ("/usr", "/etc", "/proc", "/dev")
 _LINKS: Final = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
@@ -75,8 +94,8 @@ class _Box:
             folder.mkdir(mode=0o755)
 
     def within(self, command: Sequence[str], *, rights: Sequence[str], namespaces: bool, runtime: Path) -> list[str]:
-        """`rights`: IN_DOCKER, AS_NOBODY or AS_SERVICE. `namespaces`: whether user namespaces can be made there."""
-        if rights != IN_DOCKER:
+        """`rights`: one of those above. `namespaces`: whether user namespaces can be made there."""
+        if rights in {AS_NOBODY, AS_SERVICE}:
             for path in (self.own, *self.own.rglob("*"), runtime):
                 os.chown(path, NOBODY, NOBODY)
         wanted = [*_SYSTEM, *_LINKS, sys.base_prefix, sys.prefix, str(REPOSITORY), str(self.own), str(runtime)]
