@@ -14,6 +14,7 @@ import pytest
 from dynod import __version__
 from support.source_tree import PACKAGES, REPOSITORY, modules, written_files
 
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]  # ours: no environment below needs one of its own
 BUILD_S = 240  # builds in an environment of its own and installs every dependency: minutes on a slow day
 
 
@@ -31,7 +32,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(REPOSITORY / package, source / package, ignore=ignored)
     shutil.copytree(REPOSITORY / "systemd", source / "systemd")
     out = tmp_path_factory.mktemp("wheel")
-    run([sys.executable, "-m", "build", "--wheel", "--outdir", str(out), str(source)])
+    run([*PIP, "wheel", "--quiet", "--no-deps", "--wheel-dir", str(out), str(source)])
     (built,) = out.glob("*.whl")
     return built
 
@@ -90,9 +91,8 @@ def test_the_dependencies_agree(installed: Path) -> None:
 
 
 def pip(folder: Path, *arguments: str) -> list[str]:
-    """Our own pip on the environment with that bin folder, which so needs none."""
-    own = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-    return [*own, "--python", str(folder / "python"), *arguments]
+    """Our own pip on the environment with that bin folder."""
+    return [*PIP, "--python", str(folder / "python"), *arguments]
 
 
 def run(command: Sequence[str], *, cwd: Path | None = None) -> str:

@@ -80,6 +80,7 @@ class Reader:
         self.mark = uuid.uuid4().hex
         self.runtime = tempfile.mkdtemp(prefix="up-")
         own = {"TMPDIR": str(home), "XDG_RUNTIME_DIR": self.runtime, "TOUR": str(self.notes)}
+        own["PIP_NO_COMPILE"] = "1"  # half of the work of an install; what is imported is compiled then
         self.environment = {**clean_environment(), **abilities.environment(own), processes.MARK: self.mark}
         self.address = README_ADDRESS
         self.running: subprocess.Popen[bytes] | None = None
