@@ -6,7 +6,6 @@ is for this place alone, because it goes over a network in plain text.
 """
 
 import asyncio
-import hashlib
 import hmac
 import json
 import socket
@@ -20,12 +19,11 @@ from aiohttp import web
 from dynod.app_figures import AppFigures
 from dynod.core.api_host import host_of, is_loopback
 from dynod.core.boot import Address
-from dynod.errors import SettingsError
 from dynod.listeners import ListenAddress, listen_again, url
+from dynod.metrics_token import hash_of, token_hash
 
 HELD: Final = "metrics"  # the name under which the keeper has the sockets
 TOKEN_NOTE: Final = "metrics-token"  # noqa: S105 (a key: of the note that holds the hash)
-SHORTEST_TOKEN: Final = 16  # characters
 AT_ONCE: Final = 4  # scrapes; more wait
 CLOSE_S: Final = 2.0
 
@@ -133,7 +131,7 @@ class MetricsListener:
             raise web.HTTPForbidden(text="This is not for web pages.\n")
         if self._token_hash:
             scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-            known = hmac.compare_digest(_hash(token.strip()), self._token_hash)
+            known = hmac.compare_digest(hash_of(token.strip()), self._token_hash)
             if scheme.lower() != "bearer" or not known:
                 headers = {"WWW-Authenticate": 'Bearer realm="dynod metrics"'}
                 return web.Response(status=HTTPStatus.UNAUTHORIZED, text="A token is needed.\n", headers=headers)
@@ -146,20 +144,6 @@ class MetricsListener:
             return False
         host = host_of(request.headers.get("Host", ""))
         return host is None or not is_loopback(host)
-
-
-def token_hash(file: Path | None) -> str:
-    """Of the token in the file; "" without one. Raises SettingsError."""
-    if file is None:
-        return ""
-    try:
-        token = file.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not ASCII"
-        raise SettingsError(f"metrics_token_file: {file}: {reason}") from error
-    if len(token) < SHORTEST_TOKEN:
-        raise SettingsError(f"metrics_token_file: {file}: a token has at least {SHORTEST_TOKEN} characters")
-    return _hash(token)
 
 
 def targets(apps: Iterable[AppFigures]) -> list[dict[str, object]]:
@@ -178,7 +162,3 @@ def targets(apps: Iterable[AppFigures]) -> list[dict[str, object]]:
 def _target(address: Address) -> str:
     host = f"[{address.host}]" if ":" in address.host else address.host
     return f"{host}:{address.port}"
-
-
-def _hash(token: str) -> str:
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()

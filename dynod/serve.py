@@ -17,7 +17,7 @@ import psutil
 
 from dynod.access import Access
 from dynod.account_keys import AccountKeys
-from dynod.api_listener import ApiListener, refuse_other_machines
+from dynod.api_listener import ApiListener
 from dynod.app_buildpacks import AppBuildpacks
 from dynod.app_builds import AppBuilds
 from dynod.app_config import AppConfig
@@ -53,7 +53,7 @@ from dynod.kept_notes import from_note, kept_secret, to_note
 from dynod.listeners import url
 from dynod.local_ca import LocalAuthority
 from dynod.metrics import DaemonMetrics, MetricSources, StoredCounts
-from dynod.metrics_listener import MetricsListener, token_hash
+from dynod.metrics_listener import MetricsListener
 from dynod.one_build import BuildTools
 from dynod.operations import Operations, RunningApp
 from dynod.platform_api.server import PlatformApi
@@ -67,8 +67,9 @@ from dynod.serve_containers import keep_apart
 from dynod.serve_listeners import CONTROL, ROUTER, SOCKET_UNIT, control_listener, resumed, router_listeners
 from dynod.serve_plan import make_serve_plan
 from dynod.serve_reload import Reload
+from dynod.serve_settings import SETTINGS, read_settings
 from dynod.served_app import Premises, ServedApp, remove_left_logs
-from dynod.settings import SYSTEM_STATE, Settings, load_settings, settings_file, state_folder
+from dynod.settings import SYSTEM_STATE, Settings, settings_file, state_folder
 from dynod.status_report import DaemonFacts, lacks
 from dynod.stderr import say
 from dynod.store.apps import App
@@ -81,15 +82,22 @@ from dynod.webhook_sender import WebhookSender
 
 HTTP_PORT: Final = 80  # which no URL has to name
 SYSTEM_SOCKET: Final = Path("/run/dynod/dynod.sock")
-SETTINGS: Final = "serve"  # the key under which the keeper keeps them
 AUTHORITY: Final = "ca"  # of the state folder: what vouches for the API's TLS on loopback
 
 
 class Serve:
     """Made anew by each core; `prepare`, then `run`. Also the host that `Operations` asks for new apps."""
 
-    def __init__(self, options: ServeOptions, keeper: KeeperClient, snapshot: Snapshot, features: Features) -> None:
+    def __init__(
+        self,
+        options: ServeOptions,
+        keeper: KeeperClient,
+        snapshot: Snapshot,
+        features: Features,
+        settings: Settings,
+    ) -> None:
         self._options = options
+        self._settings = settings
         self._keeper = keeper
         self._snapshot = snapshot
         self._features = features
@@ -106,9 +114,6 @@ class Serve:
 
     def prepare(self) -> None:
         """Everything that can be refused, before anything is started. Raises DynodError."""
-        # A core that takes over goes by the settings that the first one read: the file may be half edited by now.
-        kept = self._snapshot.stored.get(SETTINGS)
-        self._settings = read_settings(self._options) if kept is None else from_note(kept, Settings)
         self._secret = kept_secret(self._snapshot.stored, self._keeper.put)
         # Which refuses knobs it does not know.
         self._routing = Routing(self._settings.router, secret=self._secret, elsewhere=self._retired_cores)
@@ -589,34 +594,3 @@ def rehearse_start(options: ServeOptions, stored: Mapping[str, str]) -> None:
     Routing.check(settings.router)
     kept = from_note(stored[SETTINGS], Settings)
     rehearse(state_folder(kept, os.environ))
-
-
-def read_settings(options: ServeOptions) -> Settings:
-    """Settings by their precedence: flags, DYNOD_*, the file, defaults. Raises SettingsError."""
-    flags: dict[str, str | list[str]] = {}
-    if options.listen:
-        flags["serve.listen"] = [str(address) for address in options.listen]
-    if options.socket is not None:
-        flags["serve.socket"] = os.fspath(options.socket)
-    if options.state is not None:
-        flags["serve.state"] = os.fspath(options.state)
-    if options.api is not None:
-        flags["serve.api"] = str(options.api)
-    if options.insecure_api:
-        flags["serve.insecure_api"] = "true"
-    if options.metrics is not None:
-        flags["serve.metrics"] = str(options.metrics)
-    if options.metrics_token_file is not None:
-        flags["serve.metrics_token_file"] = os.fspath(options.metrics_token_file)
-    settings = load_settings(settings_file(options.config, os.environ), environ=os.environ, flags=flags)
-    if settings.serve.metrics_token_file:
-        token_hash(Path(settings.serve.metrics_token_file))  # readable, before anything is made
-    return settings
-
-
-def check_settings(options: ServeOptions) -> None:
-    """`--check`: everything that can be known of them without making anything. Raises SettingsError."""
-    settings = read_settings(options)
-    Routing.check(settings.router)
-    if settings.serve.api is not None and not settings.serve.insecure_api:
-        refuse_other_machines(settings.serve.api)

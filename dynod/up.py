@@ -54,7 +54,7 @@ from dynod.traffic_watch import TrafficWatch
 from dynod.up_apart import UpApart
 from dynod.up_drains import NOTE as KEPT_DRAINS
 from dynod.up_drains import KeptDrains
-from dynod.up_plan import UpPlan, make_plan
+from dynod.up_plan import PLAN, UpPlan
 from dynod.up_tokens import NOTE as KEPT_TOKENS
 from dynod.up_tokens import KeptTokens
 
@@ -70,13 +70,16 @@ class KeptFormation(msgspec.Struct, frozen=True, kw_only=True):
 class Up:
     """Made anew by each core; `prepare`, then `run`."""
 
-    def __init__(self, options: UpOptions, keeper: KeeperClient, snapshot: Snapshot, features: Features) -> None:
+    def __init__(
+        self, options: UpOptions, keeper: KeeperClient, snapshot: Snapshot, features: Features, plan: UpPlan
+    ) -> None:
         self._options = options
+        self._plan = plan
         self._keeper = keeper
         self._snapshot = snapshot
         self._features = features
         self._running: RunningApp | None = None
-        self._resumes = "plan" in snapshot.stored  # an earlier core was here
+        self._resumes = PLAN in snapshot.stored  # an earlier core was here
         self._loop = asyncio.get_running_loop()
         self._ending = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -125,7 +128,6 @@ class Up:
             raise AppFolderError(f"--strict: {error.filename}: {error.strerror}") from error
 
     def _begin(self) -> None:
-        self._plan = make_plan(self._options)
         folder = Path(self._plan.folder)
         self._claim = FolderClaim.take(folder, runtime_folder(os.environ), app=self._plan.app, pid=os.getppid())
         try:
@@ -135,12 +137,11 @@ class Up:
         except DynodError:
             self._claim.release()
             raise
-        self._keeper.put("plan", to_note(self._plan))
+        self._keeper.put(PLAN, to_note(self._plan))
         self._keeper.hold("claim", self._claim.fds)
         self._keeper.hold("router", [listener.fileno() for listener in self._listeners])
 
     def _resume(self) -> None:
-        self._plan = from_note(self._snapshot.stored["plan"], UpPlan)
         folder = Path(self._plan.folder)
         self._claim = FolderClaim.resume(folder, runtime_folder(os.environ), self._snapshot.held["claim"])
         self._listeners = [socket.socket(fileno=fd) for fd in self._snapshot.held.get("router", ())]

@@ -25,6 +25,7 @@ from dynod.core.environment import contained_environment, manifest_values, missi
 from dynod.core.fault import Fault, quoted
 from dynod.core.formation import RELEASE, plan_formation
 from dynod.errors import AppFolderError
+from dynod.kept_notes import from_note
 from dynod.listeners import DEFAULT_PORT
 from dynod.process.surroundings import Command, Rules
 from dynod.settings import Settings, load_settings, stop_rule
@@ -32,6 +33,7 @@ from dynod.settings import Settings, load_settings, stop_rule
 WEB = "web"
 ONE_OFF = "run"
 SETTINGS = "dynod.toml"
+PLAN = "plan"  # the key under which the keeper keeps it
 
 
 class UpPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +110,12 @@ class UpPlan(msgspec.Struct, frozen=True, kw_only=True):
             rules=Rules(restart=rules.restart, enforce=False, cycle_s=rules.cycle_s),
             container=container,
         )
+
+
+def plan_of(options: UpOptions, stored: Mapping[str, str]) -> UpPlan:
+    """The plan that an earlier core has left with the keeper, else one that is made now. Raises as `make_plan`."""
+    kept = stored.get(PLAN)
+    return make_plan(options) if kept is None else from_note(kept, UpPlan)
 
 
 def make_plan(options: UpOptions) -> UpPlan:

@@ -10,17 +10,17 @@ from typing import NamedTuple, Protocol
 
 from dynod.core.app_manifest import Healthcheck
 from dynod.core.boot import BOOT_TIMEOUT_S, Address
+from dynod.core.boot import Verdict as BootVerdict
 from dynod.core.container import Container
 from dynod.core.dyno import StopRule
+from dynod.core.healthcheck import Target, Verdict
 from dynod.core.incidents import Trouble
 from dynod.core.ports import PortAllotment
 from dynod.core.restart import RestartPolicy
 from dynod.process.attachment import HEROKU, AttachRules, Publish
-from dynod.process.boot_watch import BootWatch
 from dynod.process.container import Encloses
 from dynod.process.instance import Instance
 from dynod.process.placement import Journal, Output, Placement, Traffic
-from dynod.process.probes import HealthWatch
 from dynod.process.start_gate import StartGate
 
 
@@ -72,6 +72,31 @@ class Reports(Protocol):
     def note(self, action: str, detail: str, /) -> None: ...
 
 
+class Boots(Protocol):
+    """Looks out for a booting dyno's listening socket."""
+
+    def watch(
+        self, instance_id: str, *, port: int, launched: float, timeout_s: float, tell: Callable[[BootVerdict], None]
+    ) -> None: ...
+    def forget(self, instance_id: str) -> None: ...
+
+
+class Checks(Protocol):
+    """Carries health checks out."""
+
+    async def run(
+        self,
+        target: Target,
+        checks: Sequence[Healthcheck],
+        on_verdict: Callable[[Verdict], None],
+        *,
+        started: bool = False,
+        ready: bool = False,
+    ) -> None:
+        """Until cancelled, or there is nothing more to ask."""
+        ...
+
+
 class Unheard:
     """Nobody."""
 
@@ -90,14 +115,14 @@ class Surroundings:
     output: Output
     journal: Journal
     traffic: Traffic
-    boots: BootWatch
+    boots: Boots
     ports: PortAllotment
     port_is_free: Callable[[int], bool]
     exited: Callable[[str, int], None]  # a dyno ended by itself: name, exit code
     gate: StartGate
     clock: Callable[[], float]  # seconds since the epoch
     random: Callable[[], float]  # from 0 up to 1
-    health: HealthWatch | None = None  # follows the checks of commands that have any
+    health: Checks | None = None  # follows the checks of commands that have any
     listens: Callable[[str, Sequence[Address]], None] = lambda _name, _addresses: None  # a web dyno is up: all of its
     publish: Publish = lambda _ps, _lines, _on_handed_on: True  # lines of dynos that are not in `output`
     attach: AttachRules = HEROKU
