@@ -323,6 +323,12 @@ class AppRun:
         self._sampling.cancel()
         await self._prober.close()
 
+    def let_go_of_terminals(self) -> None:
+        """Whoever is attached goes on with another core: what is not read yet is read there."""
+        for slot in self.supervisor.slots:
+            for attachment in slot.attachments:
+                attachment.hand_over()
+
     async def hand_over(self) -> None:
         """Another core goes on from here: let go of everything, in an order in which no line is lost or said twice."""
         self.output.hold()
@@ -584,6 +590,11 @@ class RunningApps:
         if self._build_pump is not None:
             await self._build_pump.close()
         await asyncio.gather(*(run.close(hurry) for run in self._runs.values()))
+
+    def let_go_of_terminals(self) -> None:
+        """Of all one-off dynos, before their clients are sent away."""
+        for run in self._runs.values():
+            run.let_go_of_terminals()
 
     async def hand_over(self) -> None:
         """Another core takes all of it over: what is under way here is written, and nothing else is begun."""

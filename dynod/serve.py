@@ -517,6 +517,7 @@ class Serve:
         """Answer what was asked, then raise _HandedOverError, which ends every task: as after a crash, the next core
         goes on where they were.
         """
+        self._apps.let_go_of_terminals()
         await api.close()  # what is asked from now on waits in the backlog; tails come again
         await self._metrics_listener.hand_over()
         self._keeper.heed_cores_alone()

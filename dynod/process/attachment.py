@@ -118,6 +118,7 @@ class Attachment:
         self._missing: asyncio.Task[None] | None = None
         self._linger_s: float | None = None
         self._hung_up = False  # whoever was attached is not expected back any more
+        self._is_handed_over = False  # to another core, which reads and writes from now on
 
     def note(self) -> str:
         """What the next core needs to make another one."""
@@ -191,6 +192,16 @@ class Attachment:
             self._client.send_exit(self._status, "")
         self._close()
 
+    def hand_over(self) -> None:
+        """Read and write no more: another core is about to, and a byte must not be two cores'."""
+        self._is_handed_over = True
+        if self._reads:
+            self._loop.remove_reader(self._output)
+            self._reads = False
+        if self._watches and self._input is not None:
+            self._loop.remove_writer(self._input)
+            self._watches = False
+
     # --- the client -------------------------------------------------------------------------------------------------
 
     @property
@@ -261,7 +272,7 @@ class Attachment:
 
     def _look(self) -> None:
         """Watch the output while it can go somewhere; deliver the exit when there is no more."""
-        if self._done.is_set() or self._output < 0:
+        if self._done.is_set() or self._output < 0 or self._is_handed_over:
             return
         wanted = not self._ended and self._goes_somewhere()
         if wanted and self._status is not None:
@@ -345,7 +356,7 @@ class Attachment:
 
     def _write(self) -> None:
         """As much as the dyno takes. What nobody can read any more counts as taken."""
-        if self._instance_id is None or self._done.is_set():
+        if self._instance_id is None or self._done.is_set() or self._is_handed_over:
             return
         taken = 0
         try:

@@ -23,6 +23,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from dynod.keeper.cores import Patience
 from support.app_folder import toy
+from support.attached_run import AttachedRun
 from support.counts import rounds
 from support.serve import Serve, ServedApp
 from support.steady_load import SteadyLoad
@@ -263,6 +264,26 @@ def test_a_dyno_is_not_stopped_before_a_retired_core_has_its_answer(versions: Ve
         app.wait()
         assert app.pids()["web.1"] != before
         app.wait_for_log(r'heroku\[router\]: at=info method=POST path="/after/4000".* status=200')
+
+
+def test_whoever_is_attached_to_a_one_off_dyno_goes_on_with_the_other_core(versions: Versions, tmp_path: Path) -> None:
+    """What was typed comes once, and what was written too: a core that is retired reads no terminal and no pipe."""
+    echo = "import sys; [print(line.strip(), flush=True) for line in sys.stdin]; print('end')"
+    with running(versions, tmp_path) as app:
+        serve = app.serve
+        versions.add("2")
+        command = ("-a", "shop", "--", sys.executable, "-c", echo)
+        environment = {"DYNOD_SOCKET": str(serve.socket)}
+        with AttachedRun(serve, *command, folder=tmp_path, env=environment) as session:
+            session.type("".join(f"line {number}\n" for number in range(300)))
+            session.wait_for_line(r"^line 200$")
+            upgrade(serve, versions, "2")
+            session.type("".join(f"line {number}\n" for number in range(300, 600)))
+            session.end_input()
+            assert session.wait() == 0
+            session.output.wait_for_end()
+            lines = [line.text for line in session.output.lines("stdout")]
+            assert lines == [*(f"line {number}" for number in range(600)), "end"]
 
 
 def test_a_stop_waits_for_the_requests_of_a_retired_core(versions: Versions, tmp_path: Path) -> None:
