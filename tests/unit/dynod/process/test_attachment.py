@@ -270,3 +270,32 @@ def test_at_the_end_of_dynod_a_client_that_reads_nothing_is_not_waited_for() -> 
 
     play(history)
     assert client.exit == (0, "")
+
+
+@pytest.mark.parametrize("stays", [True, False], ids=["logged", "read by a client"])
+def test_what_was_handed_over_to_another_core_is_neither_read_nor_written(stays: bool) -> None:
+    """Whoever reads a pipe takes what is in it: what this core would read, the other one would never see."""
+
+    async def history(stage: Stage) -> None:
+        stage.open()
+        client = Somebody()
+        if not stays:
+            stage.attachment.connect(client)
+        os.write(stage.dyno_out, b"before\n")
+        await asyncio.sleep(1)
+        os.set_blocking(stage._input, False)
+        stage.attachment.feed(b"x" * 100_000)  # more than a pipe takes
+        stage.attachment.hand_over()
+        os.write(stage.dyno_out, b"after\n")
+        taken = len(os.read(stage.dyno_in, 200_000))
+        stage.attachment.feed(b"more")
+        stage.attachment.disconnect(client)
+        await asyncio.sleep(1)
+        os.set_blocking(stage.dyno_in, False)
+        with pytest.raises(BlockingIOError):
+            os.read(stage.dyno_in, 1)
+        assert taken < 100_000
+        assert os.read(stage._output, 100) == b"after\n"
+        assert (stage.logged if stays else client.output) == b"before\n"
+
+    play(history, stays=stays)
