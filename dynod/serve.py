@@ -158,7 +158,7 @@ class Serve:
 
     def _control_path(self) -> Path:
         if self._settings.serve.socket:
-            return Path(self._settings.serve.socket)
+            return Path(self._settings.serve.socket).absolute()
         return SYSTEM_SOCKET if os.geteuid() == 0 else runtime_folder(os.environ) / SYSTEM_SOCKET.name
 
     # --- running ----------------------------------------------------------------------------------------------------

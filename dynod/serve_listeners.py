@@ -42,7 +42,7 @@ def router_listeners(held: Held, addresses: Iterable[ListenAddress]) -> tuple[li
         for each in kept:
             each.close()
         return [socket.socket(fileno=fd) for fd in held[SOCKET_UNIT]], True
-    found = [each for address in addresses for each in listen_again(address, kept)]
+    found = [each for address in addresses for each in listen_again(address, kept, option="--listen")]
     for each in kept:
         each.close()
     return found, False

@@ -163,9 +163,9 @@ def settings_file(config: Path | None, environ: Mapping[str, str], *, system: Pa
 
 
 def state_folder(settings: Settings, environ: Mapping[str, str], *, uid: int | None = None) -> Path:
-    """Where `dynod serve` keeps its state (contracts 4)."""
+    """Where `dynod serve` keeps its state (contracts 4). Absolute: parts of it are named to programs elsewhere."""
     if settings.serve.state:
-        return Path(settings.serve.state)
+        return Path(settings.serve.state).absolute()
     if environ.get("STATE_DIRECTORY"):  # systemd's; several are separated by colons, systemd.exec(5)
         return Path(environ["STATE_DIRECTORY"].partition(":")[0])
     if (os.geteuid() if uid is None else uid) == 0:

@@ -10,7 +10,7 @@ import click
 from dynod.cli import ps_text
 from dynod.cli.git_remote import add_remote, rename_remote
 from dynod.cli.session import Session, with_session
-from dynod.cli.terminal import action, app_name, header, show
+from dynod.cli.terminal import action, app_name, ask, header, show
 from dynod.core.git_remote import NAME
 from dynod.errors import UsageError
 from dynod.platform_api.finding import Daemon
@@ -139,7 +139,7 @@ def destroy(session: Session, name: str | None, confirm: str | None) -> None:
     """Stop an app's dynos and forget the app; its folder is left alone."""
     app = session.client.app(name or session.app)["name"]
     if confirm is None:
-        confirm = click.prompt(f"This stops and forgets {app}. To go on, type its name", err=True)
+        confirm = ask(f"This stops and forgets {app}. To go on, type its name", instead=f"--confirm {app}")
     if confirm != app:
         raise UsageError(f"confirmation did not match {app}: nothing was done")
     with action(f"Destroying {app_name(app)}"):

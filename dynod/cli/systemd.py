@@ -23,6 +23,7 @@ from urllib.parse import unquote, urlsplit
 import click
 
 from dynod import __version__
+from dynod.cli.terminal import ask
 from dynod.core.nftables import NOT_INSTALLED, closed
 from dynod.core.service_obstacles import Place, TakenPort, obstacles, ports
 from dynod.core.service_plan import (
@@ -286,10 +287,10 @@ def _count_apps(state: Path) -> int:
 
 
 def _ask(count: int, confirm: str | None) -> None:
-    told = confirm or click.prompt(
+    told = confirm or ask(
         f"This removes {count} app{'' if count == 1 else 's'}, with releases, config vars and logs, for good.\n"
         "How many apps are there",
-        err=True,
+        instead="--confirm NUMBER",
     )
     if told.strip() != str(count):
         raise InstallError(f"there are {count} apps, not {told}: nothing was removed")

@@ -9,6 +9,8 @@ from typing import Final, TextIO
 
 import click
 
+from dynod.errors import UsageError
+
 APP_SIGN: Final = "⬢"  # as Heroku's command line has it
 
 _STATES: Final = {"up": "green", "starting": "yellow", "crashed": "red"}
@@ -47,6 +49,17 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 def state(name: str) -> str:
     """A dyno's state, in its colour."""
     return click.style(name, fg=_STATES.get(name))
+
+
+def ask(question: str, *, instead: str) -> str:
+    """What somebody types. Raises UsageError where nobody can: `instead` is the option that says it too."""
+    try:
+        return str(click.prompt(question, err=True))
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        click.echo(err=True)
+        raise UsageError(f"nobody answers here, and nothing was done: say it with {instead}") from None
 
 
 @dataclass(slots=True)

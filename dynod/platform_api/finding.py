@@ -19,7 +19,7 @@ from dynod.platform_api.git_folder import nearest_remote
 
 MARK: Final = Path(".dynod") / "up.json"  # written by dynod.folder_claim
 SYSTEM_SOCKET: Final = "/run/dynod/dynod.sock"
-START_ONE: Final = "start one with `dynod up` in the app's folder"
+START_ONE: Final = "start one with `dynod up` in the app's folder, or `dynod serve`"
 
 
 class NoDaemonError(DynodError):

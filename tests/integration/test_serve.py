@@ -152,7 +152,7 @@ def test_a_second_one_on_the_same_state_or_socket_or_port_is_refused(serve: Serv
     taken = f"127.0.0.1:{serve.port}"
     same_port = serve_once(tmp_path, "--state", other, "--socket", str(tmp_path / "s"), "--listen", taken)
     assert same_port.returncode == 1
-    assert str(serve.port) in same_port.stderr
+    assert f":{serve.port}: another program listens there: stop it, or choose another with --listen" in same_port.stderr
     assert serve.app_names() == []  # and the first one still serves
 
 
@@ -241,7 +241,11 @@ def test_a_folder_that_is_none_is_refused(serve: Serve, tmp_path: Path) -> None:
 def test_an_app_is_destroyed_only_when_its_name_is_said_again(serve: Serve, tmp_path: Path) -> None:
     shop = serve.app(tmp_path, "shop", procfile=WEB)
     shop.wait_until_up("web.1")
-    assert serve.dynod("apps:destroy", "shop").returncode != 0  # nobody can be asked
+    unasked = serve.dynod("apps:destroy", "shop")
+    assert (unasked.returncode, unasked.stderr.splitlines()[-1]) == (
+        2,
+        "dynod: nobody answers here, and nothing was done: say it with --confirm shop",
+    )
     refused = serve.dynod("apps:destroy", "shop", "--confirm", "shoe")
     assert refused.returncode == 2
     assert "confirmation did not match shop" in refused.stderr

@@ -286,6 +286,12 @@ def test_where_the_state_is_kept(state: str, environ: dict[str, str], uid: int, 
     assert state_folder(Settings(serve=Serve(state=state)), environ, uid=uid) == Path(expected)
 
 
+def test_a_folder_of_state_is_named_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Containers are made of parts of it by programs that run elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    assert state_folder(Settings(serve=Serve(state="./state")), {}) == tmp_path / "state"
+
+
 # --- the sample file ------------------------------------------------------------------------------------------------
 
 
