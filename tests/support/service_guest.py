@@ -73,6 +73,8 @@ def first_hour(vm: Booted) -> None:
     vm.shell("dynod ps:scale web=0 worker=0 -a demo")
     for command in storage_commands():
         vm.shell(command)
+    folders = vm.shell("dynod storage -a demo --json")
+    assert list(vm.path(json.loads(folders)[0]["folder"]).glob("*.sqlite3")), folders
 
 
 def make_shop(vm: Booted) -> None:
