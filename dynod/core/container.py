@@ -34,7 +34,6 @@ LINKS: Final = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")  # into 
 # By their whole paths: what runs before the change of user must not be looked for where the app can put things.
 SETSID: Final = "/usr/bin/setsid"
 SETPRIV: Final = "/usr/bin/setpriv"
-NSENTER: Final = "/usr/bin/nsenter"
 ENV: Final = "/usr/bin/env"
 # Nor may it be told by the app's variables whose code to run: what ld.so(8) and glibc ignore in privileged programs.
 _HELD_BACK: Final = frozenset(
@@ -212,23 +211,24 @@ def outer_command(bwrap: str, inner: Sequence[str]) -> list[str]:
 
 
 def enter_command(
+    program: Sequence[str],
     first_process: int,
     argv: Sequence[str],
     *,
+    filtered: bool,
     user: User | None,
     terminal: bool,
     held: Mapping[str, str],
     by_namespace: bool = False,
 ) -> list[str]:
     """What is executed on the machine to run something in a container that is there, by the machine's number of its
-    first process. System calls are not filtered then: whoever enters may do so by the daemon's leave.
+    first process: `program`, the words of `process/enter`, does it. `filtered`: it comes with the program for seccomp.
 
     `by_namespace`: its user is one of a namespace, where dynod's own is root, and may become it.
     """
-    words = [NSENTER, "--target", str(first_process), "--mount", "--pid", "--ipc", "--uts"]
-    words += ["--user", "--preserve-credentials"] if user is None else ["--user"] if by_namespace else []
+    words = [str(first_process), str(FIRST_FILE) if filtered else "-", "root" if by_namespace and user else "self"]
     inner = [ENV, f"--chdir={HOME}", *argv]
-    return [*words, "--", *inner_command(inner, user=user, terminal=terminal, held=held)]
+    return [*program, *words, *inner_command(inner, user=user, terminal=terminal, held=held)]
 
 
 def passwd_file(machine: str, user: User | None) -> str:

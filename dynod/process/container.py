@@ -14,6 +14,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,8 @@ from dynod.core.container import (
 from dynod.core.discarded import Discarded, Written
 
 _OWN: Final = "--user"  # unshare(1)
+# By its path and without site packages: it needs nothing else, and starts in a third of the time.
+_ENTER: Final = (sys.executable, "-I", "-S", os.fspath(Path(__file__).with_name("enter.py")))
 _STICKY: Final = 0o1777
 BLOCK: Final = 4096  # bytes
 DYNOS: Final = "dynos"  # of the state folder
@@ -144,8 +147,10 @@ class Containers:
         env, held = split_environment(wanted.env)
         return Enclosed(
             argv=enter_command(
+                _ENTER,
                 first_process(outer),
                 wanted.argv,
+                filtered=self._tools.filter is not None,
                 user=user,
                 terminal=wanted.terminal,
                 held=held,
@@ -153,7 +158,7 @@ class Containers:
             ),
             env=env,
             cwd="/",
-            files=[],
+            files=[_file_of(self._tools.filter)] if self._tools.filter is not None else [],
             owner=None if user is None else (user.uid, user.gid),
             shown_as=None,
             watches=True,

@@ -36,6 +36,7 @@ NOT_ON_MACOS: Final = {
 READS_PROC: Final = {
     "dynod.core.container",  # names of what is shown to dynos
     "dynod.process.container",  # as above: of containers that were made
+    "dynod.process.enter",  # a program that is started where containers were made
     "dynod.core.own_user",  # as above: a level that is there on Linux alone, since it is tried
     "dynod.cli.systemd",  # a machine without IPv6 is one without that file; without systemd the verb is refused
     "dynod.doctor.running",  # in whole_read, which without it finds nothing: no request is seen in flight then
@@ -48,7 +49,10 @@ READS_PROC: Final = {
     "dynod.process.sockets",  # behind Features.netlink and Features.proc
     "dynod.process.usage",  # behind UsageReader.proc, and of control groups
 }
-CALLS_C: Final = {"dynod.keeper.features", "dynod.keeper.landlock", "dynod.keeper.mounts", "dynod.logs.dyno_pipe"}
+CALLS_C: Final = {
+    *("dynod.keeper.features", "dynod.keeper.landlock", "dynod.keeper.mounts", "dynod.logs.dyno_pipe"),
+    "dynod.process.enter",
+}
 
 
 @pytest.mark.timeout(300)  # mypy over everything, without what it remembers, on a busy machine

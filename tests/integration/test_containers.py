@@ -25,6 +25,11 @@ pytestmark = [
     pytest.mark.needs_ability("subreaper", "proc", reason="containers are Linux's, and so are these"),
 ]
 
+HELD = """\
+grep -E '^(Cap...|NoNewPrivs|Seccomp|SigIgn):' /proc/self/status
+unshare --user true 2>/dev/null || echo denied
+"""
+
 STOPS_SLOWLY = """\
 trap 'echo heard; exit 3' TERM
 mkdir media
@@ -175,16 +180,12 @@ def test_a_one_off_dyno_has_a_terminal_in_its_container(serve: Serve, shop: Serv
 
 def test_a_running_dyno_can_be_entered(serve: Serve, shop: ServedApp) -> None:
     """Its files, processes, user and environment; the session ends with it."""
-    inside = (
-        "pwd; id -u; grep -h ^NoNewPrivs /proc/self/status; echo $HOME $DYNO $PORT; "
-        "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c web_server; exit 9"
-    )
+    inside = "pwd; id -u; echo $HOME $DYNO $PORT; cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c web_server; exit 9"
     ended = serve.dynod("ps:exec", "-a", "shop", "--no-tty", "web.1", "--", "sh", "-c", inside)
     assert ended.returncode == 9, ended.stderr
-    place, uid, privileges, names, servers = ended.stdout.splitlines()
+    place, uid, names, servers = ended.stdout.splitlines()
     assert place == "/app"
     assert int(uid) == (os.geteuid() or int(serve.dynod("run", "-a", "shop", "--no-tty", "id", "-u").stdout))
-    assert privileges.split() == ["NoNewPrivs:", "1"] or os.geteuid()
     assert names == f"/app web.1 {shop.dynos()['web.1']['dynod']['port']}"
     assert int(servers) >= 1, "it sees the dyno's own processes"
     with terminal_on(serve, "-a", "shop", "web.1", verb="ps:exec") as session:
@@ -200,6 +201,18 @@ def test_a_running_dyno_can_be_entered(serve: Serve, shop: ServedApp) -> None:
     events = json.loads(serve.done("events", "-a", "shop", "--json").stdout)
     entered = [each["detail"] for each in events if each["action"] == "dyno.exec"]
     assert any(re.fullmatch(r"run\.\d+ in web\.1: cat /tmp/by-hand", detail) for detail in entered), entered
+
+
+def test_who_enters_a_dyno_is_held_to_what_it_is_held_to(serve: Serve, shop: ServedApp) -> None:
+    """The same filter, no privileges to be gained, no capabilities; and signals are as at the start of a program."""
+    shop.wait_until_up("web.1")
+    inside = (*("--no-tty", "-a", "shop"), *("--", "sh", "-c", HELD))
+    entered = serve.done("ps:exec", *inside[:3], "web.1", *inside[3:]).stdout
+    assert entered == serve.done("run", *inside).stdout
+    held = dict(line.split(":\t") for line in entered.splitlines()[:-1])
+    assert (held["NoNewPrivs"], held["Seccomp"]) == ("1", "2")
+    assert {int(held[name], 16) for name in ("CapPrm", "CapEff", "CapBnd", "SigIgn")} == {0}
+    assert entered.splitlines()[-1] == "denied"
 
 
 def test_gunicorn_serves_and_its_check_runs_beside_it(serve: Serve, tmp_path: Path) -> None:

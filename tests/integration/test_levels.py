@@ -251,12 +251,13 @@ def test_a_service_that_is_not_root_gives_each_app_a_user_in_its_container() -> 
         apps[1].wait()
         assert apps[1].get("/").status == 200
         inside = f"pwd; id -u; echo x >>server.py; mkdir sub/made; cat {serve.state}/dynod.db 2>/dev/null; id -un"
-        inside += "; grep -h -e CapEff -e CapBnd -e NoNew /proc/self/status; echo kept >/data/kept; kill -0 1 2>&1"
+        inside += "; grep -h -e CapEff -e CapBnd -e NoNew -e Seccomp: /proc/self/status"
+        inside += "; echo kept >/data/kept; kill -0 1 2>&1"
         for verb in (("run", "-a", "blog", "--no-tty"), ("ps:exec", "-a", "blog", "--no-tty", "web.1")):
             ended = serve.dynod(*verb, "--", "sh", "-c", inside).stdout.splitlines()
             assert ended[:3] == ["/app", str(users[1]), "dyno"], "\n".join(apps[1].log()[-8:])
-            assert [line.split()[1].lstrip("0") for line in ended[3:6]] == ["", "", "1"], ended
-            assert "not permitted" in ended[6]
+            assert [line.split()[1].lstrip("0") for line in ended[3:7]] == ["", "", "1", "2"], ended
+            assert "not permitted" in ended[7]
         apps[1].wait_for_log(r"heroku\[run\.\d+\]: 1 files? \(\d+ KB\) discarded: server.py")
         (kept,) = (serve.state / "storage").rglob("kept")
         assert kept.stat().st_uid == users[1]
@@ -331,6 +332,12 @@ def test_without_root_a_user_namespace_makes_the_container() -> None:
         assert int(processes) <= 5
         assert int(capabilities.split()[1], 16) == 0
         assert sorted(os.listdir(serve.own / "shop")) == ["Procfile", "app.json"]  # noqa: PTH208 (names)
+        held = "pwd; id -u; grep -h -e CapEff -e CapBnd -e NoNew -e Seccomp: /proc/self/status"
+        for verb in (("run", "-a", "shop", "--no-tty"), ("ps:exec", "-a", "shop", "--no-tty", "web.1")):
+            ended = serve.dynod(*verb, "--", "sh", "-c", held)
+            lines = ended.stdout.splitlines()
+            assert lines[:2] == ["/app", str(NOBODY)], ended.stderr
+            assert [line.split()[1].lstrip("0") for line in lines[2:]] == ["", "", "1", "2"]
         app.wait_for_log(r"heroku\[run\.\d+\]: 1 files? \(4 KB\) discarded: made")
 
 
