@@ -7,6 +7,7 @@ reads them. Nothing here measures.
 import json
 import os
 import platform
+import re
 import shutil
 import statistics
 import subprocess
@@ -94,7 +95,7 @@ def describe_machine(programs: Iterable[Sequence[str]] = ()) -> dict[str, str]:
     }
     for command in programs:
         if shutil.which(command[0]):
-            told[Path(command[0]).name] = _first_line(command)
+            told[Path(command[0]).name] = _version(_first_line(command))
     return told
 
 
@@ -104,6 +105,12 @@ def _cpu_model() -> str:
     except OSError:
         return platform.processor()
     return next((line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")), "?")
+
+
+def _version(line: str) -> str:
+    """The version in what a program says of itself; the line where there is none."""
+    found = re.search(r"\d+(?:\.\d+)+[-+~.\w]*", line)
+    return found[0] if found else line
 
 
 def _first_line(command: Sequence[str]) -> str:
