@@ -42,6 +42,7 @@ async def _run(options: UpOptions | ServeOptions, keeper_fd: int) -> int:
         verb.prepare()
         status = await verb.run()
         if status is None:
+            keeper.part()
             return ExitStatus.DONE
         keeper.goodbye(status)
         return status

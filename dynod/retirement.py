@@ -5,6 +5,7 @@ more: its dynos, logs and store are another's. Made when it lets go; its last ac
 """
 
 import asyncio
+import contextlib
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Final
@@ -14,6 +15,7 @@ from dynod.core.core_word import Done, Drain, Finish, Here, Joined, Left, Lines,
 from dynod.routing import AppTraffic, Routing
 
 IN_CHARGE: Final = 0  # the process id that stands for whichever core that is
+HEARD_WITHIN_S: Final = 30.0  # as long as a new core may take to be ready (contracts 1)
 MOST_WAITING: Final = 10_000  # lines that wait for the next core to be there; above that the oldest go, counted
 
 
@@ -24,7 +26,7 @@ class Retirement:
         """`pass_on` takes words to the core in charge."""
         self._routing = routing
         self._pass_on = pass_on
-        self._is_heard = False  # somebody is in charge, who takes lines
+        self._heard = asyncio.Event()  # somebody is in charge, who takes lines
         self._waiting: deque[tuple[str, float, str]] = deque()
         self._lost: Counter[str] = Counter()
         self._doing: set[asyncio.Task[None]] = set()
@@ -37,6 +39,11 @@ class Retirement:
     async def see_out(self, within_s: float) -> None:
         """Until the last connection has ended; what is left after so long is cut."""
         await self._routing.retire(within_s)
+        if self._waiting:
+            # Its last connection may end before the next core has come so far, and these lines would end with it.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HEARD_WITHIN_S):
+                    await self._heard.wait()
         for task in tuple(self._doing):
             task.cancel()
         await asyncio.gather(*self._doing, return_exceptions=True)
@@ -45,7 +52,7 @@ class Retirement:
         """The core in charge has said something."""
         match read(text):
             case Here():
-                self._is_heard = True
+                self._heard.set()
                 self._hand_on()
             case Joined(app=app, instance=instance, dyno=dyno, host=host, port=port):
                 if (traffic := self._traffic(app)) is not None:
@@ -83,7 +90,7 @@ class Retirement:
 
     def _takes_lines(self, app: str) -> Callable[[Sequence[tuple[float, str]]], None]:
         def take(lines: Sequence[tuple[float, str]]) -> None:
-            if self._is_heard:
+            if self._heard.is_set():
                 self._tell(Lines(app=app, lines=tuple(lines)))
                 return
             self._waiting.extend((app, at, line) for at, line in lines)

@@ -335,12 +335,16 @@ class KeeperClient:
     def notify(self, text: str) -> None:
         self._send(Notify(text))
 
-    def goodbye(self, status: int) -> None:
-        """End dynod with this status. The last message: it waits for the keeper to take it."""
+    def part(self) -> None:
+        """The last act of a core that was retired: waits for the keeper to take what it has said."""
         self._stop_beating()
-        self._send(Goodbye(status))
         with contextlib.suppress(ConnectionError):
             self._channel.drain(GOODBYE_S)
+
+    def goodbye(self, status: int) -> None:
+        """End dynod with this status. The last message: it waits for the keeper to take it."""
+        self._send(Goodbye(status))
+        self.part()
 
     def close(self) -> None:
         self._stop_beating()

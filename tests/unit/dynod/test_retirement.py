@@ -99,6 +99,25 @@ def test_lines_of_the_old_core_are_the_new_ones_once_it_is_there() -> None:
     asyncio.run(run())
 
 
+def test_a_core_does_not_end_with_lines_that_nobody_has_heard() -> None:
+    async def run() -> None:
+        both = Between()
+        old, new = both.old_routing.add_app(APP), both.new_routing.add_app(APP)
+        lines = list[tuple[float, str]]()
+        new.lines = lines.extend
+        both.old.begin()
+        old.lines([(1.0, "the last")])
+        seen_out = asyncio.ensure_future(both.old.see_out(1000.0))
+        await turns()
+        assert not seen_out.done()
+        both.new.begin(both.new_routing.apps)
+        await seen_out
+        await turns()
+        assert lines == [(1.0, "the last")]
+
+    asyncio.run(run())
+
+
 def test_lines_that_wait_for_too_long_are_bounded_and_counted() -> None:
     told: list[tuple[int, str]] = []
     routing = Routing({}, secret=b"x")
