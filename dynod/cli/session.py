@@ -51,7 +51,7 @@ class Session:
         The folder's counts only for the daemon that it names: another one may have an app of the same name.
         Raises UsageError.
         """
-        named = self.named_app or self.client.daemon.app or self._of_remote()
+        named = self._folders_app
         if named:
             return named
         names = [app["name"] for app in self.client.apps()]
@@ -60,6 +60,17 @@ class Session:
         if not names:
             raise UsageError("this dynod has no app yet: make one with `dynod apps:create`")
         raise UsageError(f"which app? name it with -a: {', '.join(names)}")
+
+    @cached_property
+    def meant_app(self) -> str | None:
+        """As `app`; None where there are several and none is meant, or none at all."""
+        names = None if self._folders_app else [app["name"] for app in self.client.apps()]
+        return self._folders_app if names is None else names[0] if len(names) == 1 else None
+
+    @cached_property
+    def _folders_app(self) -> str | None:
+        """The app that is named, by somebody or by the folder."""
+        return self.named_app or self.client.daemon.app or self._of_remote()
 
     def _of_remote(self) -> str | None:
         found = nearest_remote(Path.cwd())

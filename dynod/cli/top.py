@@ -1,19 +1,14 @@
-"""`dynod top`: an app's dynos, live in a terminal; one plain look where there is none.
+"""`dynod top`: an app's dynos, or all apps, live in a terminal; one plain look where there is none.
 
-Asks the API once a second and draws what `top_text` makes of it. Keys change what they name, each after a `y`. The
-terminal is left as it was found, whatever ends it.
+Asks the API once a second and draws what `top_view` makes of it, with the newest lines of the log below. Keys change
+what they name, each after a `y`.
 """
 
-import contextlib
-import os
-import select
 import shutil
 import sys
-import termios
 import time
-import tty
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Final
 
 import click
@@ -21,137 +16,170 @@ import click
 from dynod.cli import top_text
 from dynod.cli.session import Session, with_session
 from dynod.cli.terminal import show
+from dynod.cli.top_log import LogTail
+from dynod.cli.top_screen import Screen
+from dynod.cli.top_view import Act, Do, View
+from dynod.core.config_vars import names_that_differ
 from dynod.errors import DynodError
+from dynod.platform_api.client import ApiClient
 from dynod.platform_api.schema import Stats
 
 EVERY_S: Final = 1.0  # between two looks; rates are what changed between them, so that one plain look waits too
 SPARKS: Final = 60  # seconds of the sparkline
-ENTER, LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # another screen, no cursor; and back
-HOME, CLEAR_LINE, CLEAR_REST = "\x1b[H", "\x1b[K", "\x1b[J"
-REVERSE, PLAIN = "\x1b[7m", "\x1b[0m"
-KEYS: Final = "q quit  ↑↓ choose  r restart  + - scale  m maintenance"
-UP, DOWN = ("\x1b[A", "k"), ("\x1b[B", "j")
+RELEASES: Final = 50  # that are looked at for one to go back to
+NAMED: Final = 3  # config vars that are named, of those that would change back
 
 
 @click.command("top")
 @click.option("--once", is_flag=True, help="One look, as plain text.")
+@click.option("--all", "of_all", is_flag=True, help="All apps, also where one is meant.")
 @with_session
-def command(session: Session, once: bool) -> None:
-    """Show an app's dynos live: state, requests, latency, CPU, memory, what went wrong last."""
-    app = session.app
+def command(session: Session, once: bool, of_all: bool) -> None:
+    """Show an app's dynos live: state, requests, latency, CPU, memory, what went wrong last, and the log.
+
+    Where there are several apps and none is named, all of them are shown.
+    """
+    app = None if of_all else session.meant_app
+    client = session.client
     if session.as_json:
-        session.show_json(session.client.stats(app))
+        session.show_json(client.stats(app) if app is not None else client.all_stats())
     elif once or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        before, began = session.client.stats(app), time.monotonic()
+        before, began = _stats(client, app), time.monotonic()
         time.sleep(EVERY_S)
-        now = session.client.stats(app)
+        now = _stats(client, app)
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
-        show("\n".join(top_text.lines(now, before, time.monotonic() - began, width=width)))
+        show("\n".join(line[:width] for line in _look(app, now, before, time.monotonic() - began).lines))
     else:
-        with _screen():
-            _Top(session, app).run()
+        _Top(client, View(app)).run()
+
+
+def _stats(client: ApiClient, app: str | None) -> list[Stats]:
+    return client.all_stats() if app is None else [client.stats(app)]
+
+
+def _look(
+    app: str | None,
+    now: Sequence[Stats],
+    before: Sequence[Stats],
+    seconds: float,
+    p95s: Sequence[float | None] = (),
+) -> top_text.Look:
+    if app is None:
+        return top_text.of_apps(now, before, seconds)
+    return top_text.of_app(now[0], before[0] if before else None, seconds, p95s)
 
 
 class _Top:
-    """What is shown, and what a key would do."""
+    """The loop: looks, keys, log."""
 
-    def __init__(self, session: Session, app: str) -> None:
-        self._session = session
-        self._app = app
-        self._chosen = 0
-        self._asks: tuple[str, str] | None = None  # what was asked for, and the question
-        self._says = KEYS
-        self._p95s: deque[float | None] = deque(maxlen=SPARKS)
+    def __init__(self, client: ApiClient, view: View) -> None:
+        self._client = client
+        self._view = view
+        self._screen = Screen()
+        self._tail: LogTail | None = None
+        self._forget()
 
     def run(self) -> None:
-        before: Stats | None = None
-        looked_at = 0.0
-        while True:
+        """Until somebody leaves."""
+        _stats(self._client, self._view.app)  # what can be refused is refused on the terminal as it is
+        with self._screen.taken():
             try:
-                now = self._session.client.stats(self._app)
-            except DynodError as error:
-                self._says = str(error)
-            else:
-                at = time.monotonic()
-                self._p95s.append(top_text.whole_p95(now, before) if before is not None else None)
-                self._draw(now, before, at - looked_at if before is not None else EVERY_S)
-                before, looked_at = now, at
+                self._loop()
+            finally:
+                self._close_tail()
+
+    def _loop(self) -> None:
+        while True:
+            self._look_again()
             until = time.monotonic() + EVERY_S
             while (left := until - time.monotonic()) > 0:
-                if not select.select([0], [], [], left)[0]:
-                    break
-                key = os.read(0, 16).decode("utf-8", "replace")
-                if key in {"q", "\x03", "\x04", ""}:
+                self._draw()
+                pressed = self._screen.wait(left)
+                if pressed is None:
                     return
-                if before is not None:
-                    self._press(key, before)
-                    self._draw(before, None, max(EVERY_S, time.monotonic() - looked_at))
-                    break
+                for key in pressed:
+                    act = self._view.press(key, self._now)
+                    if act is not None and not self._carry_out(act):
+                        return
 
-    def _draw(self, now: Stats, before: Stats | None, seconds: float) -> None:
-        size = shutil.get_terminal_size()
-        lines = top_text.lines(now, before, seconds, width=size.columns, p95s=tuple(self._p95s))
-        first = len(lines) - len(now["dynos"])
-        self._chosen = max(0, min(self._chosen, len(now["dynos"]) - 1))
-        for number in range(len(lines)):
-            if number == first + self._chosen and now["dynos"]:
-                lines[number] = f"{REVERSE}{lines[number]}{PLAIN}"
-        foot = self._asks[1] if self._asks is not None else self._says
-        shown = [*lines[: size.lines - 2], "", foot[: size.columns]]
-        sys.stdout.write(HOME + "\r\n".join(line + CLEAR_LINE for line in shown) + CLEAR_REST)
-        sys.stdout.flush()
+    def _forget(self) -> None:
+        """What was seen of another app."""
+        self._now: list[Stats] = []
+        self._look: top_text.Look | None = None
+        self._seen_at = 0.0
+        self._p95s: deque[float | None] = deque(maxlen=SPARKS)
 
-    def _press(self, key: str, stats: Stats) -> None:
-        if self._asks is not None:
-            action, _ = self._asks
-            self._asks = None
-            self._says = KEYS
-            if key in {"y", "Y"}:
-                self._do(action, stats)
-            return
-        if key in UP:
-            self._chosen -= 1
-        elif key in DOWN:
-            self._chosen += 1
-        elif key in {"r", "+", "-", "m"} and stats["dynos"]:
-            dyno = stats["dynos"][self._chosen]
-            count = stats["formation"].get(dyno["type"], 0)
-            question = {
-                "r": f"Restart {dyno['name']}?",
-                "+": f"Scale {dyno['type']} to {count + 1}?",
-                "-": f"Scale {dyno['type']} to {max(0, count - 1)}?",
-                "m": f"Switch maintenance mode {'off' if stats['maintenance'] else 'on'}?",
-            }[key]
-            self._asks = (key, f"{question} y/n")
-
-    def _do(self, action: str, stats: Stats) -> None:
-        client, dyno = self._session.client, stats["dynos"][self._chosen]
+    def _look_again(self) -> None:
+        view = self._view
         try:
-            if action == "r":
-                client.restart(self._app, dyno=dyno["name"])
-                self._says = f"Restarting {dyno['name']}"
-            elif action == "m":
-                client.change_app(self._app, maintenance=not stats["maintenance"])
-                self._says = f"Maintenance mode is {'off' if stats['maintenance'] else 'on'}"
-            else:
-                client.scale(self._app, [{"type": dyno["type"], "quantity": f"{action}1"}])
-                self._says = f"Scaling {dyno['type']}"
+            now = _stats(self._client, view.app)
+            if view.app is not None and (self._tail is None or self._tail.app != view.app or self._tail.has_ended):
+                self._close_tail()
+                self._tail = LogTail(self._client, view.app)
         except DynodError as error:
-            self._says = str(error)
+            view.says = str(error)
+            return
+        at = time.monotonic()
+        before = self._now
+        if view.app is not None:
+            self._p95s.append(top_text.whole_p95(now[0], before[0]) if before else None)
+        self._look = _look(view.app, now, before or now, at - self._seen_at if before else EVERY_S, self._p95s)
+        self._now, self._seen_at = now, at
 
+    def _draw(self) -> None:
+        size = self._screen.size
+        look = self._look or top_text.Look(head=(self._view.app or "",), titles="", rows=(), names=())
+        lines = self._tail.lines() if self._tail is not None and self._view.app is not None else []
+        self._screen.draw(self._view.frame(look, lines, width=size.columns, height=size.lines))
 
-@contextlib.contextmanager
-def _screen() -> Iterator[None]:
-    """Another screen, where keys come one by one."""
-    found = termios.tcgetattr(0)
-    try:
-        tty.setcbreak(0)
-        sys.stdout.write(ENTER)
-        sys.stdout.flush()
-        yield
-    except KeyboardInterrupt:
-        pass
-    finally:
-        termios.tcsetattr(0, termios.TCSADRAIN, found)
-        sys.stdout.write(LEAVE)
-        sys.stdout.flush()
+    def _carry_out(self, act: Act) -> bool:
+        """Do it; False: leave."""
+        client = self._client
+        try:
+            match act.do:
+                case Do.QUIT:
+                    return False
+                case Do.REDRAW:
+                    self._screen.clear()
+                case Do.OPEN | Do.OVERVIEW:
+                    self._view.go_to(act.app or None)
+                    self._close_tail()
+                    self._forget()
+                    self._look_again()
+                case Do.FIND_RELEASE:
+                    self._ask_for_rollback(act.app)
+                case Do.RESTART:
+                    client.restart(act.app, dyno=act.subject)
+                case Do.SCALE:
+                    client.scale(act.app, [{"type": act.subject, "quantity": act.value}])
+                case Do.MAINTENANCE:
+                    client.change_app(act.app, maintenance=act.value == "on")
+                case Do.ROLL_BACK:
+                    made = client.roll_back(act.app, act.subject, code_only=False)
+                    self._view.says = f"Rolling back to {act.value}: v{made['version']}"
+        except DynodError as error:
+            self._view.says = str(error)
+        else:
+            self._view.says = act.said or self._view.says
+        return True
+
+    def _ask_for_rollback(self, app: str) -> None:
+        """Name the release, and the config vars that would change back. Raises DynodError."""
+        client = self._client
+        eligible = [each for each in client.newest_releases(app, RELEASES) if each["eligible_for_rollback"]]
+        if len(eligible) < 2:  # noqa: PLR2004 (the newest is the one that runs)
+            self._view.says = "There is no release to roll back to"
+            return
+        target = eligible[1]
+        version = f"v{target['version']}"
+        names = sorted(names_that_differ(client.config_vars(app), client.config_vars(app, str(target["version"]))))
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        back = f" Config vars change back: {', '.join(names[:NAMED])}{more}." if names else ""
+        self._view.ask(
+            Act(do=Do.ROLL_BACK, app=app, subject=target["id"], value=version), f"Roll back {app} to {version}?{back}"
+        )
+
+    def _close_tail(self) -> None:
+        if self._tail is not None:
+            self._tail.close()
+            self._tail = None

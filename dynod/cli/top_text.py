@@ -1,53 +1,75 @@
-"""What `dynod top` shows: two looks at an app in, lines of text out. No terminal, no clock."""
+"""What `dynod top` shows: two looks at apps in, lines of text out. No terminal, no clock."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from dynod.core.traffic import DynoTraffic, quantile_ms
+from dynod.core.log_line import LogBatch
+from dynod.core.traffic import BOUNDS_MS, DynoTraffic, quantile_ms
 from dynod.platform_api.schema import Stats, StatsDyno, StatsTraffic
 
-TITLES: Final = (
-    "DYNO",
-    "STATE",
-    "UP",
-    "RESTARTS",
-    "REQ/S",
-    "5XX/S",
-    "IN FL",
-    "P50",
-    "P95",
-    "P99",
-    "CPU",
-    "MEMORY",
-    "LAST",
-)
+_RATES: Final = ("REQ/S", "5XX/S", "IN FL", "P50", "P95", "P99", "CPU", "MEMORY")
+TITLES: Final = ("DYNO", "STATE", "UP", "RESTARTS", *_RATES, "LAST")
+APP_TITLES: Final = ("APP", "RELEASE", "DYNOS", *_RATES, "LAST")
 BLOCKS: Final = "▁▂▃▄▅▆▇█"
 MB: Final = 1024 * 1024
-NUMBERS: Final = range(2, 12)  # columns that are aligned to the right
+RIGHT: Final = frozenset({"UP", "RESTARTS", "DYNOS", *_RATES})  # columns that are aligned to the right
+NOTHING: Final = DynoTraffic(requests=0, failed=0, buckets=(0,) * (len(BOUNDS_MS) + 1), in_flight=0)
+ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
 
 
-def lines(
-    now: Stats, before: Stats | None, seconds: float, *, width: int, p95s: Sequence[float | None] = ()
-) -> list[str]:
-    """A head, and a table of dynos. `before` was `seconds` ago; `p95s` are the whole app's, oldest first."""
-    past = {dyno["name"]: _traffic(dyno["traffic"]) for dyno in before["dynos"]} if before is not None else {}
-    rates = {dyno["name"]: _traffic(dyno["traffic"]).since(past.get(dyno["name"])) for dyno in now["dynos"]}
-    rows = [_row(dyno, rates[dyno["name"]], seconds) for dyno in now["dynos"]]
-    widths = [max(map(len, column)) for column in zip(TITLES, *rows, strict=True)]
-    table = [_aligned(row, widths) for row in (TITLES, *rows)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What is shown of one moment. `names` are those of the rows, in their order."""
+
+    head: tuple[str, ...]
+    titles: str
+    rows: tuple[str, ...]
+    names: tuple[str, ...]
+
+    @property
+    def lines(self) -> list[str]:
+        """All of it as plain text."""
+        return [*self.head, "", self.titles, *self.rows]
+
+
+def of_app(now: Stats, before: Stats | None, seconds: float, p95s: Sequence[float | None] = ()) -> Look:
+    """An app's dynos. `before` was `seconds` ago; `p95s` are the whole app's, oldest first."""
+    rates = _rates(now, before)
+    rows = [_dyno_row(dyno, rates[dyno["name"]], seconds) for dyno in now["dynos"]]
     release = f"  v{now['release']}" if now["release"] else ""
     wanted = "  ".join(f"{name}={count}" for name, count in now["formation"].items())
     state = "  MAINTENANCE" if now["maintenance"] else ""
-    head = f"{now['app']['name']}{release}  {wanted}  {_whole(rates.values(), seconds)}{state}"
+    head = f"{now['app']['name']}{release}  {wanted}  {_whole(_sum(rates.values()), seconds)}{state}"
     spark = sparkline(p95s)
-    return [line[:width] for line in (head, *([f"p95 {spark}"] if spark else []), "", *table)]
+    titles, *table = _aligned(TITLES, rows)
+    return Look(
+        head=(head, f"p95 {spark}") if spark else (head,),
+        titles=titles,
+        rows=tuple(table),
+        names=tuple(dyno["name"] for dyno in now["dynos"]),
+    )
+
+
+def of_apps(now: Sequence[Stats], before: Sequence[Stats], seconds: float) -> Look:
+    """A row for each app; what it was before is found by its id."""
+    past = {each["app"]["id"]: each for each in before}
+    rates = [_sum(_rates(each, past.get(each["app"]["id"])).values()) for each in now]
+    rows = [_app_row(each, rate, seconds) for each, rate in zip(now, rates, strict=True)]
+    dynos = sum(len(each["dynos"]) for each in now)
+    titles, *table = _aligned(APP_TITLES, rows)
+    return Look(
+        head=(f"{_count(len(now), 'app')}  {_count(dynos, 'dyno')}  {_whole(_sum(rates), seconds)}",),
+        titles=titles,
+        rows=tuple(table),
+        names=tuple(each["app"]["name"] for each in now),
+    )
 
 
 def whole_p95(now: Stats, before: Stats | None) -> float | None:
     """Of all dynos together, between the two looks."""
-    past = {dyno["name"]: _traffic(dyno["traffic"]) for dyno in before["dynos"]} if before is not None else {}
-    all_buckets = [_traffic(dyno["traffic"]).since(past.get(dyno["name"])).buckets for dyno in now["dynos"]]
-    return quantile_ms([sum(each) for each in zip(*all_buckets, strict=True)], 0.95) if all_buckets else None
+    return quantile_ms(_sum(_rates(now, before).values()).buckets, 0.95)
 
 
 def sparkline(values: Sequence[float | None]) -> str:
@@ -60,41 +82,103 @@ def sparkline(values: Sequence[float | None]) -> str:
     return f"{drawn} at most {_ms(most)}"
 
 
-def _row(dyno: StatsDyno, traffic: DynoTraffic, seconds: float) -> tuple[str, ...]:
+def log_lines(batch: LogBatch, stamp: Callable[[float], str]) -> list[str]:
+    """A batch of the log, a line each, with nothing in it that a terminal would act on."""
+    prefix = f"{stamp(batch.time)} {batch.source}[{batch.ps}]: "
+    text = batch.text.decode("utf-8", "backslashreplace").removesuffix("\n")
+    return [prefix + _harmless(line) for line in text.split("\n")]
+
+
+def _harmless(line: str) -> str:
+    plain = ESCAPES.sub("", line).expandtabs(8)
+    return "".join(character if character.isprintable() else " " for character in plain)
+
+
+def _rates(now: Stats, before: Stats | None) -> dict[str, DynoTraffic]:
+    """By dyno; "" is what reached none."""
+
+    def by_name(stats: Stats) -> dict[str, StatsTraffic | None]:
+        return {"": stats["undelivered"], **{dyno["name"]: dyno["traffic"] for dyno in stats["dynos"]}}
+
+    past = by_name(before) if before is not None else {}
+    return {name: _traffic(found).since(_traffic(past.get(name))) for name, found in by_name(now).items()}
+
+
+def _sum(rates: Iterable[DynoTraffic]) -> DynoTraffic:
+    parts = list(rates)
+    return DynoTraffic(
+        requests=sum(part.requests for part in parts),
+        failed=sum(part.failed for part in parts),
+        buckets=tuple(map(sum, zip(*(part.buckets for part in (NOTHING, *parts)), strict=True))),
+        in_flight=sum(part.in_flight for part in parts),
+    )
+
+
+def _dyno_row(dyno: StatsDyno, traffic: DynoTraffic, seconds: float) -> tuple[str, ...]:
     memory = f"{dyno['memory'] / MB:.0f}M" if dyno["memory"] is not None else ""
     if memory and dyno["quota"]:
         memory += f"/{dyno['quota'] / MB:.0f}M"
-    served = dyno["traffic"] is not None
     return (
         dyno["name"],
         dyno["state"],
         _ago(dyno["up_s"]),
         str(dyno["restarts"]),
-        f"{traffic.requests / seconds:.1f}" if served else "",
-        f"{traffic.failed / seconds:.1f}" if served else "",
-        str(traffic.in_flight) if served else "",
-        *(_ms(quantile_ms(traffic.buckets, share)) for share in (0.5, 0.95, 0.99)),
+        *_requests(traffic, seconds, served=dyno["traffic"] is not None),
         f"{dyno['cpu_share']:.0%}" if dyno["cpu_share"] is not None else "",
         memory,
         dyno["last"].removeprefix("Cause: "),
     )
 
 
-def _whole(rates: Iterable[DynoTraffic], seconds: float) -> str:
-    return f"{sum(rate.requests for rate in rates) / seconds:.1f} req/s"
+def _app_row(stats: Stats, traffic: DynoTraffic, seconds: float) -> tuple[str, ...]:
+    dynos = stats["dynos"]
+    shares = [dyno["cpu_share"] for dyno in dynos if dyno["cpu_share"] is not None]
+    memories = [dyno["memory"] for dyno in dynos if dyno["memory"] is not None]
+    crashed = next((dyno for dyno in dynos if dyno["state"] == "crashed"), None)
+    last = f"{crashed['name']}: {crashed['last'].removeprefix('Cause: ') or 'crashed'}" if crashed is not None else ""
+    return (
+        stats["app"]["name"],
+        f"v{stats['release']}" if stats["release"] else "",
+        f"{sum(dyno['state'] == 'up' for dyno in dynos)}/{len(dynos)} up",
+        *_requests(traffic, seconds, served=stats["undelivered"] is not None or any(d["traffic"] for d in dynos)),
+        f"{sum(shares):.0%}" if shares else "",
+        f"{sum(memories) / MB:.0f}M" if memories else "",
+        "maintenance" if stats["maintenance"] else last,
+    )
 
 
-def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
-    cells = [
-        cell.rjust(width) if column in NUMBERS else cell.ljust(width)
-        for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+def _requests(traffic: DynoTraffic, seconds: float, *, served: bool) -> tuple[str, ...]:
+    return (
+        f"{traffic.requests / seconds:.1f}" if served else "",
+        f"{traffic.failed / seconds:.1f}" if served else "",
+        str(traffic.in_flight) if served else "",
+        *(_ms(quantile_ms(traffic.buckets, share)) for share in (0.5, 0.95, 0.99)),
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _whole(rate: DynoTraffic, seconds: float) -> str:
+    failed = f", {rate.failed / seconds:.1f} of them 5xx" if rate.failed else ""
+    return f"{rate.requests / seconds:.1f} req/s{failed}"
+
+
+def _aligned(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if title in RIGHT else cell.ljust(width)
+            for title, cell, width in zip(titles, row, widths, strict=True)
+        ).rstrip()
+        for row in (titles, *rows)
     ]
-    return "  ".join(cells).rstrip()
 
 
 def _traffic(found: StatsTraffic | None) -> DynoTraffic:
     if found is None:
-        return DynoTraffic(requests=0, failed=0, buckets=(0,) * 16, in_flight=0)
+        return NOTHING
     return DynoTraffic(
         requests=found["requests"],
         failed=found["failed"],

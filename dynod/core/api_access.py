@@ -45,6 +45,7 @@ _OPEN_TO_APP_TOKENS: Final = frozenset(
         "/account/rate-limits",
         "/apps",
         "/dynod/dashboard/stream",
+        "/dynod/stats",
         "/dyno-sizes",
         "/dyno-sizes/{}",
         "/openapi.json",

@@ -9,7 +9,7 @@ keeper holds the socket meanwhile. One that changes something is not: whether it
 import contextlib
 import json
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn, cast
 from urllib.parse import quote, urlsplit
 
@@ -319,12 +319,18 @@ class ApiClient:
 
         Raises ApiError; with the code `cut_short` where there would have been more.
         """
-        body = {name: value for name, value in wanted.items() if value is not None}
-        session = cast("LogSession", self._send("POST", _path("apps", app, "log-sessions"), body))
-        yield from self.stream(session["logplex_url"])
+        yield from self.stream(self.log_session(app, wanted))
 
-    def stream(self, url: str) -> Iterator[bytes]:
-        """What is at an address that the API has told, in pieces as they come. Raises ApiError."""
+    def log_session(self, app: str, wanted: Mapping[str, object]) -> str:
+        """The address of such a log, to be read by `stream`. Raises ApiError."""
+        body = {name: value for name, value in wanted.items() if value is not None}
+        return cast("LogSession", self._send("POST", _path("apps", app, "log-sessions"), body))["logplex_url"]
+
+    def stream(self, url: str, *, opened: Callable[[socket.socket], None] | None = None) -> Iterator[bytes]:
+        """What is at an address that the API has told, in pieces as they come. Raises ApiError.
+
+        It has a connection of its own and may be read in another thread; `opened` is given that, to cut it by.
+        """
         path = urlsplit(url).path
         connection = self._new_connection(TIMEOUT_S)  # its own: it stays open as long as what it reads
         with contextlib.closing(connection):
@@ -333,7 +339,10 @@ class ApiClient:
                 response = connection.getresponse()
                 if response.status >= FIRST_REFUSAL:
                     _understood(response.status, response.read())
-                self._opened(connection).settimeout(None)
+                reading = self._opened(connection)
+                reading.settimeout(None)
+                if opened is not None:
+                    opened(reading)
                 while piece := response.read1(STREAM_BYTES):
                     yield piece
             except OSError as error:
@@ -372,6 +381,10 @@ class ApiClient:
     def stats(self, app: str) -> Stats:
         """The app in figures."""
         return cast("Stats", self._send("GET", _path("apps", app, "stats")))
+
+    def all_stats(self) -> list[Stats]:
+        """Every app in figures."""
+        return cast("dict[str, list[Stats]]", self._send("GET", "/dynod/stats"))["apps"]
 
     def status(self) -> Status:
         """How the daemon does."""

@@ -1,6 +1,7 @@
-"""`/apps/:app/stats`: an app in figures, for `dynod top`. Counters, so that whoever asks twice can subtract.
+"""`/apps/:app/stats` and `/dynod/stats`: apps in figures, for `dynod top`.
 
-What is behind it is read, not measured: asking costs little, and a token's calls are counted as all others.
+They are counters, so that whoever asks twice can subtract. What is behind it is read, not measured: asking costs
+little, and a token's calls are counted as all others.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from dynod.core.failure_cause import PREFIX
 from dynod.core.traffic import DynoTraffic
 from dynod.operations import RunningApp
 from dynod.platform_api.exchange import answer, operations
+from dynod.platform_api.peer import caller
 from dynod.platform_api.serializers import Json
 
 Traffic = Callable[[RunningApp], Mapping[str, DynoTraffic]]
@@ -37,11 +39,22 @@ class Entry(Protocol):
 @routes.get("/apps/{app}/stats")
 async def stats(request: web.Request) -> web.Response:
     """States, restarts, memory, CPU, and what passed through the router, by dyno."""
-    app = operations(request).find(request.match_info["app"])
+    return answer(_of(operations(request).find(request.match_info["app"]), request.app[TRAFFIC]))
+
+
+@routes.get("/dynod/stats")
+async def all_stats(request: web.Request) -> web.Response:
+    """The same of every app that whoever asks may see."""
+    who, found = caller(request), operations(request)
+    apps = [found.find(view.id) for view in found.apps() if who.sees(view.id)]
+    return answer({"apps": [_of(app, request.app[TRAFFIC]) for app in apps]})
+
+
+def _of(app: RunningApp, traffic: Traffic) -> Json:
     figures = figures_of(app, now=asyncio.get_running_loop().time())
     troubles = {slot.name: last_trouble(slot.history) for slot in app.supervisor.slots}
     last = {name: entry.what for name, entry in troubles.items() if entry is not None}
-    return answer(document(figures, request.app[TRAFFIC](app), last))
+    return document(figures, traffic(app), last)
 
 
 def document(app: AppFigures, traffic: Mapping[str, DynoTraffic], last: Mapping[str, str]) -> Json:
