@@ -157,6 +157,14 @@ def _visible(request: web.Request, who: Caller) -> list[RunningApp]:
     return [verbs.find(view.id) for view in verbs.apps() if who.sees(view.id)]
 
 
+def _releases(app: RunningApp) -> list[int]:
+    """The live one and those on their way: where that has changed, the page asks for the list once more."""
+    found = app.releases
+    if found is None:
+        return []
+    return [each.version for each in (found.current, *found.pending) if each is not None]
+
+
 def _history(request: web.Request, app: RunningApp) -> TrafficHistory | None:
     histories = request.app[HISTORIES]
     return histories(app) if histories is not None else None
@@ -171,7 +179,7 @@ def _picture(request: web.Request, apps: Sequence[RunningApp], chosen: RunningAp
         figures = figures_of(app, now=now)
         troubles = {slot.name: last_trouble(slot.history) for slot in app.supervisor.slots}
         newest = max((trouble for trouble in troubles.values() if trouble), default=None, key=lambda each: each.at)
-        documents.append(app_document(figures, recent, newest))
+        documents.append({**app_document(figures, recent, newest), "releases": _releases(app)})
         if app is chosen:
             whole = [dyno_document(dyno, recent, troubles.get(dyno.name)) for dyno in figures.dynos]
     return {

@@ -81,7 +81,8 @@ function listen() {
 
 function draw(picture) {
   say("Live", "good");
-  write(byId("who"), `${picture.user} · dynod ${picture.version}`);
+  const dropped = picture.dropped ? ` · ${plural(picture.dropped, "page")} dropped for being too slow` : "";
+  write(byId("who"), `${picture.user} · dynod ${picture.version}${dropped}`);
   if (app === null) {
     fill(byId("apps"), appColumns, picture.apps);
     show(byId("no-apps"), picture.apps.length === 0);
@@ -111,7 +112,7 @@ function draw(picture) {
   show(byId("no-dynos"), picture.dynos.length === 0);
   show(byId("dynos").parentElement, picture.dynos.length > 0);
   log.offer(Object.keys(found.formation), picture.dynos.map((dyno) => dyno.name));
-  refreshReleases(`${app} ${found.release} ${found.changes ?? ""}`);
+  refreshReleases(`${app} ${found.releases}`);
 }
 
 function figures(found) {
