@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -39,7 +40,8 @@ from support.versions import (
 )
 
 UPGRADES = rounds(2, full=20)  # there and back by turns
-REQUESTS = rounds(600, full=50_000)
+BECOMES = rounds(2, full=10)  # the same where the keeper becomes another each time
+REQUESTS = rounds(300, full=50_000)
 pytestmark = pytest.mark.timeout(rounds(180, full=1800))
 WEB = {"web": f"{toy('web_server')} --counts"}
 BOTH = {**WEB, "worker": f"{toy('counts_to')} 1000000 0.05"}
@@ -137,12 +139,17 @@ def test_no_request_fails_and_no_dyno_restarts_over_upgrades_and_rollbacks(versi
         tail.goes_on()
         with SteadyLoad(serve.port, "shop.localhost", seed=seed) as load:
             load.wait_for(100, timeout_s=60)
+            switches = []
             for number in range(UPGRADES):
                 upgrade(serve, versions, "21"[number % 2])
-                load.wait_for(max(load.sent + 100, REQUESTS * (number + 1) // UPGRADES), timeout_s=900)
+                switches.append(time.monotonic())
+                load.wait_for(max(load.sent + 50, REQUESTS * (number + 1) // UPGRADES), timeout_s=900)
         tail.goes_on()
         assert app.pids() == pids
+        in_flight = [sum(one.began < at < one.ended for one in load.served) for at in switches]
+        retried = sum("retries=" in line for line in app.log())
         print(f"sent {load.sent}, posts {load.posts}, upgrades {UPGRADES}: {dict(load.outcomes)}")
+        print(f"retried {retried}, in flight at each switch {in_flight}")
         assert set(load.outcomes) == {"ok"}, load.outcomes
         found = tail.end()
         assert found == list(range(found[0], found[-1] + 1)), "a line is missing, or there twice"
@@ -345,19 +352,20 @@ def test_a_keeper_becomes_that_of_a_version_with_another_protocol_and_goes_back(
         versions.add("2", breaks=SPEAKS_ANOTHER_PROTOCOL)
         assert keeper_program(serve).endswith("versions/1/bin/python")
         with SteadyLoad(serve.port, "shop.localhost", seed=9) as load:
-            load.wait_for(100, timeout_s=60)
-            for name in ("2", "1", "2"):
+            load.wait_for(50, timeout_s=60)
+            for number in range(BECOMES):
+                name = "21"[number % 2]
                 upgrade(serve, versions, name)
                 assert keeper_program(serve).endswith(f"versions/{name}/bin/python")
-                load.wait_for(load.sent + 100, timeout_s=60)
+                load.wait_for(load.sent + 50, timeout_s=60)
         assert set(load.outcomes) == {"ok"}, load.outcomes
         assert app.pids() == pids
         numbers = [int(line.split()[-1]) for line in app.log() if line.startswith("app[worker.1]: number")]
         assert numbers == list(range(len(numbers)))
-        core = serve.core_pid()
         eventually(lambda: len(cores(serve)) == 1, what="one core", timeout_s=120)
-        os.kill(cores(serve)[0], signal.SIGKILL)  # a crash is a crash
-        core_of(serve, versions, "2", other_than=core)
+        (core,) = cores(serve)
+        os.kill(core, signal.SIGKILL)  # a crash is a crash
+        core_of(serve, versions, name, other_than=core)
         worker = pids["worker.1"]
         assert worker is not None
         os.kill(worker, signal.SIGKILL)  # and an exit an exit
