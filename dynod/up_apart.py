@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from dynod.core.container import Container, User
+from dynod.core.isolation import Abilities, Isolation, choose
 from dynod.process.container import DYNOS, Encloses, sweep
 from dynod.serve_containers import keep_apart
 from dynod.settings import Container as Asked
@@ -38,6 +39,10 @@ class UpApart:
     @classmethod
     def strictly(cls, folder: str, asked: Asked, environ: Mapping[str, str]) -> Self:
         """As far as the machine gives it; blocks for some milliseconds. Raises SettingsError, OSError."""
+        if asked.isolation == Isolation.NONE:
+            return cls(
+                folder, containers=None, user=None, lacks=choose(asked.isolation, Abilities(container=None)).lacks
+            )
         key = hashlib.sha256(os.fsencode(folder))
         state = Path(user_state_folder(environ), "up", key.hexdigest()[:16])
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
