@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from dynod.app_figures import AppFigures
 from dynod.core.asker import origin_of
+from dynod.core.disk_contents import low
 from dynod.core.event import Event
 from dynod.core.incidents import Incidents, Notice, Trouble
 from dynod.errors import DynodError
@@ -23,7 +24,6 @@ KEPT: Final = 1000  # events in memory, of `up`
 WAITING: Final = 1000  # events that the store has not taken yet
 LOOK_S: Final = 15.0  # between two looks at drains and disk, which announce nothing
 DRAIN_FAILURES: Final = 3  # in a row: a receiver that restarts is none
-LOW_SHARE: Final = 0.05  # of the disk that is free
 RECOVERED: Final = "recovered"
 NOBODY: Final = "dynod"  # asked for it
 
@@ -169,10 +169,8 @@ class Happenings:
             disk = await asyncio.to_thread(os.statvfs, self._state)
         except OSError:
             return  # it comes back, or the store says more
-        share = disk.f_bavail / disk.f_blocks if disk.f_blocks else 1.0
-        if share < LOW_SHARE:
-            free_mb = disk.f_bavail * disk.f_frsize // 1_000_000
-            self.failed("", Trouble.DISK, str(self._state), f"{free_mb} MB are free, {share:.1%}")
+        if told := low(free=disk.f_bavail * disk.f_frsize, total=disk.f_blocks * disk.f_frsize):
+            self.failed("", Trouble.DISK, str(self._state), told)
         else:
             self.well("", Trouble.DISK, str(self._state))
             await asyncio.to_thread(self._roomy)

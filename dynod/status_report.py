@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import psutil
 
 from dynod import __version__
+from dynod.core.disk_contents import low
 from dynod.keeper.features import Features
 from dynod.operations import Operations
 
@@ -41,7 +42,7 @@ class DaemonStatus:
     apps: int
     dynos: Mapping[str, int]  # by state
     store_refused: int
-    troubles: Sequence[str]  # drains that fail, apps in maintenance
+    troubles: Sequence[str]  # drains that fail, apps in maintenance, a disk that is full
 
 
 def status_of(operations: Operations, facts: DaemonFacts) -> DaemonStatus:
@@ -56,7 +57,10 @@ def status_of(operations: Operations, facts: DaemonFacts) -> DaemonStatus:
         apps=len(apps),
         dynos=dict(sorted(states.items())),
         store_refused=facts.refused(),
-        troubles=[trouble for app in apps for trouble in _troubles(operations, app.id, app.name)],
+        troubles=[
+            *(trouble for app in apps for trouble in _troubles(operations, app.id, app.name)),
+            *_disk(facts.state),
+        ],
     )
 
 
@@ -70,6 +74,17 @@ def lacks(features: Features, *, groups: bool) -> list[str]:
     if not features.tee:
         found.append("output is held in memory: a core that is killed loses what it had not written")
     return found
+
+
+def _disk(state: str) -> list[str]:
+    if not state:
+        return []
+    try:
+        disk = os.statvfs(state)
+    except OSError as error:
+        return [f"the disk of {state} cannot be looked at: {error.strerror}"]
+    told = low(free=disk.f_bavail * disk.f_frsize, total=disk.f_blocks * disk.f_frsize)
+    return [f"the disk of {state} is nearly full: {told}"] if told else []
 
 
 def _troubles(operations: Operations, app_id: str, name: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What fills the disk of the state, in words, for whoever has to delete something. Pure: measured elsewhere."""
+"""Whether the disk of the state is full, and what fills it, in words for people. Pure: measured elsewhere."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -19,6 +19,15 @@ _KNOWN: Final[Mapping[str, str]] = {
     "dynos": "what running dynos have written: goes with `dynod ps:restart`",
     "storage": "files of apps",
 }
+
+
+LOW_SHARE: Final = 0.05  # of the disk that is free
+
+
+def low(*, free: int, total: int) -> str | None:
+    """What is said of a disk that has little room left, both in bytes; None where it has enough."""
+    share = free / total if total else 1.0
+    return f"{free // 1_000_000:,} MB are free, {share:.1%}" if share < LOW_SHARE else None
 
 
 def largest(sizes: Mapping[str, int]) -> str:

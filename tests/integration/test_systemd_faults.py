@@ -166,6 +166,7 @@ def test_a_full_disk_costs_no_request_and_no_restart(vm: Booted) -> None:
     with Load(vm) as load:
         with FullDisk(vm) as disk:
             ends_at = time.monotonic() + FULL_S
+            assert f"the disk of {STATE} is nearly full: 0 MB are free" in vm.shell("dynod status")
             while True:
                 refused = vm.run("dynod", "config:set", "A=1", "-a", "shop", check=False)
                 assert refused.returncode == 1, refused.stdout
@@ -177,6 +178,7 @@ def test_a_full_disk_costs_no_request_and_no_restart(vm: Booted) -> None:
                 threading.Event().wait(min(10, FULL_S))  # it is full for as long as the issue says; nothing is awaited
                 disk.again()
         eventually(lambda: "is written again" in vm.said("dynod"), what="the log goes on")
+        assert "nearly full" not in vm.shell("dynod status")
     assert load.failed == {}
     assert (pids(vm), vm.main_pid("dynod.service"), core_of(vm)) == (before, keeper, core)
     vm.shell("dynod config:set A=1 -a shop && dynod config:unset A -a shop")

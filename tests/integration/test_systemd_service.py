@@ -144,6 +144,17 @@ def test_one_user_needs_no_root(vm: Booted) -> None:
 # --- what runs ------------------------------------------------------------------------------------------------------
 
 
+def limits(pid: int) -> dict[str, str]:
+    """The soft ones that matter."""
+    lines = Path(f"/proc/{pid}/limits").read_text().splitlines()
+    return {
+        name: line.removeprefix(f"Max {name}").split()[0]
+        for name in ("open files", "core file size")
+        for line in lines
+        if line.startswith(f"Max {name}")
+    }
+
+
 def may_be_shielded() -> bool:
     """Whether root of this machine may have the kernel prefer others: not where it lacks CAP_SYS_RESOURCE."""
     return bool(int(status("self")["CapEff"], 16) >> CAP_SYS_RESOURCE & 1)
@@ -157,6 +168,7 @@ def test_each_process_is_where_and_what_it_should_be(vm: Booted) -> None:
         assert Path(f"/proc/{pid}/cgroup").read_text().strip() == f"{unit}/daemon"
         assert Path(f"/proc/{pid}/oom_score_adj").read_text().strip() == ("-900" if may_be_shielded() else "0")
         assert status(pid)["Uid"].split() == [uid] * 4
+        assert limits(pid) == {"open files": "524288", "core file size": "1"}, "many sockets, and no secrets on disk"
     soft = {}
     for dyno in dynos(vm).values():
         inner = dyno["dynod"]["pid"]
@@ -167,8 +179,7 @@ def test_each_process_is_where_and_what_it_should_be(vm: Booted) -> None:
         for each in members.split():  # by this machine's numbers: it is who reads
             assert Path(f"/proc/{each}/oom_score_adj").read_text().strip() == "0"
             assert int(status(each)["CapAmb"], 16) == 0
-        (line,) = (each for each in Path(f"/proc/{pid}/limits").read_text().splitlines() if "open files" in each)
-        soft[dyno["name"]] = line.split()[3]
+        soft[dyno["name"]] = limits(pid)
     inside = vm.shell("dynod run -a shop -- cat /proc/self/status")
     assert re.findall(r"Cap(?:Inh|Prm|Eff|Amb):\s*(\w+)", inside) == ["0" * 16] * 4
     users = {app: int(vm.shell(f"dynod run -a {app} -- id -u")) for app in ("shop", "demo")}
@@ -177,7 +188,8 @@ def test_each_process_is_where_and_what_it_should_be(vm: Booted) -> None:
     said = vm.shell("dynod status")
     assert "kept apart" not in said, "containers can be made below the unit's hardening"
     assert "dynod's own user" not in said
-    assert set(soft.values()) == {"1024"}, "dynod's own limit is not theirs"
+    of_each = {"open files": "1024", "core file size": "1"}
+    assert soft == dict.fromkeys(soft, of_each), "dynod's own limit of descriptors is not theirs"
     assert vm.show("dynod.service", "OOMPolicy", "OOMScoreAdjust") == {
         "OOMPolicy": "continue",
         "OOMScoreAdjust": "-900",

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from dynod.core.disk_contents import largest
+from dynod.core.disk_contents import largest, low
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,16 @@ from dynod.core.disk_contents import largest
 )
 def test_the_largest_are_named(sizes: Mapping[str, int], told: str) -> None:
     assert largest(sizes) == told
+
+
+@pytest.mark.parametrize(
+    ("free", "total", "told"),
+    [
+        (0, 3_000_000_000, "0 MB are free, 0.0%"),
+        (49_000_000, 1_000_000_000, "49 MB are free, 4.9%"),
+        (50_000_000, 1_000_000_000, None),
+        (0, 0, None),
+    ],
+)
+def test_a_disk_with_little_room_is_told(free: int, total: int, told: str | None) -> None:
+    assert low(free=free, total=total) == told
