@@ -168,7 +168,8 @@ def test_each_process_is_where_and_what_it_should_be(vm: Booted) -> None:
         assert Path(f"/proc/{pid}/cgroup").read_text().strip() == f"{unit}/daemon"
         assert Path(f"/proc/{pid}/oom_score_adj").read_text().strip() == ("-900" if may_be_shielded() else "0")
         assert status(pid)["Uid"].split() == [uid] * 4
-        assert limits(pid) == {"open files": "524288", "core file size": "1"}, "many sockets, and no secrets on disk"
+        assert int(limits(pid)["open files"]) > 10_000, "many sockets: 524,288, or what this machine's root may have"
+        assert limits(pid)["core file size"] == "1", "no secrets on disk"
     soft = {}
     for dyno in dynos(vm).values():
         inner = dyno["dynod"]["pid"]
