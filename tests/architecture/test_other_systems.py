@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from typing import Final
 
 import pytest
@@ -95,6 +96,7 @@ def _texts(tree: ast.Module) -> Iterator[str]:
 # --- what is given up -------------------------------------------------------------------------------------------------
 
 
+@cache
 def marks() -> list[tuple[str, list[str], str]]:
     """Of every `needs_ability` in tests: the file, the abilities, the reason."""
     found = []
@@ -114,16 +116,13 @@ def test_each_mark_names_abilities_and_a_reason() -> None:
         assert reason, file
 
 
-@pytest.mark.parametrize(
-    ("file", "names", "reason"), marks(), ids=lambda value: value if isinstance(value, str) else ""
-)
-def test_a_marked_test_runs_where_its_abilities_are_and_only_there(file: str, names: list[str], reason: str) -> None:
-    del file
-    mark = pytest.mark.needs_ability(*names, reason=reason).mark
-    others = ",".join(set(NAMES).difference(names))
-    assert list(abilities.reasons_to_skip([mark], {WITHOUT: others})) == []
-    for name in names:
-        assert list(abilities.reasons_to_skip([mark], {WITHOUT: name})) == [f"needs {name}: {reason}"]
+def test_a_marked_test_runs_where_its_abilities_are_and_only_there() -> None:
+    for _file, names, reason in marks():
+        mark = pytest.mark.needs_ability(*names, reason=reason).mark
+        others = ",".join(set(NAMES).difference(names))
+        assert list(abilities.reasons_to_skip([mark], {WITHOUT: others})) == []
+        for name in names:
+            assert list(abilities.reasons_to_skip([mark], {WITHOUT: name})) == [f"needs {name}: {reason}"]
 
 
 def test_what_is_given_up_is_in_a_table() -> None:

@@ -1,7 +1,7 @@
 """Every setting that config/dynod.toml names is read by something: one that does nothing is a promise broken."""
 
 import ast
-from collections.abc import Iterable
+from functools import cache
 
 import pytest
 
@@ -14,7 +14,8 @@ TABLES = {"serve": Serve, "dynos": Dynos, "container": Container, "logs": Logs, 
 PLAIN = [(section, name) for section, table in TABLES.items() for name in table.__struct_fields__ if name != "rules"]
 
 
-def read_from(owner: str, sources: Iterable[Module]) -> set[str]:
+@cache
+def read_from(owner: str, sources: tuple[Module, ...]) -> set[str]:
     """What is read as `owner.NAME` or `x.owner.NAME`; "" stands for any owner."""
     found = set()
     for module in sources:
@@ -27,8 +28,8 @@ def read_from(owner: str, sources: Iterable[Module]) -> set[str]:
     return found
 
 
-def of(package: str) -> list[Module]:
-    return [module for module in modules() if module.name.partition(".")[0] == package]
+def of(package: str) -> tuple[Module, ...]:
+    return tuple(module for module in modules() if module.name.partition(".")[0] == package)
 
 
 @pytest.mark.parametrize(("section", "name"), PLAIN)
@@ -50,13 +51,13 @@ def test_a_setting_of_dynos_is_read(knob: object) -> None:
 def test_a_setting_of_the_log_is_read() -> None:
     assert [knob.name for knob in LOG_KNOBS] == ["mask_config_vars", "log_runtime_metrics"]
     for daemon in ("dynod.up", "dynod.served_app"):
-        read = read_from("", [module for module in modules() if module.name == daemon])
+        read = read_from("", tuple(module for module in modules() if module.name == daemon))
         assert {"masks_config_vars", "logs_runtime_metrics"} <= set(read)
 
 
 @pytest.mark.parametrize("name", RouterSettings.__dataclass_fields__)
 def test_a_setting_of_the_router_is_read(name: str) -> None:
-    sources = [module for module in of("router") if module.name != "router.settings"]
+    sources = tuple(module for module in of("router") if module.name != "router.settings")
     assert name in read_from("", sources)
 
 

@@ -22,12 +22,19 @@ _MADE: Final = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Module:
-    """One module of dynod or router. `imports` holds absolute dotted names: `from a import b` counts as `a.b`."""
+    """One module of dynod or router, read when a test asks: each process of a run has them all as parameters."""
 
     name: str
     path: Path
-    tree: ast.Module
-    imports: frozenset[str]
+
+    @property
+    def tree(self) -> ast.Module:
+        return _tree(self.path)
+
+    @property
+    def imports(self) -> frozenset[str]:
+        """Absolute dotted names: `from a import b` counts as `a.b`."""
+        return _imported(self.path)
 
     @property
     def in_core(self) -> bool:
@@ -41,7 +48,7 @@ class Module:
 def modules() -> tuple[Module, ...]:
     """Every module of both packages, by name."""
     return tuple(
-        _read(path) for package in PACKAGES for path in sorted((REPOSITORY / package).rglob("*.py")) if _written(path)
+        _module(path) for package in PACKAGES for path in sorted((REPOSITORY / package).rglob("*.py")) if _written(path)
     )
 
 
@@ -59,11 +66,19 @@ def _written(path: Path) -> bool:
     return not _MADE.intersection(relative.parts) and path.suffix not in {".pyc", ".so", ".sqlite3"}
 
 
-def _read(path: Path) -> Module:
+def _module(path: Path) -> Module:
     relative = path.relative_to(REPOSITORY).with_suffix("")
-    name = ".".join(relative.parts).removesuffix(".__init__")
-    tree = ast.parse(path.read_text(), filename=str(path))
-    return Module(name=name, path=path, tree=tree, imports=frozenset(_imports(tree)))
+    return Module(name=".".join(relative.parts).removesuffix(".__init__"), path=path)
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), filename=str(path))
+
+
+@cache
+def _imported(path: Path) -> frozenset[str]:
+    return frozenset(_imports(_tree(path)))
 
 
 def _imports(tree: ast.Module) -> Iterator[str]:
