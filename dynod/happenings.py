@@ -8,16 +8,16 @@ take in time is dropped and counted.
 import asyncio
 import os
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from dynod.app_figures import AppFigures
 from dynod.core.asker import origin_of
 from dynod.core.disk_contents import low
 from dynod.core.event import Event
-from dynod.core.incidents import Incidents, Notice, Trouble
+from dynod.core.incidents import IncidentKey, Incidents, Notice, OpenIncident, Trouble
 from dynod.errors import DynodError
 
 KEPT: Final = 1000  # events in memory, of `up`
@@ -69,6 +69,16 @@ class MemoryEvents:
         return found[-limit:] if after is None else found[:limit]
 
 
+class IncidentNotes(Protocol):
+    """Where open incidents outlive a core."""
+
+    def found(self) -> Mapping[IncidentKey, OpenIncident]:
+        """Those that an earlier core has left."""
+
+    def keep(self, changes: Mapping[IncidentKey, OpenIncident | None]) -> None:
+        """As they are now; None: no more."""
+
+
 class Happenings:
     """`run` is the task; everything else is called in the loop."""
 
@@ -81,6 +91,7 @@ class Happenings:
         state: Path | None,
         tell: Callable[[Notice], None] = lambda _notice: None,
         roomy: Callable[[], None] = lambda: None,
+        notes: IncidentNotes | None = None,
     ) -> None:
         """`name_of` gives the name of an app by its id; `state` is the folder whose disk is watched.
 
@@ -93,7 +104,8 @@ class Happenings:
         self._state = state
         self._tell = tell
         self._roomy = roomy
-        self._incidents = Incidents()
+        self._notes = notes
+        self._incidents = Incidents(notes.found() if notes is not None else None)
         self._waiting: deque[Happening] = deque()
         self._news = asyncio.Event()
 
@@ -105,16 +117,17 @@ class Happenings:
             self.note(app, trouble.value, f"{subject}: {detail}" if subject else detail)
         if notice is not None:
             self._tell(notice)
-        self._news.set()
+        self._changed()
 
     def well(self, app: str, trouble: Trouble, subject: str) -> None:
         """It is in order now."""
         self._incidents.well(app, trouble, subject, asyncio.get_running_loop().time())
-        self._news.set()
+        self._changed()
 
     def gone(self, app: str, subject: str | None = None) -> None:
         """There is no such dyno, or app, any more."""
         self._incidents.gone(app, subject)
+        self._changed()
 
     def note(self, app: str, action: str, detail: str, by: str = NOBODY) -> None:
         """An event, to be kept as soon as may be; `by` whoever asked for it."""
@@ -137,6 +150,7 @@ class Happenings:
             for notice in self._incidents.due(loop.time()):
                 self.note(notice.app, f"{notice.trouble.value.partition('.')[0]}.{RECOVERED}", _recovery(notice))
                 self._tell(notice)
+            self._keep_incidents()
             await self.write()
             deadline = min(look_at, self._incidents.next_due() or look_at)
             try:
@@ -144,6 +158,16 @@ class Happenings:
                     await self._news.wait()
             except TimeoutError:
                 continue
+
+    def _changed(self) -> None:
+        self._keep_incidents()
+        self._news.set()
+
+    def _keep_incidents(self) -> None:
+        """After what is told of them: a core that is killed in between tells once more, and not never."""
+        changes = self._incidents.changes()
+        if self._notes is not None and changes:
+            self._notes.keep(changes)
 
     async def write(self) -> None:
         """Keep what waits."""
@@ -156,6 +180,9 @@ class Happenings:
 
     async def _look(self) -> None:
         for app in self._apps():
+            there = {record.url.shown for record, _ in app.drains}
+            for removed in set(self._incidents.subjects(app.id, Trouble.DRAIN)) - there:
+                self.gone(app.id, removed)
             for record, health in app.drains:
                 if health is None:
                     continue

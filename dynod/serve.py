@@ -50,6 +50,7 @@ from dynod.journal import open_journal
 from dynod.keeper.client import KeeperClient, Snapshot
 from dynod.keeper.features import Features
 from dynod.kept_notes import from_note, kept_secret, to_note
+from dynod.kept_troubles import KeptIncidents, KeptMessages
 from dynod.listeners import url
 from dynod.local_ca import LocalAuthority
 from dynod.metrics import DaemonMetrics, MetricSources, StoredCounts
@@ -200,7 +201,13 @@ class Serve:
             self._served: dict[str, ServedApp] = {}
             self._operations = Operations([], host=self)
             events = StoredEvents(self._store)
-            self._webhooks = WebhookSender(group, name_of=self._app_name, random=random.random)
+            self._webhooks = WebhookSender(
+                group,
+                name_of=self._app_name,
+                random=random.random,
+                notes=KeptMessages(self._snapshot.stored, self._keeper.put),
+            )
+            self._webhooks.know(await self._store.webhooks.all())  # before a dyno is found to have crashed meanwhile
             self._happenings = Happenings(
                 keep=events.keep,
                 apps=self._figures,
@@ -208,6 +215,7 @@ class Serve:
                 state=self._state,
                 tell=self._webhooks.tell,
                 roomy=self._store.set_room_aside,
+                notes=KeptIncidents(self._snapshot.stored, self._keeper.put),
             )
             watching = group.create_task(self._happenings.run(), name="happenings")
             open_ports = await self._close_dyno_ports()
@@ -254,7 +262,6 @@ class Serve:
             lacking = [*lacks(self._features, groups=bool(self._snapshot.groups)), *self._kept_apart.lacks]
             lacking += [open_ports] if open_ports is not None else []
             stored = self._stored_resources()
-            await stored.webhooks.load()
             traffic = TrafficWatch(
                 self._operations, lambda app: self._routing.traffic_of(app.id), clock=asyncio.get_running_loop().time
             )

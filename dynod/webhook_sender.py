@@ -1,8 +1,8 @@
 """Sends webhooks: a queue and a task for each, which tries again and gives up, and what became of the last ones.
 
 Flow: notices → **webhook sender** → receivers. What is said and when to try again is `core/webhook`'s. Redirects are
-not followed and answers not read. A receiver that is away delays its own messages alone. What waits dies with the core:
-the incident's next begin or end is told all the same.
+not followed and answers not read. A receiver that is away delays its own messages alone. What waits is kept outside of
+the core, so that the next one sends it; a message that was being sent when a core died may come twice, with one id.
 """
 
 import asyncio
@@ -15,17 +15,18 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import aiohttp
 from yarl import URL
 
-from dynod.core.incidents import Notice
-from dynod.core.webhook import SIGNATURE, Webhook, message, retry_s
+from dynod.core.incidents import Notice, Trouble
+from dynod.core.webhook import RETRIES_S, SIGNATURE, Webhook, message, retry_s
 
 WAITING: Final = 100  # messages of one webhook; above that the oldest is dropped
 KEPT: Final = 100  # deliveries that are shown, of one webhook
 ANSWER_S: Final = 10.0
+LONGEST_WAIT_S: Final = 2 * max(RETRIES_S)  # a clock that was set meanwhile delays no message for ever
 USER_AGENT: Final = "Heroku-Webhooks/dynod"
 SUCCESS: Final = range(200, 300)
 
@@ -37,7 +38,7 @@ class Sending:
     id: str
     event_id: str
     webhook_id: str
-    notice: Notice
+    trouble: Trouble
     body: bytes
     created_at: float
     status: str = "pending"  # Heroku's: pending, retrying, succeeded, failed
@@ -47,17 +48,37 @@ class Sending:
     next_at: float | None = None
 
 
+class MessageNotes(Protocol):
+    """Where messages outlive a core."""
+
+    def found(self) -> Sequence[Sending]:
+        """Those that an earlier core has left, in their order."""
+
+    def keep(self, sending: Sending) -> None:
+        """It waits, or will be tried again."""
+
+    def drop(self, sending: Sending) -> None:
+        """It has been taken, or given up."""
+
+
 class WebhookSender:
     """Owned by the daemon; its tasks live in the daemon's group."""
 
     def __init__(
-        self, group: asyncio.TaskGroup, *, name_of: Callable[[str], str | None], random: Callable[[], float]
+        self,
+        group: asyncio.TaskGroup,
+        *,
+        name_of: Callable[[str], str | None],
+        random: Callable[[], float],
+        notes: MessageNotes,
     ) -> None:
-        """`name_of` gives the name of an app by its id."""
+        """`name_of` gives the name of an app by its id. Nothing is told before `know` has been called."""
         self.dropped = 0
         self._group = group
         self._name_of = name_of
         self._random = random
+        self._notes = notes
+        self._left = list(notes.found())
         self._webhooks: dict[str, Webhook] = {}
         self._waiting: dict[str, deque[Sending]] = {}
         self._past: dict[str, deque[Sending]] = {}
@@ -67,10 +88,17 @@ class WebhookSender:
         """These are all that there are."""
         self._webhooks = {webhook.id: webhook for webhook in webhooks}
         for id_ in [id_ for id_ in self._past if id_ not in self._webhooks]:
-            del self._past[id_]
+            for sending in self._past.pop(id_):
+                self._notes.drop(sending)
             self._waiting.pop(id_, None)
             if (task := self._tasks.pop(id_, None)) is not None:
                 task.cancel()
+        left, self._left = self._left, []
+        for sending in left:
+            if (webhook := self._webhooks.get(sending.webhook_id)) is not None:
+                self._add(webhook, sending)
+            else:
+                self._notes.drop(sending)
 
     def tell(self, notice: Notice) -> None:
         """Tell everybody who wants to know."""
@@ -99,18 +127,26 @@ class WebhookSender:
             id=id_,
             event_id=event_id,
             webhook_id=webhook.id,
-            notice=notice,
+            trouble=notice.trouble,
             body=json.dumps(document).encode(),
             created_at=now,
         )
+        self._notes.keep(sending)
+        self._add(webhook, sending)
+
+    def _add(self, webhook: Webhook, sending: Sending) -> None:
         waiting = self._waiting.setdefault(webhook.id, deque())
         if len(waiting) >= WAITING:
-            waiting.popleft().status = "failed"
+            self._end(waiting.popleft(), "failed")
             self.dropped += 1
         waiting.append(sending)
         self._past.setdefault(webhook.id, deque(maxlen=KEPT)).append(sending)
         if webhook.id not in self._tasks:
             self._tasks[webhook.id] = self._group.create_task(self._send_all(webhook), name=f"webhook:{webhook.id}")
+
+    def _end(self, sending: Sending, status: str) -> None:
+        sending.status = status
+        self._notes.drop(sending)
 
     async def _send_all(self, webhook: Webhook) -> None:
         """Until nothing waits."""
@@ -120,13 +156,18 @@ class WebhookSender:
             async with aiohttp.ClientSession(timeout=timeout) as session:
                 while waiting:
                     sending = waiting.popleft()
+                    if sending.next_at is not None:  # of an earlier core, which has waited for a part of it
+                        await asyncio.sleep(min(max(0.0, sending.next_at - time.time()), LONGEST_WAIT_S))
                     while not await self._try(session, webhook, sending):
                         wait_s = retry_s(webhook.level, sending.tries, self._random())
                         if wait_s is None:
-                            sending.status = "failed"
+                            self._end(sending, "failed")
                             break
                         sending.status, sending.next_at = "retrying", time.time() + wait_s
+                        self._notes.keep(sending)
                         await asyncio.sleep(wait_s)
+                    else:
+                        self._end(sending, "succeeded")
         finally:
             if self._tasks.get(webhook.id) is asyncio.current_task():
                 del self._tasks[webhook.id]
@@ -153,7 +194,7 @@ class WebhookSender:
         if sending.last_code not in SUCCESS:
             sending.last_error = f"answered with {sending.last_code}"
             return False
-        sending.status, sending.last_error = "succeeded", ""
+        sending.last_error = ""
         return True
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+MOST_OPEN: Final = 1000  # beyond that the one is forgotten that has been silent for longest
+
 
 class Trouble(StrEnum):
     """The kinds of incidents; the words of events and webhooks."""
@@ -51,8 +53,13 @@ class Notice:
     times: int
 
 
+IncidentKey = tuple[str, Trouble, str]  # app, trouble, subject
+
+
 @dataclass(slots=True)
-class _Open:
+class OpenIncident:
+    """One that goes on."""
+
     since: float
     last: float
     detail: str
@@ -63,33 +70,56 @@ class _Open:
 class Incidents:
     """Those that are open. Times are the caller's clock, in seconds."""
 
-    def __init__(self) -> None:
-        self._open: dict[tuple[str, Trouble, str], _Open] = {}
+    def __init__(self, found: Mapping[IncidentKey, OpenIncident] | None = None) -> None:
+        """`found`: those that were open before."""
+        self.dropped = 0
+        self._open: dict[IncidentKey, OpenIncident] = dict(found or {})
+        self._changed: set[IncidentKey] = set()
+
+    def changes(self) -> dict[IncidentKey, OpenIncident | None]:
+        """What is to be kept anew since this was asked last; None: it is open no more."""
+        changed, self._changed = self._changed, set()
+        return {key: self._open.get(key) for key in changed}
 
     def failed(self, app: str, trouble: Trouble, subject: str, detail: str, now: float) -> Notice | None:
         """It has happened; a notice where that is new."""
         key = (app, trouble, subject)
+        self._changed.add(key)
         known = self._open.get(key)
         if known is not None:
             known.last, known.detail, known.well_since = now, detail, None
             known.times += 1
             return None
-        self._open[key] = _Open(since=now, last=now, detail=detail)
+        if len(self._open) >= MOST_OPEN:
+            oldest = min(self._open, key=lambda each: self._open[each].last)
+            self._changed.add(oldest)
+            del self._open[oldest]
+            self.dropped += 1
+        self._open[key] = OpenIncident(since=now, last=now, detail=detail)
         return _notice(key, self._open[key], recovered=False)
 
     def well(self, app: str, trouble: Trouble, subject: str, now: float) -> None:
         """It is in order at this moment, as far as anybody can see."""
-        known = self._open.get((app, trouble, subject))
+        key = (app, trouble, subject)
+        known = self._open.get(key)
         if known is not None and known.well_since is None:
             known.well_since = now
+            self._changed.add(key)
 
     def gone(self, app: str, subject: str | None = None) -> None:
         """There is no such dyno or drain any more, or no such app: nothing of it recovers."""
-        self._open = {key: value for key, value in self._open.items() if key[0] != app or subject not in {None, key[2]}}
+        for key in [key for key in self._open if key[0] == app and subject in {None, key[2]}]:
+            del self._open[key]
+            self._changed.add(key)
+
+    def subjects(self, app: str, trouble: Trouble) -> list[str]:
+        """What has that trouble."""
+        return [key[2] for key in self._open if key[:2] == (app, trouble)]
 
     def due(self, now: float) -> list[Notice]:
         """What is over by now."""
         over = [key for key, known in self._open.items() if (at := _over_at(key, known)) is not None and at <= now]
+        self._changed.update(over)
         return [_notice(key, self._open.pop(key), recovered=True) for key in over]
 
     def next_due(self) -> float | None:
@@ -98,13 +128,13 @@ class Incidents:
         return min((at for at in times if at is not None), default=None)
 
 
-def _over_at(key: tuple[str, Trouble, str], known: _Open) -> float | None:
+def _over_at(key: IncidentKey, known: OpenIncident) -> float | None:
     calm = CALM[key[1]]
     begin = known.well_since if calm.by_word else known.last
     return begin + calm.after_s if begin is not None else None
 
 
-def _notice(key: tuple[str, Trouble, str], known: _Open, *, recovered: bool) -> Notice:
+def _notice(key: IncidentKey, known: OpenIncident, *, recovered: bool) -> Notice:
     app, trouble, subject = key
     return Notice(
         app=app,

@@ -95,13 +95,12 @@ def _webhook(webhook: Webhook, app_name: str) -> Json:
 
 
 def _delivery(sending: Sending) -> Json:
-    notice = sending.notice
     attempt: Json | None = None
     if sending.tries:
         attempt = {"code": sending.last_code, "error_class": sending.last_error or None, "status": sending.status}
     return {
         "created_at": _time(sending.created_at),
-        "event": {"id": sending.event_id, "include": notice.trouble.value},
+        "event": {"id": sending.event_id, "include": sending.trouble.value},
         "id": sending.id,
         "last_attempt": attempt,
         "next_attempt_at": _time(sending.next_at) if sending.next_at is not None else None,

@@ -4,6 +4,8 @@ import base64
 import hashlib
 import hmac
 import json
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -99,3 +101,32 @@ def test_a_crash_loop_is_one_message_signed_and_tried_again(tmp_path: Path) -> N
         assert "hidden" not in events + "\n".join(shop.log())
         serve.done("webhooks:remove", listed["id"])
         assert json.loads(serve.done("webhooks", "--json").stdout) == []
+
+
+def kill_core(serve: Serve) -> None:
+    core = serve.core_pid()
+    os.kill(core, signal.SIGKILL)
+    serve.core_pid(other_than=core)
+
+
+def test_a_killed_core_tells_nothing_again_and_forgets_no_message(tmp_path: Path) -> None:
+    """The first message waits for a receiver that answers 503 when the core is killed; then the dyno crashes on."""
+    with (
+        receiving(503, 503) as receiver,
+        Serve(tmp_path / "state", toml="[dynos]\nrestart = [0, 0, 0, 1]\nsettle_s = 0\n") as serve,
+    ):
+        shop = serve.app(tmp_path, "shop", procfile={"worker": toy("exits_at_once")}, quantities={"worker": 0})
+        serve.done("webhooks:add", "-i", "api:dyno,api:release", "-l", "sync", "-u", receiver.url)
+        shop.scale("worker=1")
+        eventually(lambda: len(receiver.got) == 2, what="two tries; the third is five seconds away")
+        kill_core(serve)
+        eventually(lambda: len(receiver.got) == 3, what="the third try, by the next core")
+        first, second, third = receiver.bodies()
+        assert first == second == third
+        eventually(lambda: "succeeded" in serve.done("webhooks:deliveries", "--json").stdout, what="its end")
+        crashes = len([line for line in shop.log() if "to crashed" in line])
+        shop.wait_for_log(r"heroku\[worker\.1\]: State changed from \S+ to crashed", count=crashes + 2)
+        kill_core(serve)
+        shop.wait_for_log(r"heroku\[worker\.1\]: State changed from \S+ to crashed", count=crashes + 4)
+        assert json.loads(serve.done("webhooks:deliveries", "--json").stdout) == [], "no other message was made"
+        assert len(receiver.got) == 3
