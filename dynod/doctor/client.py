@@ -20,6 +20,7 @@ from dynod.core.doctor_live import Hold
 AGENT: Final = "dynod-doctor"
 UPLOAD_BYTES: Final = 65_536  # announced; more than any server takes for granted, less than any refuses
 LARGEST_ANSWER: Final = 16 << 20
+LARGEST_READ: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,25 +107,42 @@ class Burst:
         for connection in self._open.values():
             connection.sendall(_get("", keep=False))
 
+    def wait(self, seconds: float) -> None:
+        """So long, or until all are answered; whoever has an answer leaves at once, as some servers wait for that."""
+        until = time.monotonic() + seconds
+        while self._open and (left := until - time.monotonic()) > 0:
+            ready, _, _ = select.select(list(self._open.values()), [], [], left)
+            for connection in ready:
+                with contextlib.suppress(OSError):
+                    connection.recv(LARGEST_READ)
+            self._hang_up({port for port, connection in self._open.items() if connection in ready})
+
     def unanswered(self) -> set[int]:
         """Those of which not a byte, nor an end, has come."""
         ready, _, _ = select.select(list(self._open.values()), [], [], 0)
         return {port for port, connection in self._open.items() if connection not in ready}
 
     def answered(self, ports: set[int], deadline: float) -> int:
-        """How many of these have had a whole answer by the deadline."""
-        return sum(self._is_answered(self._open[port], deadline) for port in ports)
+        """How many of these have had a whole answer by the deadline; the others are given up at once."""
+        self._hang_up(self.ports - ports)
+        return sum(self._is_answered(port, deadline) for port in sorted(ports))
 
     def close(self) -> None:
         """Hang up."""
         for connection in self._open.values():
             connection.close()
 
-    def _is_answered(self, connection: socket.socket, deadline: float) -> bool:
+    def _hang_up(self, ports: set[int]) -> None:
+        for port in ports:
+            self._open.pop(port).close()
+
+    def _is_answered(self, port: int, deadline: float) -> bool:
         try:
-            return _answer(connection, deadline, time.monotonic()) is not None
+            return _answer(self._open[port], deadline, time.monotonic()) is not None
         except OSError:
             return False
+        finally:
+            self._hang_up({port})
 
 
 _FIELDS: Final = f"Host: localhost\r\nUser-Agent: {AGENT}\r\nAccept: */*\r\nX-Forwarded-Proto: https\r\n"
@@ -151,6 +169,6 @@ def _answer(connection: socket.socket, deadline: float, began: float) -> Answer 
 
 def _pieces(response: http.client.HTTPResponse) -> Iterator[int]:
     read = 0
-    while read < LARGEST_ANSWER and (piece := response.read(65_536)):
+    while read < LARGEST_ANSWER and (piece := response.read(LARGEST_READ)):
         read += len(piece)
         yield read

@@ -280,7 +280,7 @@ class LiveExamination:
         while time.monotonic() < until:
             with contextlib.suppress(OSError), Burst(address, AT_ONCE, timeout_s=self._within(SLOW_S)) as burst:
                 burst.send()
-                time.sleep(random.uniform(0, 2 * moment_s))  # noqa: S311 (no secret: somewhere in their midst)
+                burst.wait(random.uniform(0, 2 * moment_s))  # noqa: S311 (no secret: somewhere in their midst)
                 with running.frozen(processes) as stand:
                     unanswered = burst.unanswered() if stand else set()
                     caught = running.whole_read(unanswered, burst.port) & burst.unanswered() if unanswered else set()
@@ -290,7 +290,7 @@ class LiveExamination:
                 if caught:
                     return len(caught), burst.answered(caught, time.monotonic() + limit_s)
                 moment_s = max(moment_s * (LATER if unanswered else SOONER), SOONEST_S)
-                burst.answered(burst.ports, time.monotonic() + self._within(SLOW_S))
+                burst.wait(self._within(SLOW_S))
         return None
 
     def _kill(self, dyno: str) -> None:

@@ -317,3 +317,22 @@ def test_the_examples_are_sound(example: str, tmp_path: Path) -> None:
         assert not os.environ.get("CI"), f"nothing is installed for {folder}: make test"
         pytest.skip("not installed: make test")
     assert_sound(examined(copied(folder, tmp_path), None, (), release=example == "django"))
+
+
+PACKAGES: Final = {
+    "flask": ["flask", "gunicorn"],
+    "fastapi": ["fastapi", "uvicorn"],
+    "django": ["Django", "gunicorn", "whitenoise"],
+}
+
+
+@pytest.mark.skipif(not rounds(0, full=1), reason="packages are installed for each: DYNOD_TEST_FULL=1")
+@pytest.mark.parametrize("name", PACKAGES)
+def test_apps_on_the_usual_frameworks_and_servers_are_sound(name: str, tmp_path: Path) -> None:
+    """Those of `test_real_apps`, as their authors would start them: gunicorn with one worker, uvicorn with two."""
+    folder = copied(TOYS / "deploy" / name, tmp_path)
+    (folder / ".env").write_text("SECRET_KEY=x\n")
+    subprocess.run([sys.executable, "-m", "venv", folder / ".venv"], check=True, timeout=60)
+    pip = [str(folder / ".venv/bin/python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    subprocess.run([*pip, *PACKAGES[name]], check=True, timeout=120, env=clean_environment())
+    assert_sound(examined(folder, None, (), release=False))
