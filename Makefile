@@ -75,7 +75,7 @@ types: .venv/.installed-dev ## mypy, strict
 
 # Or the processes of a first run do it all at the same time: 17 s of CPU in each.
 test-bytecode: .venv/.installed-dev
-	@$(BIN)/python -m pytest --collect-only -q >/dev/null
+	@said=$$($(BIN)/python -m pytest --collect-only -q 2>&1) || { echo "$$said" | tail -60; exit 1; }
 
 imports: .venv/.installed-dev ## who may import whom
 	$(BIN)/lint-imports
