@@ -4,6 +4,7 @@
     state.db               the database
     dynod.toml             the settings' file, where there is one
     slugs/SHA256.tgz       archives of code
+    storage/APP/NAME.tgz   folders of storage, where they were asked for
 
 Flow: daemon_backup → **backup file** → `dynod restore`; under a passphrase, by `sealed_file`, it is the same stream.
 Blocks. May import errors alone.
@@ -28,7 +29,8 @@ from dynod.errors import DynodError
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+WITHOUT_STORAGE: Final = 1  # which is what dynods before it know
 MANIFEST: Final = "manifest.json"
 DATABASE: Final = "state.db"
 SETTINGS: Final = "dynod.toml"
@@ -36,7 +38,8 @@ LARGEST_MANIFEST: Final = 16 * 1024 * 1024
 PIECE_BYTES: Final = 1024 * 1024
 WRITTEN_BYTES: Final = 256 * 1024  # at once
 FAST: Final = 1  # of gzip: nearly all of it is compressed already
-_NAME: Final = re.compile(r"state\.db|dynod\.toml|slugs/[0-9a-f]{64}\.tgz", re.ASCII)
+_STORAGE: Final = r"storage/[0-9a-f-]{36}/[a-z0-9][a-z0-9._-]{0,62}\.tgz"
+_NAME: Final = re.compile(rf"state\.db|dynod\.toml|slugs/[0-9a-f]{{64}}\.tgz|{_STORAGE}", re.ASCII)
 
 
 class BackupError(DynodError):
@@ -53,6 +56,22 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
 
 
+class StoredFolder(msgspec.Struct, frozen=True, kw_only=True):
+    """A folder of an app's storage: the app's name, its own, its part; files, their bytes, what no archive holds."""
+
+    app: str
+    name: str
+    part: str
+    files: int
+    size: int
+    left_out: int
+
+    def __str__(self) -> str:
+        left_out = f"; {self.left_out:,} left out (no files, or too deep)" if self.left_out else ""
+        files = f"{self.files:,} file{'' if self.files == 1 else 's'}"
+        return f"storage of {self.app}: {self.name}, {files}, {self.size:,} bytes{left_out}"
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """What a backup says of itself. `missing`: archives that were not there when it was made."""
 
@@ -62,6 +81,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     made_at: str
     parts: list[Part]
     missing: list[str]
+    storage: list[StoredFolder] = []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +193,7 @@ def _manifest(tar: tarfile.TarFile, member: tarfile.TarInfo | None) -> Manifest:
         manifest = msgspec.json.decode(document.getvalue(), type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BackupError("its manifest cannot be read") from error
-    if manifest.format != FORMAT:
+    if manifest.format not in {WITHOUT_STORAGE, FORMAT}:
         raise BackupError(f"a newer dynod has made it (format {manifest.format}): restore it with that one")
     return manifest
 

@@ -1,6 +1,10 @@
 """A backup of a running daemon: its database as of one moment, settings, the slugs that apps run and ran before.
 
-Flow: platform_api → **daemon backup** → `backup_file` → whoever asked. May import store, builds, backup_file, core.
+Folders of storage are in it where they were asked for: packed first, since their sizes have to be known and apps write
+to them meanwhile, which takes as much room on disk as they do.
+
+Flow: platform_api → **daemon backup** → `backup_file` → whoever asked. May import store, builds, backup_file,
+storage_archive, core.
 """
 
 import asyncio
@@ -8,22 +12,38 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from dynod import __version__
 from dynod.app_slugs import in_thread
-from dynod.backup_file import DATABASE, FORMAT, SETTINGS, BackupError, Manifest, Source, part_of, write_backup
-from dynod.builds.archives import Archives
+from dynod.app_storage import storage_folder
+from dynod.backup_file import (
+    DATABASE,
+    FORMAT,
+    SETTINGS,
+    WITHOUT_STORAGE,
+    BackupError,
+    Manifest,
+    Source,
+    StoredFolder,
+    part_of,
+    write_backup,
+)
+from dynod.builds.archives import LEAST_FREE, Archives
 from dynod.core.release import ReleaseStatus
 from dynod.operations import InvalidError
+from dynod.storage_archive import pack, size_of
+from dynod.store.apps import App
 from dynod.store.store import NEWEST_SCHEMA, Store
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
 SLUGS: Final = 2  # of an app: the current one, and the one before
+MB: Final = 1024 * 1024
+Send = Callable[[bytes], Awaitable[None]]  # a piece, taken by whoever asked
 _FOLDER: Final = ".backup-"  # of the state folder, while one is made
 
 
@@ -38,20 +58,21 @@ class DaemonBackup:
         self._making = asyncio.Lock()
 
     @contextlib.asynccontextmanager
-    async def begin(self) -> AsyncIterator[Callable[[Callable[[bytes], Awaitable[None]]], Awaitable[None]]]:
+    async def begin(self, *, storage: bool = False) -> AsyncIterator[Callable[[Send], Awaitable[None]]]:
         """A backup of what there is now; what is entered writes it to whoever is given. Raises DynodError.
 
-        Changes go on meanwhile, and are not in it.
+        `storage`: with the apps' folders of it. Changes go on meanwhile, and are not in it.
         """
         if self._making.locked():
             raise InvalidError("Another backup is being made: try again when it is done.")
         async with self._making:
             slugs = await self._slugs()
+            apps = await self._store.apps.all() if storage else ()
             state = self._store.path.parent
             await in_thread(lambda: remove_left_backups(state))
             folder = await in_thread(lambda: Path(tempfile.mkdtemp(prefix=_FOLDER, dir=state)))
             try:
-                manifest, sources = await in_thread(lambda: self._collect(folder, slugs))
+                manifest, sources = await in_thread(lambda: self._collect(folder, slugs, apps))
 
                 async def write(send: Callable[[bytes], Awaitable[None]]) -> None:
                     await _write(send, manifest, sources)
@@ -75,7 +96,7 @@ class DaemonBackup:
                 found |= dict.fromkeys(newest[:SLUGS])
         return list(found)
 
-    def _collect(self, folder: Path, slugs: list[str]) -> tuple[Manifest, list[Source]]:
+    def _collect(self, folder: Path, slugs: list[str], apps: Sequence[App]) -> tuple[Manifest, list[Source]]:
         """Everything in the folder, so that nothing is removed before it was read."""
         self._store.copy_to(folder / DATABASE)
         sources = [part_of(DATABASE, folder / DATABASE)]
@@ -93,15 +114,46 @@ class DaemonBackup:
             if source.part.sha256 != checksum:
                 raise BackupError(f"{archive} is damaged: release its app anew, and then make a backup")
             sources.append(source)
+        stored = self._pack_storage(folder, apps)
+        sources += [source for _, source in stored]
         manifest = Manifest(
-            format=FORMAT,
+            format=FORMAT if stored else WITHOUT_STORAGE,
             dynod=__version__,
             schema=NEWEST_SCHEMA,
             made_at=self._store.now().isoformat(timespec="seconds"),
             parts=[source.part for source in sources],
             missing=missing,
+            storage=[packed for packed, _ in stored],
         )
         return manifest, sources
+
+    def _pack_storage(self, into: Path, apps: Sequence[App]) -> list[tuple[StoredFolder, Source]]:
+        """Every folder that there is of these apps, mounted or not. Raises BackupError, OSError."""
+        state = self._store.path.parent
+        above = {app: storage_folder(state, app.id) for app in apps}
+        folders = [(app, each) for app, path in above.items() if path.is_dir() for each in sorted(path.iterdir())]
+        needed, free = sum(size_of(folder) for _, folder in folders), shutil.disk_usage(state).free
+        if folders and needed > free - LEAST_FREE:
+            raise BackupError(
+                f"the storage of apps is {needed // MB:,} MB, and to back it up takes as much room in {state} for a "
+                f"while: {free // MB:,} MB are free, {LEAST_FREE // MB:,} MB of them are left alone"
+            )
+        found = []
+        for number, (app, folder) in enumerate(folders):
+            archive = into / f"storage-{number}.tgz"
+            with archive.open("xb") as file:
+                packed = pack(folder, file)
+            source = part_of(f"storage/{app.id}/{folder.name}.tgz", archive)
+            folder_of = StoredFolder(
+                app=app.name,
+                name=folder.name,
+                part=source.part.name,
+                files=packed.files,
+                size=packed.size,
+                left_out=packed.left_out,
+            )
+            found.append((folder_of, source))
+        return found
 
 
 async def _write(send: Callable[[bytes], Awaitable[None]], manifest: Manifest, sources: list[Source]) -> None:

@@ -1,8 +1,8 @@
 """`dynod restore`: a backup becomes the state of a daemon that does not run yet. Offline; nothing is written by half.
 
 Flow: (sealed file →) backup file → **restore** → a new state folder, which `dynod serve` holds down until `--start`.
-May import backup_file, sealed_file, store, and of the command line what talks to the terminal. No module of `cli`,
-since it needs no daemon and the store.
+May import backup_file, sealed_file, storage_archive, store, and of the command line what talks to the terminal. No
+module of `cli`, since it needs no daemon and the store.
 """
 
 import io
@@ -19,8 +19,10 @@ import msgspec
 from dynod.backup_file import SETTINGS, BackupError, Manifest, Part, as_it_is, read_manifest, read_parts
 from dynod.cli.passphrase import asked_for, by_file
 from dynod.cli.terminal import action, show, tell
+from dynod.storage_archive import StorageArchiveError, unpack
 from dynod.store.store import NEWEST_SCHEMA, Store
 
+STORAGE: Final = "storage/"  # of the names of parts
 HELD: Final = "held"  # of the state folder: while it is there, no dyno starts by itself
 
 
@@ -41,6 +43,8 @@ def command(file: Path, state: Path, passphrase_file: Path | None, as_json: bool
     tell(f"Run it with: dynod serve --state {state} [--start]; without --start no dyno starts")
     if (state / SETTINGS).exists():
         tell(f"Its settings are in {state / SETTINGS}: look at their addresses, then put them into place or --config")
+    for folder in manifest.storage:
+        tell(f"S{str(folder)[1:]}")
     for checksum in manifest.missing:
         tell(f"The archive {checksum} was not there when the backup was made: its release cannot start")
     if as_json:
@@ -77,6 +81,9 @@ def restore(file: Path, state: Path, opened: Callable[[IO[bytes]], IO[bytes]] = 
             whole = Path(beside) / "state"
             whole.mkdir(mode=0o700)
             read_parts(file, lambda part: _new_file(whole, part), opened)
+            for part in manifest.parts:
+                if part.name.startswith(STORAGE):
+                    _unpack(file, whole / part.name)
             Store.open(whole).close()  # which brings an older schema up to date
             (whole / HELD).touch(mode=0o600)
             os.sync()
@@ -86,9 +93,20 @@ def restore(file: Path, state: Path, opened: Callable[[IO[bytes]], IO[bytes]] = 
     return manifest
 
 
+def _unpack(file: Path, archive: Path) -> None:
+    """A folder in place of its archive. Raises BackupError, OSError."""
+    try:
+        with archive.open("rb") as packed:
+            unpack(packed, archive.with_name(archive.name.removesuffix(".tgz")))
+    except StorageArchiveError as error:
+        raise BackupError(f"{file} is no whole backup: {archive.name}: {error}; nothing was restored") from error
+    archive.unlink()
+
+
 def _new_file(folder: Path, part: Part) -> IO[bytes]:
     path = folder / part.name
-    path.parent.mkdir(mode=0o700, exist_ok=True)
+    for above in reversed(path.relative_to(folder).parents[:-1]):
+        (folder / above).mkdir(mode=0o700, exist_ok=True)
     return open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb")  # noqa: PTH123 (a descriptor; its caller closes it)
 
 

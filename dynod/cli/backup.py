@@ -1,25 +1,29 @@
 """`dynod backup`: what has to be kept of a daemon, into one file, while it runs; sealed here, where it is asked for."""
 
+import json
 import os
 import sys
+import tarfile
 import tempfile
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
 
 from dynod.cli.passphrase import asked_for, by_file
 from dynod.cli.session import Session, with_session
-from dynod.cli.terminal import action
+from dynod.cli.terminal import action, tell
 from dynod.errors import UsageError
 
 
 @click.command("backup")
 @click.argument("file", metavar="FILE|-")
 @click.option("--passphrase", is_flag=True, help="Ask for a passphrase, without which nobody can read it.")
+@click.option("--storage", is_flag=True, help="With the folders of apps' storage.")
 @by_file
 @with_session
-def command(session: Session, file: str, passphrase: bool, passphrase_file: Path | None) -> None:
+def command(session: Session, file: str, passphrase: bool, storage: bool, passphrase_file: Path | None) -> None:
     """Write a backup: apps, config, releases, settings, and the current and the previous slug of each app.
 
     It holds every secret of every app; the file is its owner's alone. `dynod restore` reads it.
@@ -29,7 +33,8 @@ def command(session: Session, file: str, passphrase: bool, passphrase_file: Path
     secret = None
     if passphrase or passphrase_file is not None:
         secret = asked_for(passphrase_file, "Passphrase of the backup", twice=True)
-    pieces: Iterable[bytes] = session.client.backup()
+    manifest = _Manifest()
+    pieces: Iterable[bytes] = manifest.read_in(session.client.backup(storage=storage))
     if secret is not None:
         from dynod.sealed_file import sealed  # noqa: PLC0415 - `cryptography`, which no other verb is to pay for
 
@@ -38,13 +43,47 @@ def command(session: Session, file: str, passphrase: bool, passphrase_file: Path
         for piece in pieces:
             sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
+        manifest.tell_storage()
         return
     target = Path(file)
     with action(f"Backing up to {target}") as outcome:
         size = _write(pieces, target)
         outcome.text = f"done, {size:,} bytes"
+    manifest.tell_storage()
     if session.as_json:
-        session.show_json({"file": file, "size": size})
+        session.show_json({"file": file, "size": size, "storage": manifest.storage})
+
+
+class _Manifest:
+    """What a backup begins with, read as it passes: its first file says what is in it (`backup_file`)."""
+
+    def __init__(self) -> None:
+        self._opener = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # gzip
+        self._begin = bytearray()
+        self._size: int | None = None
+        self.storage: list[dict[str, object]] = []
+
+    def read_in(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """The same pieces."""
+        for piece in pieces:
+            if self._size is None or len(self._begin) < self._size:
+                self._look(piece)
+            yield piece
+
+    def tell_storage(self) -> None:
+        """What there is of it, folder by folder."""
+        for each in self.storage:
+            left_out = f"; {each['left_out']:,} left out (no files, or too deep)" if each["left_out"] else ""
+            files = f"{each['files']:,} file{'' if each['files'] == 1 else 's'}"
+            tell(f"Storage of {each['app']}: {each['name']}, {files}, {each['size']:,} bytes{left_out}")
+
+    def _look(self, piece: bytes) -> None:
+        self._begin += self._opener.decompress(piece)
+        if self._size is None and len(self._begin) >= tarfile.BLOCKSIZE:
+            member = tarfile.TarInfo.frombuf(bytes(self._begin[: tarfile.BLOCKSIZE]), "utf-8", "strict")
+            self._size = tarfile.BLOCKSIZE + member.size
+        if self._size is not None and len(self._begin) >= self._size:
+            self.storage = json.loads(self._begin[tarfile.BLOCKSIZE : self._size]).get("storage", [])
 
 
 def _write(pieces: Iterable[bytes], target: Path) -> int:

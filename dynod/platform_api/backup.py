@@ -12,8 +12,8 @@ routes = web.RouteTableDef()
 
 @routes.get("/dynod/backup", allow_head=False)
 async def backup(request: web.Request) -> web.StreamResponse:
-    """A backup as of now."""
-    async with stored(request).backup.begin() as write:
+    """A backup as of now; with `?storage=1` also the apps' folders of storage."""
+    async with stored(request).backup.begin(storage=request.query.get("storage") == "1") as write:
         response = web.StreamResponse(headers={"Content-Type": "application/gzip"})
         await response.prepare(request)
         try:

@@ -11,7 +11,7 @@ import json
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from dynod.core import git_push
 from dynod.core.attach_frame import UPGRADE
@@ -331,7 +331,7 @@ class ApiClient:
 
         It has a connection of its own and may be read in another thread; `opened` is given that, to cut it by.
         """
-        path = urlsplit(url).path
+        path = urlunsplit(("", "", *urlsplit(url)[2:4], ""))
         connection = self._new_connection(TIMEOUT_S)  # its own: it stays open as long as what it reads
         with contextlib.closing(connection):
             try:
@@ -348,9 +348,9 @@ class ApiClient:
             except OSError as error:
                 raise ApiError("what was read was cut short", code=CUT_SHORT, status=0) from error
 
-    def backup(self) -> Iterator[bytes]:
+    def backup(self, *, storage: bool = False) -> Iterator[bytes]:
         """Everything that has to be kept, in pieces as they come. Raises ApiError, also where it is cut short."""
-        yield from self.stream("/dynod/backup")
+        yield from self.stream(f"/dynod/backup{'?storage=1' if storage else ''}")
 
     def events(self, app: str | None, *, after: int | None = None, limit: int = 100) -> list[EventEntry]:
         """The causal history of an app, None: of all, oldest first; after that id, else the newest."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.app_folder import TOYS
+from support.contained import contained, needs_containers
 from support.serve import Serve
 from support.up import clean_environment, eventually
 
@@ -205,3 +206,35 @@ def test_a_backup_under_a_passphrase_goes_anywhere_and_opens_with_it_alone(tmp_p
     with Serve(tmp_path / "new", mark=serve.mark) as after:
         after.wait_until_ready()
         assert after.done("config:get", "-a", "shop", "SECRET").stdout == "canary\n"
+
+
+def test_storage_is_in_it_where_that_is_asked_for(tmp_path: Path) -> None:
+    """Whatever an app has left there: files of its user's, and links that lead to what it sees itself."""
+    needs_containers()
+    backup, without = tmp_path / "backup.tgz", tmp_path / "without.tgz"
+
+    def run(serve: Serve, command: str) -> str:
+        return serve.done("run", "-a", "shop", "--no-tty", "--", "sh", "-c", command).stdout
+
+    with contained(tmp_path / "state") as serve:
+        serve.wait_until_ready()
+        folder = serve.folder_of(tmp_path, "code", procfile="worker: sleep 1000\n")
+        serve.done("apps:create", "shop")
+        serve.done("builds:create", "-a", "shop", "--source-dir", str(folder))
+        serve.done("storage:mount", "uploads:/data", "-a", "shop")
+        run(serve, "cd /data; mkdir a; echo kept >a/file; ln -s /etc/passwd link; mkfifo fifo")
+        said = serve.done("backup", str(backup), "--storage", "--json")
+        assert "Storage of shop: uploads, 1 file, 5 bytes; 1 left out" in said.stderr
+        (told,) = json.loads(said.stdout)["storage"]
+        assert (told["app"], told["name"], told["files"], told["size"]) == ("shop", "uploads", 1, 5)
+        assert "Storage of" not in serve.done("backup", str(without)).stderr
+        restored = serve.done("restore", str(backup), "--state", str(tmp_path / "new"))
+        assert "Storage of shop: uploads, 1 file" in restored.stderr
+        serve.done("restore", str(without), "--state", str(tmp_path / "bare"))
+        assert not (tmp_path / "bare/storage").exists()
+        assert not list((tmp_path / "state").glob(".backup-*"))
+    with contained(tmp_path / "new", "--start") as after:
+        after.wait_until_ready()
+        assert run(after, "cd /data; echo more >>a/file; cat a/file; readlink link; ls") == (
+            "kept\nmore\n/etc/passwd\na\nlink\n"
+        )
