@@ -67,7 +67,11 @@ MUTANTS: Final = {
         files=SHORT,
     ),
     "exits_at_boot": Mutant(
-        check=Check.BOOT, says="before it listened on its PORT", was=SERVER, now='raise SystemExit("no database")'
+        check=Check.BOOT,
+        says="before it listened on its PORT",
+        was=SERVER,
+        now='raise SystemExit("no database")',
+        dear=True,
     ),
     "cannot_be_doubled": Mutant(
         check=Check.SECOND,
@@ -113,6 +117,7 @@ MUTANTS: Final = {
         where="web.log",
         was=SERVER,
         now=f'import sys\nsys.stdout = open({IN_TMP}"web.log"), "a")\n{SERVER}',
+        dear=True,
     ),
     "buffers_its_log": Mutant(
         check=Check.LOGS,
