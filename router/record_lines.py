@@ -20,7 +20,7 @@ COMPILED: Final = _compiled is not None
 
 def lines(records: Sequence[RequestRecord]) -> bytes:
     """The lines of `records` in their order, each with its LF."""
-    if _compiled is not None:
+    if _compiled is not None and not any(record.traceparent for record in records):  # which it does not know
         return _compiled(records, line_bytes)
     return b"".join([line_bytes(record) + b"\n" for record in records])
 

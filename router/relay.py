@@ -26,6 +26,7 @@ from router.core.pool import Hold, Outcome, Refuse
 from router.core.request_body import RequestBody
 from router.core.request_record import RequestRecord
 from router.core.retry import IDEMPOTENT, Verdict, verdict
+from router.core.traceparent import traceparent
 from router.errors import BodyTooLargeError, ChunkError, HeadError
 from router.head_grammar import allowed_trailers
 from router.head_values import CONTINUE, NOTHING_SPECIAL, SWITCHING_PROTOCOLS, Asks, ResponseHead
@@ -152,6 +153,8 @@ class Exchange:
             self._unknown_host(record)
             return
         self._app = app
+        if app.settings.log_traceparent:
+            record.traceparent = traceparent(out)
         app.open += 1
         self._usual = asks is NOTHING_SPECIAL and method != b"HEAD" and app.is_usual
         settings = app.settings

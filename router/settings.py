@@ -42,6 +42,7 @@ class RouterSettings:
     slow_start_s: float = 5.0
     retry_share: float = 0.2  # retries allowed per request, on average
     session_affinity: bool = False
+    log_traceparent: bool = False  # at the end of the router line, which without it is Heroku's to the byte
 
     idle_reuse_s: float = 1.5  # how long an idle dyno connection may wait for a request; contracts.md 8
     idle_reuse_unsafe_s: float = 0.5  # the same for a request that could not be sent twice

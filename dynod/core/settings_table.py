@@ -138,6 +138,7 @@ ROUTER_KNOBS: Final = (
     Knob(name="slow_start_s", kind=Seconds(), says="over how long a new dyno comes to its full share"),
     Knob(name="retry_share", kind=Share(), says="requests that may be tried again, as a share of all"),
     Knob(name="session_affinity", kind=Flag(), says="a client stays with the dyno it began with"),
+    Knob(name="log_traceparent", kind=Flag(), says="a sound traceparent (W3C) ends its request's router line"),
     Knob(name="idle_reuse_s", kind=Seconds(), says="how long an idle connection to a dyno is used again"),
     Knob(name="idle_reuse_unsafe_s", kind=Seconds(), says="the same for a request that cannot be sent twice"),
     Knob(name="max_idle_links", kind=Whole(), says="idle connections that are kept to a dyno"),

@@ -42,6 +42,7 @@ class RequestRecord:
         "started_at",
         "status",
         "total_ms",
+        "traceparent",
         "upgraded",
     )
 
@@ -79,6 +80,7 @@ class RequestRecord:
         self.total_ms: float = 0.0
         self.protocol = protocol
         self.upgraded = False
+        self.traceparent = b""  # a sound one, where `log_traceparent` asks for it
 
     def fail(self, code: Code, *, cause: str = "", status: int | None = None) -> None:
         """Stamp a code: its severity and status with it. The first one stays, as it is nearest to the cause."""
@@ -127,6 +129,7 @@ def line_bytes(record: RequestRecord) -> bytes:
             b" status=" if status is None else _STATUS[status],
             b" bytes=" if out is None else b" bytes=%d" % out,
             b" protocol=http" if record.protocol == "http" else b" protocol=https",
+            b" traceparent=" + record.traceparent if record.traceparent else b"",
         )
     )
 

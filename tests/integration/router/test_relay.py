@@ -35,6 +35,27 @@ async def test_a_request_and_its_answer_pass_with_the_routers_fields() -> None:
 
 
 @on_loop
+async def test_a_traceparent_is_passed_on_and_logged_where_that_is_wanted() -> None:
+    """Whatever it is, it goes on as it came; in the line it is only where it is sound."""
+    sound = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    for wanted in (False, True):
+        async with ScriptedBackend(answering(OK)) as backend, bench(backend, log_traceparent=wanted) as run:
+            for number, said in enumerate((sound, "none of w3c's"), start=1):
+                for plain in (b"", b"TE: trailers\r\n"):  # what is no plain head is read by another reader
+                    assert (
+                        await run.ask(
+                            b"GET / HTTP/1.1\r\nHost: a\r\ntraceparent: %b\r\n%b\r\n" % (said.encode(), plain)
+                        )
+                    ).status == 200
+                    line = format_line(await run.record(2 * number - (not plain)))
+                    logged = f" traceparent={sound}" if wanted and said == sound else ""
+                    assert line.endswith(f" protocol=http{logged}")
+            got = b"".join(wire.got for wire in backend.wires).decode()
+            assert got.count(f"\r\ntraceparent: {sound}\r\n") == 2
+            assert got.count("\r\ntraceparent: none of w3c's\r\n") == 2
+
+
+@on_loop
 async def test_one_connection_carries_many_requests_over_one_backend_connection() -> None:
     async with ScriptedBackend(answering(OK)) as backend, bench(backend) as run:
         client = await run.client()
