@@ -15,7 +15,11 @@ PREFIX: Final = "Cause: "  # of the line that says it
 LINES_LOOKED_AT: Final = 40  # the last ones: a traceback of Java's is long, and its first line says most
 LONGEST: Final = 160  # characters of what a program wrote that are quoted
 AT_ONCE_S: Final = 10.0
-_SIGKILL, _SIGSEGV, _SIGABRT, _SIGBUS, _SIGILL = 137, 139, 134, 135, 132  # as statuses: 128 + the signal
+_SIGSEGV, _SIGABRT, _SIGBUS, _SIGILL = 139, 134, 135, 132  # as statuses: 128 + the signal
+# SIGHUP, SIGINT, SIGKILL, SIGTERM: somebody has ended it, so that nothing it wrote is the reason.
+_FROM_OUTSIDE: Final = frozenset({129, 130, 137, 143})
+_TRACEBACK: Final = "Traceback (most recent call last):"
+_CHAINED: Final = ("During handling of the above exception", "The above exception was the direct cause")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +208,7 @@ class Cause:
 
 def cause_of(failure: Failure) -> Cause | None:
     """What is to be said; None: nothing is known."""
-    lines = [line.strip() for line in failure.lines[-LINES_LOOKED_AT:]]
+    lines = _last_words([line.strip() for line in failure.lines[-LINES_LOOKED_AT:]])
     for rule, pattern in _COMPILED:
         if rule.statuses and failure.status not in rule.statuses:
             continue
@@ -214,13 +218,26 @@ def cause_of(failure: Failure) -> Cause | None:
             return Cause(name=rule.name, text=rule.says)
         if failure.status == 0:
             continue  # what it wrote was no reason to fail
-        if failure.status == _SIGKILL:
-            continue  # it was ended from outside
+        if failure.status in _FROM_OUTSIDE:
+            continue
         for line in reversed(lines):
             if (match := pattern.search(line)) is not None:
                 found = {name: _short(value) for name, value in match.groupdict().items() if value is not None}
                 return Cause(name=rule.name, text=rule.says.format(**found))
     return None
+
+
+def _last_words(lines: list[str]) -> list[str]:
+    """From where the last traceback of Python's begins, with those that it says it comes of.
+
+    What was written before is of something that the program has lived through, such as a refused connection.
+    """
+    begins = [number for number, line in enumerate(lines) if line.endswith(_TRACEBACK)]
+    while begins:
+        begin = begins.pop()
+        if not any(line.startswith(_CHAINED) for line in lines[max(0, begin - 2) : begin]):
+            return lines[begin:]
+    return lines
 
 
 def _short(text: str) -> str:

@@ -98,3 +98,24 @@ def test_any_output_makes_one_short_line_or_none(lines: list[str], status: int) 
 def test_what_is_quoted_cannot_break_the_line(name: str) -> None:
     cause = cause_of(Failure(status=1, lived_s=1.0, lines=[f"ModuleNotFoundError: No module named '{name}'"]))
     assert cause is None or cause.text.isprintable()
+
+
+TRACEBACK = "Traceback (most recent call last):"
+
+
+@pytest.mark.parametrize("status", [129, 130, 137, 143])
+def test_what_a_program_lived_with_is_no_reason_where_somebody_ended_it(status: int) -> None:
+    assert cause_of(Failure(status=status, lived_s=99.0, lines=["redis: Connection refused, again in 1 s"])) is None
+
+
+def test_what_was_written_before_the_last_traceback_is_none() -> None:
+    lines = ["redis: Connection refused, again in 1 s", "redis: connected", TRACEBACK, '  File "a.py"', "ValueError: x"]
+    assert cause_of(Failure(status=1, lived_s=99.0, lines=lines)) is None
+
+
+def test_a_traceback_that_comes_of_another_has_its_reason() -> None:
+    chained = "During handling of the above exception, another exception occurred:"
+    lines = [TRACEBACK, "KeyError: 'DATABASE_URL'", "", chained, "", TRACEBACK, "ImproperlyConfigured: set it"]
+    cause = cause_of(Failure(status=1, lived_s=1.0, lines=lines))
+    assert cause is not None
+    assert cause.name == "missing-variable"
