@@ -80,22 +80,27 @@ class AppBuilds:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    async def create(self, ref: str, source_id: str, version: str | None, *, by: str) -> Build:
-        """Build a source that was uploaded; returns once that is recorded.
+    async def create(
+        self, ref: str, source_id: str, version: str | None, *, by: str, checksum: str | None = None
+    ) -> Build:
+        """Build a source that was uploaded; returns once that is recorded. `checksum`: `SHA256:…` that it has to have.
 
         Raises NotFoundError, InvalidError, StoreError.
         """
         self._operations.find(ref)
         self._tools.slugs.source(source_id)
-        return await self._create(ref, Asked(source_id=source_id, by=by), version)
+        return await self._create(ref, Asked(source_id=source_id, by=by, checksum=checksum), version)
 
-    async def create_from(self, ref: str, url: str, version: str | None, *, by: str) -> Build:
-        """Build a source that is to be fetched first; returns once that is recorded.
+    async def create_from(
+        self, ref: str, url: str, version: str | None, *, by: str, checksum: str | None = None
+    ) -> Build:
+        """Build a source that is to be fetched first; returns once that is recorded. `checksum`: as above.
 
         Raises NotFoundError, InvalidError, SourceUrlError, StoreError.
         """
         place_of(url, private=self._tools.builds.private_sources)
-        return await self._create(ref, Asked(source_id=str(uuid.uuid4()), by=by, url=url), version)
+        asked = Asked(source_id=str(uuid.uuid4()), by=by, url=url, checksum=checksum)
+        return await self._create(ref, asked, version)
 
     async def _create(self, ref: str, asked: Asked, version: str | None) -> Build:
         app, by = self._operations.find(ref), asked.by

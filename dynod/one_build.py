@@ -8,6 +8,7 @@ May import the slugs, builds, process, store, core.
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -60,6 +61,7 @@ class Asked:
     source_id: str
     by: str  # with where they asked from (core/asker)
     url: str | None = None  # where the source is to be fetched from, if it was not uploaded
+    checksum: str | None = None  # that the source's archive has to have: `SHA256:…`
     ends_at: float | None = None  # the loop's clock, which is one for all cores of a boot; None: not begun
 
     def note(self) -> str:
@@ -69,6 +71,7 @@ class Asked:
             "by": str(self.by),
             "origin": origin_of(self.by),
             "url": self.url,
+            "checksum": self.checksum,
             "ends_at": self.ends_at,
         }
         return json.dumps(noted)
@@ -78,7 +81,13 @@ class Asked:
         """What `note` was."""
         noted = json.loads(note)
         by = Asker(noted["by"], noted["origin"])
-        return cls(source_id=noted["source_id"], by=by, url=noted.get("url"), ends_at=noted["ends_at"])
+        return cls(
+            source_id=noted["source_id"],
+            by=by,
+            url=noted.get("url"),
+            checksum=noted.get("checksum"),
+            ends_at=noted["ends_at"],
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +161,17 @@ async def _built(build: Build, asked: Asked, app: str, releases: tuple[Release, 
     return slug
 
 
+def _verify(source_id: str, expected: str, archives: Archives) -> None:
+    """Raises BuildFailedError, OSError."""
+    path = archives.source(source_id)
+    if path is None:
+        return  # which the build says
+    with path.open("rb") as file:
+        found = f"SHA256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    if found.lower() != expected.lower():
+        raise BuildFailedError(f"the source's checksum is {found}, not {expected}: nothing was built")
+
+
 async def _start(build: Build, asked: Asked, app: str, releases: tuple[Release, ...], tools: BuildTools) -> Asked:
     apart = await in_thread(tools.apart)
     if apart.refused is not None:
@@ -159,6 +179,8 @@ async def _start(build: Build, asked: Asked, app: str, releases: tuple[Release, 
     await _make_room(build, tools)
     if asked.url is not None:
         await _fetch(build, asked.source_id, asked.url, tools)
+    if asked.checksum is not None:
+        await in_thread(lambda: _verify(asked.source_id, asked.checksum or "", tools.archives))
     base = base_of(releases)
     config = dict(base.config) if base is not None else {}
     containers = apart.containers

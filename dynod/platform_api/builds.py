@@ -23,11 +23,15 @@ ATTRIBUTES: Final = (member("id"), member("created_at"))
 routes = web.RouteTableDef()
 
 
+CHECKSUM: Final = "^SHA256:[0-9a-fA-F]{64}$"  # Heroku's form
+
+
 class SourceBlob(msgspec.Struct, frozen=True):
-    """Where the source is, and what it is called."""
+    """Where the source is, what it is called, and what the archive's hash has to be."""
 
     url: Annotated[str, msgspec.Meta(max_length=2000)]
     version: Annotated[str, msgspec.Meta(max_length=200)] | None = None
+    checksum: Annotated[str, msgspec.Meta(pattern=CHECKSUM)] | None = None
 
 
 class NewBuild(msgspec.Struct, frozen=True):
@@ -49,19 +53,20 @@ async def create(request: web.Request) -> web.Response:
     resources, by = stored(request), asker(request)
     body = await read_body(request, NewBuild)
     app, url, version = request.match_info["app"], body.source_blob.url, body.source_blob.version
+    checksum = body.source_blob.checksum
     try:
         path = urlsplit(url).path
     except ValueError:
         path = ""
     ours = blob_path.read(path, resources.blob_key, now=time.time())
     if ours is not None and ours.purpose is Purpose.SOURCE_GET:
-        build = await resources.builds.create(app, ours.id, version, by=by)
+        build = await resources.builds.create(app, ours.id, version, by=by, checksum=checksum)
     elif path.startswith(f"{blob_path.PREFIX}source-"):
         raise RefusedError(
             HTTPStatus.UNPROCESSABLE_ENTITY, "source_blob.url: expected the get_url that POST /sources has answered."
         )
     else:
-        build = await resources.builds.create_from(app, url, version, by=by)
+        build = await resources.builds.create_from(app, url, version, by=by, checksum=checksum)
     return answer(_document(request, build), HTTPStatus.CREATED)
 
 

@@ -1,20 +1,27 @@
 """A source that is fetched: from a real server, with its redirects, and never from where it may not be."""
 
 import asyncio
+import contextlib
+import hashlib
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import aclosing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from dynod.builds.fetching import fetched
 from dynod.core.source_url import SourceUrlError
+from dynod.platform_api.client import ApiError
 from support import processes
 from support.serve import Serve
 from support.tarballs import tarball
+
+if TYPE_CHECKING:
+    from dynod.platform_api.schema import Build
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -115,3 +122,15 @@ def test_a_build_fetches_its_source(server: Server, tmp_path: Path) -> None:
             assert f" !     {why}" in failed.stdout or why in failed.stdout
             assert "Push failed" in failed.stdout
         assert "clock" in serve.known_app("shop").formation()
+        right = hashlib.sha256(server.said["/v1.tgz"][2]).hexdigest()
+        with contextlib.closing(serve.client) as client:
+            for checksum, status in ((f"SHA256:{'0' * 64}", "failed"), (f"SHA256:{right.upper()}", "succeeded")):
+                blob = {"url": server.url("/v1.tgz"), "checksum": checksum}
+                build = cast("Build", client._send("POST", "/apps/shop/builds", {"source_blob": blob}))
+                said = serve.done("builds:output", build["id"], "-a", "shop").stdout
+                assert (f"the source's checksum is SHA256:{right}, not {checksum}" in said) == (status == "failed"), (
+                    said
+                )
+                assert client.build("shop", build["id"])["status"] == status
+            with pytest.raises(ApiError, match="checksum"):
+                client._send("POST", "/apps/shop/builds", {"source_blob": {**blob, "checksum": "MD5:0"}})
