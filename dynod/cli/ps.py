@@ -57,7 +57,11 @@ def ps(session: Session, types: tuple[str, ...], why: str | None) -> None:
     present = {dyno["type"] for dyno in dynos}
     missing = [name for name in types if name not in present]
     if missing:
-        raise NoDynosError(f"No {' or '.join(missing)} dynos on {app_name(session.app)}")
+        from dynod.core.suggest import did_you_mean  # noqa: PLC0415 - what only a mistake needs, no verb pays for
+
+        raise NoDynosError(
+            f"No {' or '.join(missing)} dynos on {app_name(session.app)}{did_you_mean(missing[0], present)}"
+        )
     shown = [dyno for dyno in dynos if not types or dyno["type"] in types]
     if session.as_json:
         session.show_json(shown)

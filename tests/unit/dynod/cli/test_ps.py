@@ -125,6 +125,14 @@ def test_ps_without_dynos_and_without_process_types(server: ApiServer, capsys: p
     assert capsys.readouterr().err == "dynod: No web dynos on ⬢ shop\n"
 
 
+def test_a_type_that_is_not_there_is_told_with_what_was_meant(
+    server: ApiServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made_up(server)
+    assert main(["ps", "wbe"]) == 1
+    assert capsys.readouterr().err == 'dynod: No wbe dynos on ⬢ shop; did you mean "web"?\n'
+
+
 def test_which_app(server: ApiServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     operations = made_up(server)
     operations.views["blog"] = replace(APP, id="fedcba98-0123-4567-89ab-0123456789ab", name="blog")
