@@ -67,6 +67,7 @@ def scenarios(peers: Path | None, installed: str = sys.executable) -> Commands:
             ["dynos", "start", *dynod, "--dynos", "500", "--rounds", "1", *supervisors],
             ["dynos", "idle", *dynod, "--dynos", "500", "--rounds", "1"],
             ["dynos", "restart", *dynod, "--rounds", "2", *supervisors],
+            ["keeping_apart", "--dynos", "30", "--rounds", "2"],
             ["dynos", "takeover", *dynod, "--rounds", "2"],
         ],
     }
