@@ -37,6 +37,7 @@ from loadtests.bench_readme import put_into
 from loadtests.measured import Measured, describe_machine, read
 
 HERE = Path(__file__).parent
+ROOT = f"{HERE.parent}/"  # left out of what is kept: it is another one elsewhere
 RESULTS = HERE / "results"
 KEPT = RESULTS / "results.json"
 COUNTED = RESULTS / "counted.toml"
@@ -96,7 +97,7 @@ def run(commands: Commands, folder: Path, peers: Path | None) -> list[str]:
         for name, each in commands.items():
             for words in each:
                 command = [sys.executable, "-m", f"loadtests.{words[0]}", *words[1:], "--json", str(figures)]
-                said = f"\n$ python -m loadtests.{shlex.join(words)}\n"
+                said = f"\n$ python -m loadtests.{shlex.join(words)}\n".replace(ROOT, "")
                 print(said, end="", flush=True)
                 log.write(said.encode())
                 began = time.monotonic()
@@ -107,7 +108,7 @@ def run(commands: Commands, folder: Path, peers: Path | None) -> list[str]:
                     for line in process.stdout:
                         sys.stdout.write(line.decode(errors="replace"))
                         sys.stdout.flush()
-                        log.write(line)
+                        log.write(line.replace(ROOT.encode(), b""))
                 print(f"({name}: {time.monotonic() - began:.0f} s)", flush=True)
                 if process.returncode:
                     failed.append(f"{shlex.join(words)} ended with {process.returncode}")
