@@ -37,6 +37,11 @@ class Firewall:
         self._ours = said is None
         return said
 
+    async def forget(self) -> None:
+        """Take away what an earlier daemon has left, which was killed, or asked for it."""
+        if not self._by_unit.is_dir():
+            await asyncio.to_thread(_nft, opened(self._table))
+
     async def open(self) -> None:
         """Leave nothing of it behind."""
         if self._ours:

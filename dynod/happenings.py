@@ -172,9 +172,12 @@ class Happenings:
     async def write(self) -> None:
         """Keep what waits."""
         while self._waiting:
-            happening = self._waiting.popleft()
+            keeping = asyncio.ensure_future(self._keep(*self._waiting.popleft()))
             try:
-                await self._keep(*happening)
+                await asyncio.shield(keeping)  # a core that lets go cancels this, and the event is told nowhere else
+            except asyncio.CancelledError:
+                await asyncio.gather(keeping, return_exceptions=True)
+                raise
             except DynodError:
                 self.dropped += 1  # a full disk, or too much at once: the log has said the same
 

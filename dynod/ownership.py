@@ -9,12 +9,21 @@ from dynod.core.container import User
 def give_to(user: User, *folders: Path) -> None:
     """Have these, and all that is in them, be the user's, where they are not. Raises OSError."""
     for folder in folders:
-        if folder.lstat().st_uid == user.uid:
-            continue
-        for at, folders_in, files in os.walk(folder):
+        _give(user, folder)
+
+
+def _give(user: User, folder: Path) -> None:
+    """By descriptors: who has the folder around it may put a link in its place meanwhile."""
+    if folder.lstat().st_uid == user.uid:
+        return  # done, or a link of its own
+    top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        for _at, folders_in, files, at in os.fwalk(".", dir_fd=top):
             for name in (*folders_in, *files):
-                os.chown(os.path.join(at, name), user.uid, user.gid, follow_symlinks=False)  # noqa: PTH118 (os.walk's)
-        os.chown(folder, user.uid, user.gid)  # last: the sign that it is done
+                os.chown(name, user.uid, user.gid, dir_fd=at, follow_symlinks=False)
+        os.fchown(top, user.uid, user.gid)  # last: the sign that it is done
+    finally:
+        os.close(top)
 
 
 def give_code(user: User, folder: Path) -> None:

@@ -25,12 +25,12 @@ class Traffic(Protocol):
 class RetiredCores:
     """Made by each core that is in charge. What is asked of one that has ended is done."""
 
-    def __init__(self, pass_on: Callable[[int, str], None], pids: Iterable[int]) -> None:
-        """`pass_on` takes words to a process id."""
+    def __init__(self, pass_on: Callable[[int, str], None], pids: Iterable[int], *, generation: int = 0) -> None:
+        """`pass_on` takes words to a process id. `generation`: of this core, for numbers of its own."""
         self._pass_on = pass_on
         self._pids = set(pids)
         self._apps: Mapping[str, Traffic] = {}
-        self._number = 0
+        self._number = generation << 32
         self._awaited: dict[int, tuple[set[int], asyncio.Event]] = {}
 
     def begin(self, apps: Mapping[str, Traffic]) -> None:

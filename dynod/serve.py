@@ -109,7 +109,7 @@ class Serve:
         self._lost = asyncio.Event()
         self._handing_over = False
         self._retirement: Retirement | None = None
-        self._retired_cores = RetiredCores(keeper.pass_on, snapshot.peers)
+        self._retired_cores = RetiredCores(keeper.pass_on, snapshot.peers, generation=snapshot.generation)
         self._signals = 0
         self._status = 0
 
@@ -217,7 +217,6 @@ class Serve:
                 roomy=self._store.set_room_aside,
                 notes=KeptIncidents(self._snapshot.stored, self._keeper.put),
             )
-            watching = group.create_task(self._happenings.run(), name="happenings")
             open_ports = await self._close_dyno_ports()
             archives = Archives(self._state)
             self._slugs = AppSlugs(self._operations, self._store, archives)
@@ -252,6 +251,7 @@ class Serve:
                 served = await self._serve(app)
                 await served.resume(group, fresh=not self._resumes, held=self._held)
                 self._operations.add(served.running)
+            watching = group.create_task(self._happenings.run(), name="happenings")  # whose apps have names by now
             self._git = AppGit(self._operations, Repositories(self._state), control=self._control_path())
             self._builds = self._make_builds(archives, group)
             await self._builds.resume(self._snapshot.stored, adopt=self._apps.adopt_builds)
@@ -327,6 +327,7 @@ class Serve:
             boots.cancel()
             lost.cancel()
             watching.cancel()
+            await self._happenings.write()
             reloads.cancel()
             graphs.cancel()
             await self._webhooks.close()
@@ -352,6 +353,8 @@ class Serve:
     async def _close_dyno_ports(self) -> str | None:
         """To other machines, where that is wanted; why it could not be done."""
         if not self._settings.serve.close_dyno_ports:
+            if not self._resumes:
+                await self._firewall.forget()
             return None
         serve = self._settings.serve
         addresses = [listener.getsockname() for listener in self._listeners]
@@ -589,6 +592,7 @@ class Serve:
         say("the keeper was killed: ending every dyno")
         await self._apps.kill_without_keeper()
         self._control_path().unlink(missing_ok=True)
+        await self._firewall.open()
         os._exit(128 + signal.SIGKILL)
 
 

@@ -8,6 +8,7 @@ Flow: daemon backup → **storage archive** → backup file → restore. Blocks.
 """
 
 import contextlib
+import errno
 import io
 import os
 import stat
@@ -76,9 +77,11 @@ def pack(folder: Path, into: IO[bytes]) -> Packed:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes on disk of what `pack` would read, more or less. Raises OSError."""
+    """Bytes that `pack` would read, more or less; holes in files are read too. Raises OSError."""
     with _opened(os.open(folder, _FOLDER)) as root:
-        return sum(found.st_blocks * 512 for _, found in _entries(root) if stat.S_ISREG(found.st_mode))
+        return sum(
+            max(found.st_size, found.st_blocks * 512) for _, found in _entries(root) if stat.S_ISREG(found.st_mode)
+        )
 
 
 def unpack(archive: IO[bytes], folder: Path) -> None:
@@ -169,7 +172,11 @@ def _file(root: int, parts: Sequence[str]) -> IO[bytes] | None:
             fd = os.open(parts[-1], _READ, dir_fd=above)
         except FileNotFoundError:
             raise
-        except OSError:  # a socket, a device that is not there, a link that has come meanwhile
+        except (
+            OSError
+        ) as error:  # a socket, a device that is not there, a link that has come meanwhile, not ours to read
+            if error.errno not in {errno.ENXIO, errno.ENODEV, errno.ELOOP, errno.EACCES, errno.EPERM}:
+                raise
             return None
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)

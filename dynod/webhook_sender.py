@@ -168,6 +168,7 @@ class WebhookSender:
                         await asyncio.sleep(wait_s)
                     else:
                         self._end(sending, "succeeded")
+                self._tasks.pop(webhook.id, None)  # whoever is told from now on begins another: closing takes a while
         finally:
             if self._tasks.get(webhook.id) is asyncio.current_task():
                 del self._tasks[webhook.id]

@@ -75,8 +75,9 @@ def pack_slug(tree: Path, archive: Path, *, most: int) -> Packed:
         ):
             for place, path in _members(tree, ""):
                 if path.is_symlink() and leads_out(place, target := _within(tree, place, os.fspath(path.readlink()))):
-                    (copied if path.is_file() else left_out).append((place, target))
-                    if path.is_file():
+                    readable = os.path.isfile(path) and os.access(path, os.R_OK)  # noqa: PTH113 (which raises no refusal)
+                    (copied if readable else left_out).append((place, target))
+                    if readable:
                         _add_file(tar, place, path)
                 else:
                     _add(tar, tree, place, path)

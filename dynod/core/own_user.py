@@ -3,7 +3,7 @@
     DYNOS/INSTANCE/app     a copy of the code, its HOME and working folder: it may write, and the copy ends with it
     DYNOS/INSTANCE/tmp     its TMPDIR
     DYNOS/INSTANCE/begun   made before the copy is,
-    DYNOS/INSTANCE/copied  made once it is whole: what has changed since is the dyno's own
+    DYNOS/INSTANCE/copied  touched once it is whole: what has changed since is the dyno's own
 
 It is that user from its exec on, so it makes the copy with no more rights than it has: the code comes as a descriptor,
 because the folders above it let nobody in.

@@ -35,7 +35,7 @@ _ISSUED: Final = (
     ("an npm token", re.compile(r"\bnpm_[A-Za-z0-9]{36}\b")),
     ("a PyPI token", re.compile(r"\bpypi-AgEIcHlwaS5vcmc[A-Za-z0-9_-]{50,}")),
     ("a Heroku API key", re.compile(r"\bHRKU-[A-Za-z0-9_-]{36,}\b")),
-    ("a private key", re.compile(r"-----BEGIN (?:RSA |EC |DSA |OPENSSH |ENCRYPTED )?PRIVATE KEY-----")),
+    ("a private key", re.compile(r"-----BEGIN (?:RSA |EC |DSA |OPENSSH |ENCRYPTED )?PRIVATE KEY-----(?:\s*$|\\[nr])")),
 )
 # scheme://user:password@host, where the host is another machine: a development database on this one is nobody's secret.
 _URL: Final = re.compile(

@@ -58,7 +58,10 @@ class Webhook:
 
 def fault_of(url: str, include: Sequence[str], level: str) -> str | None:
     """What is wrong with a webhook that somebody asks for; None: nothing."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # half an IPv6 address
+        return "url must be an http or https URL"
     if parts.scheme not in {"http", "https"} or not parts.hostname or len(url) > LONGEST_URL:
         return "url must be an http or https URL"
     if not url.isprintable() or " " in url:

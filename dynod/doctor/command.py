@@ -58,12 +58,15 @@ def command(  # noqa: PLR0917 (click passes by name)
         raise UsageError(f"--junit {junit}: there is no folder {junit.parent}")
     with _ending_in_order():
         examination = examined(Path(folder), procfile, env_files, release=release)
-    if junit is not None:
-        junit.write_text(doctor_report.junit(examination), encoding="utf-8")
     if as_json:
         show(json.dumps(doctor_report.document(examination), indent=2, ensure_ascii=False))
     else:
         _print(examination)
+    if junit is not None:
+        try:
+            junit.write_text(doctor_report.junit(examination), encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"--junit {junit}: {error.strerror or error}") from error
     return ExitStatus.DONE if examination.is_sound else ExitStatus.REFUSED
 
 

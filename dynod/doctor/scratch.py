@@ -122,7 +122,10 @@ class Scratch:
             raise AppFolderError(
                 f"{self._real} holds {size >> 20} MB, too much to copy: run it on a machine with overlays"
             )
-        shutil.copytree(self._real, self.folder, symlinks=True, ignore=shutil.ignore_patterns(*NOT_COPIED))
+        try:
+            shutil.copytree(self._real, self.folder, symlinks=True, ignore=shutil.ignore_patterns(*NOT_COPIED))
+        except (OSError, shutil.Error) as error:
+            raise AppFolderError(f"{self._real} cannot be copied: {error}") from error
         self._before = _stamps(self.folder)
 
     def _sandbox(self, bwrap: str) -> list[str]:

@@ -9,6 +9,7 @@ import contextlib
 import math
 import select
 import signal
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -29,7 +30,8 @@ from dynod.keeper.succession import Programs, Role, Step
 
 EX_SOFTWARE = 70  # sysexits(3)
 LAST_WORDS_S = 0.5  # for a core to take what it was to be told before the keeper becomes another
-LEEWAY_S = 5.0  # beyond what a retired core has said it needs
+MOST_UNHEARD = 1000  # words of retired cores while nobody is in charge
+LEEWAY_S = 35.0  # beyond what a retired core has said it needs: for its last lines somebody has to be in charge
 
 
 class Patience(NamedTuple):
@@ -41,7 +43,7 @@ class Patience(NamedTuple):
     restart_delays_s: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0)  # contracts 1
     steady_s: float = 60.0  # a core that lived this long starts the delays afresh
     launch_s: float = 10.0  # Heroku, R99: between a dyno's fork and its exec
-    hand_over_s: float = 20.0  # from being asked to let go to having done so: the API's and the log's last words
+    hand_over_s: float = 60.0  # from being asked to let go to having done so: last words, a slug that is being unpacked
     take_over_s: float = 15.0  # for a core that has rehearsed, from being given everything to being in control
 
 
@@ -83,6 +85,7 @@ class Cores:
         self._in_charge: CoreProcess | None = None
         self._follows: CoreProcess | None = None
         self._retired: list[CoreProcess] = []
+        self._unheard: deque[Passed] = deque(maxlen=MOST_UNHEARD)  # for the next one in charge
         self._ever_ready = False
         self._quick_ends = 0
         self._start_at: float | None = now
@@ -270,6 +273,9 @@ class Cores:
             return
         core.greeted = True
         self._asks.give_all(core)
+        for passed in self._unheard:
+            core.send(passed)
+        self._unheard.clear()
 
     def peers(self) -> list[Peer]:
         """Those that are retired."""
@@ -278,7 +284,12 @@ class Cores:
     def pass_on(self, core: CoreProcess, pid: int, text: str) -> None:
         """Words of one core to another."""
         if core.role is Role.RETIRED:
-            self.tell(Passed(core.pid, text))
+            if self._in_charge is not None and self._in_charge.greeted:
+                self.tell(Passed(core.pid, text))
+                return
+            if len(self._unheard) == MOST_UNHEARD:
+                say("nobody is in charge, and router lines of the core before are lost")
+            self._unheard.append(Passed(core.pid, text))
             return
         for each in self._retired:
             if each.pid == pid:

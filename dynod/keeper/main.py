@@ -183,16 +183,19 @@ class Keeper:
     def _handle(self, events: list[tuple[int, int]]) -> None:
         for fd, _mask in events:
             if fd == self._wakeup:
-                with contextlib.suppress(BlockingIOError):
-                    for number in os.read(self._wakeup, 4096):
-                        if number in SIGNALS:
-                            self._signalled(number)
+                self._take_signals()
             elif (core := self._cores.at(fd)) is not None:
                 self._cores.listen(core)
             else:
                 self._instances.finish_launches()  # of whom else may be unknown by now, or somebody new by that number
         self._instances.reap()
         self._cores.watch()
+
+    def _take_signals(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            for number in os.read(self._wakeup, 4096):
+                if number in SIGNALS:
+                    self._signalled(number)
 
     def _signalled(self, number: int) -> None:
         self._signals.append(number)
@@ -207,6 +210,23 @@ class Keeper:
 
     def _become(self, python: str) -> None:
         """The keeper of another version. Its signals wait until it takes them. Raises OSError."""
+        kept: list[int] = []
+        signal.pthread_sigmask(signal.SIG_BLOCK, CAUGHT)  # first of all: what came before goes along, the rest waits
+        try:
+            self._take_signals()
+            kept = self._bequeathed()
+            for fd in kept:
+                os.set_inheritable(fd, True)
+            inheritance.become(python, kept[0], self._arguments, os.environ)
+        finally:  # it was refused
+            for fd in kept:
+                os.set_inheritable(fd, False)
+            if kept:
+                os.close(kept[0])
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, CAUGHT)
+
+    def _bequeathed(self) -> list[int]:
+        """Everything for the next keeper, in a file of memory, and after that the descriptors that it names."""
         follows, retired = self._cores.bequeath()
         programs = self._cores.programs
         estate = Estate(
@@ -226,17 +246,7 @@ class Keeper:
             follows=follows,
             retired=retired,
         )
-        kept = [inheritance.write(estate), *estate.descriptors()]
-        signal.pthread_sigmask(signal.SIG_BLOCK, CAUGHT)
-        try:
-            for fd in kept:
-                os.set_inheritable(fd, True)
-            inheritance.become(python, kept[0], self._arguments, os.environ)
-        finally:  # it was refused
-            for fd in kept:
-                os.set_inheritable(fd, False)
-            os.close(kept[0])
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, CAUGHT)
+        return [inheritance.write(estate), *estate.descriptors()]
 
     def _over(self, status: int) -> None:
         self._status = status

@@ -89,7 +89,7 @@ class Admission:
         viewer = session.viewer
         asker = Asker(viewer.user, f"page {request.remote}")
         request[CALLER] = caller = Caller(asker=asker, scope=Scope.READ, app_id=viewer.app_id)
-        self._count(request, session.id)
+        self._count(request, viewer.token_id or viewer.key_id or f"page {viewer.user}")  # not each session anew
         resource = request.match_info.route.resource
         if resource is not None and not is_open_to_page(request.method, resource.canonical):
             raise RefusedError(HTTPStatus.FORBIDDEN, "This is not for the dashboard.")

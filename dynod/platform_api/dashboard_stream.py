@@ -38,7 +38,7 @@ VIEWERS: Final = web.AppKey("viewers", Streams)
 routes = web.RouteTableDef()
 
 
-@routes.get("/dynod/dashboard/stream")
+@routes.get("/dynod/dashboard/stream", allow_head=False)
 async def stream(request: web.Request) -> web.StreamResponse:
     """Figures of every app, and with `app=NAME` of that one's dynos and its last hour."""
     return await answer_stream(

@@ -170,7 +170,7 @@ async def create(request: web.Request) -> web.Response:
     )
 
 
-@routes.get(STREAMS + "{key}")
+@routes.get(STREAMS + "{key}", allow_head=False)
 async def open_session(request: web.Request) -> web.StreamResponse:
     """The lines."""
     sessions = request.app[SESSIONS]

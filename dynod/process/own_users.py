@@ -9,12 +9,14 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from dynod.core.container import Container, User
 from dynod.core.discarded import Discarded, Written
 from dynod.core.own_user import BEGUN, COPIED, enter_command, first_command, folders, own_paths, reach
 from dynod.process.container import BLOCK, NAMED, Enclosed, Wanted, entries, remove
+
+NOT_YET: Final = 0  # the time of the file that says that the copy is whole, until it is
 
 
 class Confine(Protocol):
@@ -112,13 +114,23 @@ def _user(container: Container) -> User:
 
 
 def _make(scratch: Path, user: User) -> None:
-    """Its folders, once; the outermost last, by which nobody else gets in."""
-    for folder in (os.fspath(scratch), *folders(os.fspath(scratch))):
+    """Its folders; again where a launch is tried again.
+
+    The outermost stays dynod's, and the dyno may but go through it: else it could lay links where dynod works.
+    """
+    own = folders(os.fspath(scratch))
+    for folder in (os.fspath(scratch), *own):
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder, 0o700)  # noqa: PTH102 (a text)
     (scratch / BEGUN).touch()
-    for folder in (*folders(os.fspath(scratch)), os.fspath(scratch)):
-        os.chown(folder, user.uid, user.gid)
+    copied = os.fspath(scratch / COPIED)
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(copied, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.utime(copied, ns=(NOT_YET, NOT_YET))
+    for each in (*own, copied):
+        os.chown(each, user.uid, user.gid, follow_symlinks=False)
+    os.chown(scratch, -1, user.gid)
+    scratch.chmod(0o710)
 
 
 def _own(scratch: Path, *, temporary: bool = False) -> Iterator[tuple[os.DirEntry[str], os.stat_result]]:
@@ -129,9 +141,12 @@ def _own(scratch: Path, *, temporary: bool = False) -> Iterator[tuple[os.DirEntr
     """
     home, beside = map(Path, folders(os.fspath(scratch)))
     try:
-        begun_ns, whole_ns = ((scratch / name).stat().st_mtime_ns for name in (BEGUN, COPIED))
+        begun_ns, copied = (scratch / BEGUN).stat().st_mtime_ns, (scratch / COPIED).lstat()
     except OSError:
+        return
+    if copied.st_mtime_ns == NOT_YET:
         return  # it has not got that far
+    whole_ns = min(copied.st_mtime_ns, copied.st_ctime_ns)  # no later than it was, whatever the dyno says of it
     for entry in entries(home):
         with contextlib.suppress(OSError):
             status = entry.stat(follow_symlinks=False)

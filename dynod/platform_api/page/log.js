@@ -36,6 +36,15 @@ export class Log {
     this.#begin();
   }
 
+  /** A page that nobody sees follows nothing: browsers have few connections to a host, over all tabs. */
+  pause() {
+    this.stopped.abort();
+  }
+
+  resume() {
+    if (this.app !== null && this.stopped.signal.aborted) this.#begin();
+  }
+
   /** The places that lines come from: process types and dynos. */
   offer(types, dynos) {
     const from = byId("log-from");

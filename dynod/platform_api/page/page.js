@@ -191,8 +191,13 @@ addEventListener("hashchange", () => {
 // A page that nobody sees asks for nothing.
 document.addEventListener("visibilitychange", () => {
   if (!session.get()) return;
-  if (document.hidden) looking.abort();
-  else if (looking.signal.aborted) listen();
+  if (document.hidden) {
+    looking.abort();
+    log.pause();
+    return;
+  }
+  log.resume();
+  if (looking.signal.aborted) listen();
 });
 
 begin();

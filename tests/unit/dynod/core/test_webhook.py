@@ -73,6 +73,7 @@ def test_tries_are_further_and_further_apart_and_end() -> None:
         ("http://127.0.0.1:9/", ["dynod:disk"], "notify", None),
         ("ftp://example.com/", ["api:dyno"], "notify", "url must be an http"),
         ("https:///path", ["api:dyno"], "notify", "url must be an http"),
+        ("http://[", ["api:dyno"], "notify", "url must be an http"),
         ("https://example.com/a b", ["api:dyno"], "notify", "no blanks"),
         ("https://example.com/", [], "notify", "include must be some of api:dyno"),
         ("https://example.com/", ["api:addon"], "notify", "include must be some of"),

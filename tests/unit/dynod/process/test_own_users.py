@@ -7,7 +7,8 @@ import pytest
 
 from dynod.core.container import Container, User
 from dynod.core.own_user import COPIED, folders
-from dynod.process.container import BLOCK, Wanted
+from dynod.ownership import give_to
+from dynod.process.container import BLOCK, Wanted, remove
 from dynod.process.own_users import OwnUsers
 
 USER = User(uid=os.geteuid(), gid=os.getegid())  # whom everybody may give files to
@@ -37,7 +38,9 @@ def test_a_dynos_folder_is_its_users_alone_and_the_code_comes_by_a_descriptor(us
         assert os.path.samestat(os.fstat(opened), code.stat())
         os.close(opened)
     scratch = code.parent / "dynos" / "one"
-    assert {path.stat().st_mode & 0o777 for path in (scratch, *map(Path, folders(str(scratch))))} == {0o700}
+    assert {path.stat().st_mode & 0o777 for path in map(Path, folders(str(scratch)))} == {0o700}
+    around = scratch.stat()
+    assert (around.st_mode & 0o777, around.st_uid, around.st_gid) == (0o710, os.geteuid(), USER.gid), "no links in it"
     assert (enclosed.owner, enclosed.as_owner, enclosed.watches) == ((USER.uid, USER.gid), True, False)
     assert enclosed.env["HOME"] == str(scratch / "app")
     users.discard("one")
@@ -71,3 +74,23 @@ def test_what_was_copied_is_not_written_and_what_was_changed_is(users: OwnUsers,
 def test_a_dyno_needs_a_user(users: OwnUsers, code: Path) -> None:
     with pytest.raises(ValueError, match="without a user"):
         users.enclose("one", Container(code=str(code)), WANTED)
+
+
+def test_a_link_that_a_dyno_has_laid_changes_no_mode(tmp_path: Path) -> None:
+    """dynod may change any folder's, and would shut everybody out of what the link leads to."""
+    target, scratch = tmp_path / "of the machine", tmp_path / "scratch"
+    target.mkdir()
+    target.chmod(0o755)
+    (scratch / "work").mkdir(parents=True)
+    (scratch / "work" / "work").symlink_to(target)
+    remove(scratch)
+    assert not scratch.exists()
+    assert target.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_link_is_given_to_nobody(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "link").symlink_to("code")
+    other = User(uid=USER.uid + 1, gid=USER.gid + 1)
+    with pytest.raises(OSError, match="link"):
+        give_to(other, tmp_path / "link")
