@@ -88,7 +88,7 @@ class Admission:
             raise RefusedError(HTTPStatus.UNAUTHORIZED, "This session is over: sign in again.")
         viewer = session.viewer
         asker = Asker(viewer.user, f"page {request.remote}")
-        request[CALLER] = caller = Caller(asker=asker, scope=Scope.READ, app_id=viewer.app_id)
+        request[CALLER] = caller = Caller(asker=asker, scope=Scope.READ, app_id=viewer.app_id, is_page=True)
         self._count(request, viewer.token_id or viewer.key_id or f"page {viewer.user}")  # not each session anew
         resource = request.match_info.route.resource
         if resource is not None and not is_open_to_page(request.method, resource.canonical):

@@ -23,10 +23,9 @@ from dynod.platform_api.exchange import operations
 from dynod.platform_api.peer import Caller, caller
 from dynod.platform_api.serializers import Json
 from dynod.platform_api.stats import TRAFFIC, Entry, last_trouble
-from dynod.platform_api.streams import Streams, answer_stream
+from dynod.platform_api.streams import PAGE_STREAM_S, Streams, answer_stream
 
 EVERY_S: Final = 2.0
-STREAM_S: Final = 300.0
 MOST_VIEWERS: Final = 32  # pages, each in a tab that somebody looks at
 PATIENCE_S: Final = 10.0  # a page that has not taken a picture for so long is let go of, and counted
 EVENT_STREAM: Final = "text/event-stream"
@@ -52,7 +51,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
 
 async def _events(request: web.Request, chosen: str | None) -> AsyncIterator[bytes]:
     clock = asyncio.get_running_loop().time
-    ends_at, last, drawn = clock() + STREAM_S, -1, ""
+    ends_at, last, drawn = clock() + PAGE_STREAM_S, -1, ""
     while clock() < ends_at:
         apps = _visible(request, caller(request))
         found = next((app for app in apps if chosen in {app.name, app.id}), None)

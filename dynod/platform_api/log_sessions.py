@@ -30,7 +30,9 @@ from dynod.core.log_text import FullText
 from dynod.platform_api.errors import RefusedError
 from dynod.platform_api.exchange import answer, operations, read_body
 from dynod.platform_api.gate import ON_BUG, STREAMS
+from dynod.platform_api.peer import caller
 from dynod.platform_api.serializers import fixed_id, time_text
+from dynod.platform_api.streams import PAGE_STREAM_S
 
 SESSION_S: Final = 360.0  # logplex, session_expiry_s
 LONGEST_KEY: Final = 6000  # a request line has 8190 bytes
@@ -68,6 +70,7 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     app: str
     wanted: NewSession
     expires_at: float  # monotonic seconds, which are the same for all cores of a machine's life
+    lasts_s: float | None = None  # an open one is cut after that; None: never
 
 
 class Place(NamedTuple):
@@ -157,7 +160,10 @@ async def create(request: web.Request) -> web.Response:
     app = operations(request).app(request.match_info["app"])
     body = await read_body(request, NewSession)
     _session(request, app.id, body)  # which refuses what makes no sense
-    key = request.app[SESSIONS].key(Ticket(app=app.id, wanted=body, expires_at=time.monotonic() + SESSION_S))
+    # Of the dashboard's page, whose session may be over by then; it comes again with that, and where it was.
+    lasts_s = PAGE_STREAM_S if caller(request).is_page else None
+    ticket = Ticket(app=app.id, wanted=body, expires_at=time.monotonic() + SESSION_S, lasts_s=lasts_s)
+    key = request.app[SESSIONS].key(ticket)
     now = time_text(datetime.now(UTC))
     return answer(
         {
@@ -185,10 +191,11 @@ async def open_session(request: web.Request) -> web.StreamResponse:
     response.headers["X-Accel-Buffering"] = "no"  # for a proxy in between
     await response.prepare(request)
     try:
-        await sessions.stream(request, response, session)
+        async with asyncio.timeout(ticket.lasts_s):
+            await sessions.stream(request, response, session)
         await response.write_eof()
-    except ConnectionError:
-        _cut(request)  # the client has left
+    except (ConnectionError, TimeoutError):
+        _cut(request)  # the client has left, or is to come again
     except asyncio.CancelledError:
         _cut(request)
         task = asyncio.current_task()

@@ -23,13 +23,17 @@ CREDENTIALS: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who asks: `uid` in their own name, over the control socket; `key_id` by ssh. Held to `scope` and `app_id`."""
+    """Who asks: `uid` in their own name, over the control socket; `key_id` by ssh; or the dashboard's page.
+
+    Held to `scope` and `app_id`.
+    """
 
     asker: Asker
     scope: Scope | None = None
     app_id: str | None = None
     uid: int | None = None
     key_id: str | None = None
+    is_page: bool = False
 
     def sees(self, app_id: str) -> bool:
         """Whether there is such an app for them."""

@@ -15,6 +15,7 @@ from dynod.platform_api.errors import RefusedError
 from dynod.platform_api.gate import ON_BUG
 
 MOST_STREAMS: Final = 128  # open at once
+PAGE_STREAM_S: Final = 300.0  # then the page asks again, which it may no longer where its token was revoked
 
 
 class Streams:
