@@ -47,6 +47,9 @@ _TESTS: Final = re.compile(
     r"|(?:^|/)(?:test_[^/]*|conftest|[^/]*_test|tests)\.py$|\.(?:test|spec)\.[cm]?[jt]sx?$"
 )
 _LOCKS: Final = re.compile(r"(?:^|/)(?:[^/]*\.lock|package-lock\.json|npm-shrinkwrap\.json|pnpm-lock\.yaml|go\.sum)$")
+_MEDIA: Final = re.compile(
+    r"(?i)\.(?:png|jpe?g|gif|webp|avif|svg|ico|bmp|pdf|mp[34]|webm|og[gv]|woff2?|ttf|otf|eot|map|zip|gz)$"
+)
 _DOTENV: Final = re.compile(r"(?:^|/)\.env(?:\.(?!example|sample|template|dist|defaults?|test|ci)[^/]*)?$")
 _NODE_FILE: Final = re.compile(r"\.(?:js|mjs|cjs|jsx|ts|mts|cts|tsx)$")
 _NODE_LOCKS: Final = (
@@ -90,7 +93,7 @@ def read_code(folder: Path) -> Code:
     known = [*(committed or ()), *(others or ())] or list(_walked(folder))  # nothing: in no work tree, or ignored
     names = [name for name in sorted(set(known)) if not NOT_CODE.intersection(name.split("/")[:-1])]
     kept = frozenset(committed) if committed else None
-    return Code(folder=folder, files=tuple(names[:MOST_FILES]), committed=kept)
+    return Code(folder=folder, files=tuple(names), committed=kept)
 
 
 def judge_files(faults: Iterable[Fault]) -> Iterator[Finding]:
@@ -103,6 +106,7 @@ def judge_files(faults: Iterable[Fault]) -> Iterator[Finding]:
 def find_secrets(code: Code) -> Iterator[Finding]:
     """Check.SECRETS."""
     rotate = "take it out, give it to the app as a config var, and replace it: whoever has the code has it"
+    read = 0
     for name in code.files:
         if _DOTENV.search(name):
             if code.committed is not None and name in code.committed:
@@ -110,7 +114,10 @@ def find_secrets(code: Code) -> Iterator[Finding]:
                 to_do = f"git rm --cached {name}, add it to .gitignore, and commit a .env.example instead"
                 yield Finding(check=Check.SECRETS, what=what, where=name, to_do=to_do)
             continue  # else it is where secrets belong
-        if _TESTS.search(name) or _LOCKS.search(name) or (text := code.text(name)) is None:
+        if _TESTS.search(name) or _LOCKS.search(name) or _MEDIA.search(name):
+            continue
+        read += 1
+        if read > MOST_FILES or (text := code.text(name)) is None:
             continue
         for secret in secrets_in(text):
             yield Finding(
@@ -140,7 +147,7 @@ def find_undeclared(code: Code) -> Iterator[Finding]:
 
 
 def _python(code: Code) -> Iterator[Finding]:
-    modules = [name for name in code.files if name.endswith(".py") and not _TESTS.search(name)]
+    modules = [name for name in code.files if name.endswith(".py") and not _TESTS.search(name)][:MOST_FILES]
     own = {part for name in code.files if name.endswith(".py") for part in name.removesuffix(".py").split("/")}
     needed: dict[str, str] = {}
     for name in modules:
@@ -245,9 +252,14 @@ def _node(code: Code) -> Iterator[Finding]:
     manifests = [manifest, *filter(None, (declared_packages.of_package_json(each) for each in others if each))]
     declared = {name for each in manifests for name in (*each.declared, each.name)}
     missing: dict[str, str] = {}
-    for name in code.files:
-        if not _NODE_FILE.search(name) or _TESTS.search(name) or name.startswith(("public/", "static/", "assets/")):
-            continue
+    sources = [
+        name
+        for name in code.files
+        if _NODE_FILE.search(name)
+        and not _TESTS.search(name)
+        and not name.startswith(("public/", "static/", "assets/"))
+    ]
+    for name in sources[:MOST_FILES]:
         for found in _imports(code.text(name)):
             if found.name.partition("/")[0] not in NODE_BUILTINS and found.name not in declared:
                 missing.setdefault(found.name, f"{name}:{found.line}")

@@ -31,7 +31,6 @@ from dynod.keeper.succession import Programs, Role, Step
 EX_SOFTWARE = 70  # sysexits(3)
 LAST_WORDS_S = 0.5  # for a core to take what it was to be told before the keeper becomes another
 MOST_UNHEARD = 1000  # words of retired cores while nobody is in charge
-LEEWAY_S = 35.0  # beyond what a retired core has said it needs: for its last lines somebody has to be in charge
 
 
 class Patience(NamedTuple):
@@ -44,6 +43,7 @@ class Patience(NamedTuple):
     steady_s: float = 60.0  # a core that lived this long starts the delays afresh
     launch_s: float = 10.0  # Heroku, R99: between a dyno's fork and its exec
     hand_over_s: float = 60.0  # from being asked to let go to having done so: last words, a slug that is being unpacked
+    leeway_s: float = 35.0  # beyond what a retired core asks for: its last lines wait until somebody is in charge
     take_over_s: float = 15.0  # for a core that has rehearsed, from being given everything to being in control
 
 
@@ -224,7 +224,7 @@ class Cores:
     def hand_over(self, core: CoreProcess, within_s: float, now: float) -> None:
         """It has let go: the one that waits is in charge, or a new one where that has ended meanwhile."""
         self._step(core, Step.LET_GO)
-        core.silent_at = now + within_s + LEEWAY_S
+        core.silent_at = now + within_s + self._patience.leeway_s
         self._in_charge = None
         self._retired.append(core)
         if not self._succeed(now):
