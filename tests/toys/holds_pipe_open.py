@@ -9,5 +9,5 @@ if os.fork() == 0:
     os.write(1, f"child ready pid={os.getpid()}\n".encode())
     while True:
         signal.pause()
-print("parent ends", flush=True)
+os.write(1, b"parent ends\n")  # at once: print may write its line break apart, and the child in between
 sys.exit(3)
