@@ -484,7 +484,7 @@ class Instances:
                 pass
             if not within_reach:
                 break
-            time.sleep(SWEEP_S)
+            time.sleep(SWEEP_S)  # until nobody is left to be killed: whoever forks meanwhile is found by the next round
         if left:
             say(f"not allowed to end {', '.join(map(str, sorted(left)))}")
         if self._groups is not None:

@@ -16,11 +16,11 @@ import pytest
 
 from support.booted import Booted
 from support.counts import rounds
+from support.guest_load import Load
 from support.service_guest import (
-    CONNECTIONS,
+    DOMAIN,
     STATE,
     FullDisk,
-    Load,
     ask,
     core_of,
     dynos,
@@ -32,6 +32,7 @@ from support.service_guest import (
     wait_for_another_core,
     wait_until_whole,
 )
+from support.steady_load import CONNECTIONS
 from support.up import eventually
 
 pytestmark = [pytest.mark.timeout(rounds(400, full=2400)), pytest.mark.usefixtures("leaves_it_whole")]
@@ -49,7 +50,7 @@ FULL_S = rounds(1, full=600)  # seconds that the disk is full for
 
 def test_a_core_that_is_killed_is_replaced_and_nobody_is_refused(vm: Booted) -> None:
     before, keeper = pids(vm), vm.main_pid("dynod.service")
-    with Load(vm) as load:
+    with Load(vm, DOMAIN) as load:
         took = [replace_core(vm, signal.SIGKILL) for _ in range(KILLS)]
     print("the next core answered after", *(f"{seconds:.1f}" for seconds in took), "s")
     load.assert_nobody_refused(ends=KILLS)
@@ -58,7 +59,7 @@ def test_a_core_that_is_killed_is_replaced_and_nobody_is_refused(vm: Booted) -> 
 
 def test_a_core_that_the_kernel_ends_for_want_of_memory_is_replaced_too(vm: Booted) -> None:
     before, keeper = pids(vm), vm.main_pid("dynod.service")
-    with Load(vm) as load:
+    with Load(vm, DOMAIN) as load:
         for _ in range(STARVED):
             core = core_of(vm)
             with starved(core):
@@ -101,7 +102,7 @@ def test_a_core_that_hangs_is_replaced(vm: Booted) -> None:
 
 def test_a_keeper_that_is_killed_is_started_again_and_clients_wait(vm: Booted) -> None:
     before, keeper = pids(vm), vm.main_pid("dynod.service")
-    with Load(vm) as load:
+    with Load(vm, DOMAIN) as load:
         os.kill(keeper, signal.SIGKILL)
         eventually(
             lambda: is_whole(vm) and not set(pids(vm).values()) & set(before.values()),
@@ -163,7 +164,7 @@ def test_many_dynos_live_under_the_unit_and_a_stop_leaves_nothing(vm: Booted) ->
 
 def test_a_full_disk_costs_no_request_and_no_restart(vm: Booted) -> None:
     before, keeper, core = pids(vm), vm.main_pid("dynod.service"), core_of(vm)
-    with Load(vm) as load:
+    with Load(vm, DOMAIN) as load:
         with FullDisk(vm) as disk:
             ends_at = time.monotonic() + FULL_S
             assert f"the disk of {STATE} is nearly full: 0 MB are free" in vm.shell("dynod status")

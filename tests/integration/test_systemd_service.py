@@ -13,9 +13,10 @@ import pytest
 from support import installed
 from support.booted import Booted
 from support.counts import rounds
+from support.guest_load import Load
 from support.service_guest import (
+    DOMAIN,
     STATE,
-    Load,
     ask,
     commands,
     core_of,
@@ -224,7 +225,7 @@ def test_what_compiles_while_it_runs_runs_below_the_units_hardening(vm: Booted, 
 def test_settings_are_read_again_under_load_and_no_dyno_restarts(vm: Booted) -> None:
     before, keeper, core = pids(vm), vm.main_pid("dynod.service"), core_of(vm)
     settings = vm.path("/etc/dynod/dynod.toml")
-    with Load(vm, first=UNDER_LOAD) as load:
+    with Load(vm, DOMAIN, first=UNDER_LOAD) as load:
         settings.write_text('[serve]\napps_domain = "apps.example"\n[dynos]\ngrace_s = 45\n')
         vm.run("systemctl", "reload", "dynod")
         eventually(lambda: '"dyno"' in ask(vm, host="shop.apps.example"), what="the app by its new name")

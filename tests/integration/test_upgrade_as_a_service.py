@@ -6,17 +6,15 @@ One guest for the whole file. What upgrades are beside systemd is in test_upgrad
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
 
 import pytest
 
 from support import guest_versions
 from support.booted import PYTHON, Booted
 from support.counts import rounds
+from support.guest_load import Load
 from support.source_tree import REPOSITORY
 from support.up import eventually
 from support.versions import DIES_AT_IMPORT, HANGS, SPEAKS_ANOTHER_PROTOCOL, dies_after
@@ -78,38 +76,11 @@ def upgrade(vm: Booted, program: str) -> None:
     eventually(lambda: status_text(vm) == "settings read again", what="it is in control", timeout_s=60)
 
 
-class Load:
-    """The load of contracts 9, in the guest's network."""
-
-    def __init__(self, vm: Booted) -> None:
-        self._command = [
-            *(*vm.in_network, sys.executable, str(REPOSITORY / "tests/support/load_in_guest.py")),
-            *("80", HOST, "7", str(REQUESTS)),
-        ]
-        self.outcomes: dict[str, int] = {}
-
-    def __enter__(self) -> Self:
-        self._child = subprocess.Popen(
-            self._command,
-            env={**os.environ, "PYTHONPATH": f"{REPOSITORY / 'tests'}:{REPOSITORY}"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._child.stdout is not None
-        assert self._child.stdout.readline().strip().isdigit(), "the load has not begun"
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.outcomes = json.loads(self._child.communicate("", timeout=120)[0])
-        print("sent", sum(self.outcomes.values()), self.outcomes)
-
-
 def test_an_upgrade_and_its_rollback_cost_no_request_and_no_dyno(vm: Booted) -> None:
     before, keeper, first = pids(vm), vm.main_pid("dynod.service"), f"{guest_versions.VERSIONS}/0.1.0/bin/dynod"
     second = guest_versions.add(vm, "0.2.0")
     third = guest_versions.add(vm, "0.2.1", breaks=SPEAKS_ANOTHER_PROTOCOL)  # for which the keeper becomes another
-    with Load(vm) as load:
+    with Load(vm, HOST, first=REQUESTS) as load:
         upgrade(vm, second)
         upgrade(vm, third)
         upgrade(vm, first)

@@ -12,7 +12,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +28,6 @@ DOMAIN: Final = "shop.example.com"  # which stays the shop's whatever the settin
 SHOP: Final = ["web.1", "web.2", "worker.1"]
 PYTHON: Final = "/usr/bin/python3"
 STATE: Final = "/var/lib/dynod"
-CONNECTIONS: Final = 64  # of the load: so many requests are in flight at most
 V1_MEMORY: Final = Path("/sys/fs/cgroup/memory")
 
 WORKER: Final = """
@@ -157,42 +155,6 @@ def socket_of(vm: Booted, port: int) -> Iterator[None]:
         assert child.stdout.readline() == "\n"
         yield
         child.stdin.write("\n")
-
-
-class Load:
-    """The load of contracts 9 in the guest, from `__enter__`, after the `first` answers, to `__exit__`."""
-
-    def __init__(self, vm: Booted, *, first: int = 100) -> None:
-        self._command = [
-            *(*vm.in_network, sys.executable, str(REPOSITORY / "tests/support/load_in_guest.py")),
-            *("80", DOMAIN, "7", str(first)),
-        ]
-        self.outcomes: dict[str, int] = {}
-
-    def __enter__(self) -> Self:
-        self._child = subprocess.Popen(
-            self._command,
-            env={**os.environ, "PYTHONPATH": f"{REPOSITORY / 'tests'}:{REPOSITORY}"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._child.stdout is not None
-        assert self._child.stdout.readline().strip().isdigit(), "the load has not begun"
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.outcomes = json.loads(self._child.communicate("", timeout=120)[0])
-        print("sent", sum(self.outcomes.values()), self.outcomes)
-
-    @property
-    def failed(self) -> dict[str, int]:
-        return {outcome: count for outcome, count in self.outcomes.items() if outcome != "ok"}
-
-    def assert_nobody_refused(self, *, ends: int = 1) -> None:
-        """No more has failed than was in flight at so many ends of a core, and nothing but what was."""
-        assert sum(self.failed.values()) <= CONNECTIONS * ends, self.failed
-        assert not [outcome for outcome in self.failed if "Refused" in outcome or "status" in outcome], self.failed
 
 
 class FullDisk:
