@@ -57,7 +57,10 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoredFolder(msgspec.Struct, frozen=True, kw_only=True):
-    """A folder of an app's storage: the app's name, its own, its part; files, their bytes, what no archive holds."""
+    """A folder of an app's storage: the app's name, its own, its part; files, their bytes, what no archive holds.
+
+    `unread`: files and folders that dynod might not read; `unread_names`: the first of them.
+    """
 
     app: str
     name: str
@@ -65,11 +68,15 @@ class StoredFolder(msgspec.Struct, frozen=True, kw_only=True):
     files: int
     size: int
     left_out: int
+    unread: int = 0
+    unread_names: list[str] = []
 
     def __str__(self) -> str:
         left_out = f"; {self.left_out:,} left out (no files, or too deep)" if self.left_out else ""
         files = f"{self.files:,} file{'' if self.files == 1 else 's'}"
-        return f"storage of {self.app}: {self.name}, {files}, {self.size:,} bytes{left_out}"
+        more = ", …" if self.unread > len(self.unread_names) else ""
+        unread = f"; not in it, as dynod may not read it: {', '.join(self.unread_names)}{more}" if self.unread else ""
+        return f"storage of {self.app}: {self.name}, {files}, {self.size:,} bytes{left_out}{unread}"
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

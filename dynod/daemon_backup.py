@@ -151,6 +151,8 @@ class DaemonBackup:
                 files=packed.files,
                 size=packed.size,
                 left_out=packed.left_out,
+                unread=packed.unread,
+                unread_names=list(packed.unread_names),
             )
             found.append((folder_of, source))
         return found

@@ -2,7 +2,8 @@
 
 Its files are an app's, which may write meanwhile and means no good: nothing is opened through a link, in either
 direction, and what is neither a file, a folder nor a link is left out. Links keep their texts, which mean something to
-the app alone. A file that grows or shrinks while it is read is there as long as it was.
+the app alone. A file that grows or shrinks while it is read is there as long as it was. What dynod may not read,
+where it is not root and the app wants it so, is named and left out: that is no reason to have no backup of the rest.
 
 Flow: daemon backup → **storage archive** → backup file → restore. Blocks. May import errors alone.
 """
@@ -24,6 +25,7 @@ FAST: Final = 1  # of gzip
 FIRST_USER: Final = 1000  # below are the machine's own, whose files no app's are
 PIECE_BYTES: Final = 1024 * 1024
 DEEPEST: Final = 200  # levels; the way to each file is gone step by step, so that an app could make it long work
+MOST_NAMED: Final = 10  # of what may not be read
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -37,50 +39,86 @@ class StorageArchiveError(DynodError):
 
 
 class Packed(NamedTuple):
-    """What was put into an archive. `size`: bytes of its files; `left_out`: sockets, devices, folders too deep."""
+    """What was put into an archive. `size`: bytes of its files; `left_out`: sockets, devices, folders too deep.
+
+    `unread`: files and folders that may not be read, whatever is in those; `unread_names`: the first of them.
+    """
 
     files: int
     size: int
     left_out: int
+    unread: int = 0
+    unread_names: tuple[str, ...] = ()
+
+
+class _Unread:
+    """What may not be read, once each: a folder is both met and gone into."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.names: list[str] = []
+
+    def add(self, parts: Sequence[str]) -> None:
+        self.count += 1
+        if len(self.names) < MOST_NAMED:
+            self.names.append(_printable("/".join(parts) or "."))
 
 
 def pack(folder: Path, into: IO[bytes]) -> Packed:
-    """Everything below the folder. Raises OSError."""
+    """Everything below the folder that may be read. Raises OSError."""
+    unread = _Unread()
+    with tarfile.open(fileobj=into, mode="w:gz", compresslevel=FAST, format=tarfile.PAX_FORMAT) as tar:
+        try:
+            root = os.open(folder, _FOLDER)
+        except PermissionError:
+            unread.add([])
+            return Packed(0, 0, 0, unread.count, tuple(unread.names))
+        with _opened(root):
+            return _pack_below(root, tar, unread)
+
+
+def _pack_below(root: int, tar: tarfile.TarFile, unread: _Unread) -> Packed:
     files = size = left_out = 0
-    with (
-        tarfile.open(fileobj=into, mode="w:gz", compresslevel=FAST, format=tarfile.PAX_FORMAT) as tar,
-        _opened(os.open(folder, _FOLDER)) as root,
-    ):
-        for parts, found in _entries(root):
-            info = tarfile.TarInfo("/".join(parts))
-            info.mode, info.uid, info.gid = found.st_mode & _MODE, found.st_uid, found.st_gid
-            info.mtime = found.st_mtime
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # gone meanwhile
-                if stat.S_ISDIR(found.st_mode) and len(parts) == DEEPEST:
-                    left_out += 1
-                elif stat.S_ISDIR(found.st_mode):
-                    info.type = tarfile.DIRTYPE
-                    tar.addfile(info)
-                elif stat.S_ISLNK(found.st_mode):
-                    info.type = tarfile.SYMTYPE
-                    with _above(root, parts) as above:
-                        info.linkname = os.readlink(parts[-1], dir_fd=above)
-                    tar.addfile(info)
-                elif (content := _file(root, parts)) is not None:
-                    with content:
-                        info.size = os.fstat(content.fileno()).st_size
-                        tar.addfile(info, _AsLong(content))
-                    files, size = files + 1, size + info.size
-                else:
-                    left_out += 1
-    return Packed(files, size, left_out)
+    for parts, found in _entries(root, unread):
+        info = tarfile.TarInfo("/".join(parts))
+        info.mode, info.uid, info.gid = found.st_mode & _MODE, found.st_uid, found.st_gid
+        info.mtime = found.st_mtime
+        try:
+            if stat.S_ISDIR(found.st_mode) and len(parts) == DEEPEST:
+                left_out += 1
+            elif stat.S_ISDIR(found.st_mode):
+                info.type = tarfile.DIRTYPE
+                tar.addfile(info)
+            elif stat.S_ISLNK(found.st_mode):
+                info.type = tarfile.SYMTYPE
+                with _above(root, parts) as above:
+                    info.linkname = os.readlink(parts[-1], dir_fd=above)
+                tar.addfile(info)
+            elif stat.S_ISREG(found.st_mode) and (content := _file(root, parts)) is not None:
+                with content:
+                    info.size = os.fstat(content.fileno()).st_size
+                    tar.addfile(info, _AsLong(content))
+                files, size = files + 1, size + info.size
+            else:
+                left_out += 1
+        except PermissionError:
+            unread.add(parts)
+        except (FileNotFoundError, NotADirectoryError):
+            pass  # gone meanwhile
+    return Packed(files, size, left_out, unread.count, tuple(unread.names))
 
 
 def size_of(folder: Path) -> int:
     """Bytes that `pack` would read, more or less; holes in files are read too. Raises OSError."""
-    with _opened(os.open(folder, _FOLDER)) as root:
+    try:
+        root = os.open(folder, _FOLDER)
+    except PermissionError:
+        return 0
+    with _opened(root):
         return sum(
-            max(found.st_size, found.st_blocks * 512) for _, found in _entries(root) if stat.S_ISREG(found.st_mode)
+            max(found.st_size, found.st_blocks * 512)
+            for _, found in _entries(root, _Unread())
+            if stat.S_ISREG(found.st_mode)
         )
 
 
@@ -151,31 +189,34 @@ def _write(fd: int, data: bytes) -> None:
         left = left[os.write(fd, left) :]
 
 
-def _entries(root: int) -> Iterator[tuple[list[str], os.stat_result]]:
-    """Everything below, a folder before what is in it, as far as DEEPEST."""
+def _entries(root: int, unread: _Unread) -> Iterator[tuple[list[str], os.stat_result]]:
+    """Everything below, a folder before what is in it, as far as DEEPEST and as it may be read."""
     waiting: list[list[str]] = [[]]
     while waiting:
         above = waiting.pop()
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError), _below(root, above) as folder:
-            for name in sorted(os.listdir(folder)):  # noqa: PTH208 (of a descriptor)
-                with contextlib.suppress(FileNotFoundError):
-                    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        try:
+            with _below(root, above) as folder:
+                for name in sorted(os.listdir(folder)):  # noqa: PTH208 (of a descriptor)
+                    try:
+                        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                    except FileNotFoundError:
+                        continue
                     yield [*above, name], found
                     if stat.S_ISDIR(found.st_mode) and len(above) + 1 < DEEPEST:
                         waiting.append([*above, name])
+        except PermissionError:  # also where its names may be read, and nothing else of what is in it
+            unread.add(above)
+        except (FileNotFoundError, NotADirectoryError):
+            pass  # gone meanwhile
 
 
 def _file(root: int, parts: Sequence[str]) -> IO[bytes] | None:
-    """Opened for reading, if it is a regular file."""
+    """Opened for reading, if it still is a regular file. Raises OSError."""
     with _above(root, parts) as above:
         try:
             fd = os.open(parts[-1], _READ, dir_fd=above)
-        except FileNotFoundError:
-            raise
-        except (
-            OSError
-        ) as error:  # a socket, a device that is not there, a link that has come meanwhile, not ours to read
-            if error.errno not in {errno.ENXIO, errno.ENODEV, errno.ELOOP, errno.EACCES, errno.EPERM}:
+        except OSError as error:  # a socket, a device that is not there, a link: all of them have come meanwhile
+            if error.errno not in {errno.ENXIO, errno.ENODEV, errno.ELOOP}:
                 raise
             return None
     if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -210,6 +251,10 @@ def _opened(fd: int) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+def _printable(name: str) -> str:
+    return name if name.isprintable() else ascii(name)[1:-1]
 
 
 class _AsLong(io.RawIOBase):

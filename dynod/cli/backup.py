@@ -8,13 +8,20 @@ import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
 from dynod.cli.passphrase import asked_for, by_file
 from dynod.cli.session import Session, with_session
 from dynod.cli.terminal import action, tell
-from dynod.errors import UsageError
+from dynod.errors import DynodError, UsageError
+
+
+class UnreadStorageError(DynodError):
+    """A backup that is whole but for storage which dynod may not read."""
+
+    code = "unread_storage"
 
 
 @click.command("backup")
@@ -26,7 +33,8 @@ from dynod.errors import UsageError
 def command(session: Session, file: str, passphrase: bool, storage: bool, passphrase_file: Path | None) -> None:
     """Write a backup: apps, config, releases, settings, and the current and the previous slug of each app.
 
-    It holds every secret of every app; the file is its owner's alone. `dynod restore` reads it.
+    It holds every secret of every app; the file is its owner's alone. `dynod restore` reads it. What dynod may not
+    read of storage is named and not in it, and the exit status is 1 then.
     """
     if file == "-" and sys.stdout.isatty():
         raise UsageError("a backup is nothing to look at: name a file, or send it on")
@@ -44,6 +52,7 @@ def command(session: Session, file: str, passphrase: bool, storage: bool, passph
             sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
         manifest.tell_storage()
+        manifest.check()
         return
     target = Path(file)
     with action(f"Backing up to {target}") as outcome:
@@ -52,6 +61,7 @@ def command(session: Session, file: str, passphrase: bool, storage: bool, passph
     manifest.tell_storage()
     if session.as_json:
         session.show_json({"file": file, "size": size, "storage": manifest.storage})
+    manifest.check()
 
 
 class _Manifest:
@@ -61,7 +71,7 @@ class _Manifest:
         self._opener = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)  # gzip
         self._begin = bytearray()
         self._size: int | None = None
-        self.storage: list[dict[str, object]] = []
+        self.storage: list[dict[str, Any]] = []
 
     def read_in(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
         """The same pieces."""
@@ -76,6 +86,20 @@ class _Manifest:
             left_out = f"; {each['left_out']:,} left out (no files, or too deep)" if each["left_out"] else ""
             files = f"{each['files']:,} file{'' if each['files'] == 1 else 's'}"
             tell(f"Storage of {each['app']}: {each['name']}, {files}, {each['size']:,} bytes{left_out}")
+
+    def check(self) -> None:
+        """Raises UnreadStorageError."""
+        unread = [
+            f"{each['name']} of {each['app']} ({', '.join(each['unread_names'])}{more})"
+            for each in self.storage
+            if (count := each.get("unread", 0))
+            for more in [", …" if count > len(each["unread_names"]) else ""]
+        ]
+        if unread:
+            raise UnreadStorageError(
+                f"The backup is made, without what dynod may not read of storage: {'; '.join(unread)}. "
+                "Have the app's own user let dynod read it, such as by `dynod run chmod`, and back up again."
+            )
 
     def _look(self, piece: bytes) -> None:
         self._begin += self._opener.decompress(piece)

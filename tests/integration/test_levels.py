@@ -314,31 +314,54 @@ def child_of(watcher: int | None) -> int:
 # --- nobody special ---------------------------------------------------------------------------------------------------
 
 
-def test_without_root_a_user_namespace_makes_the_container() -> None:
+@pytest.fixture(scope="module")
+def unprivileged() -> Iterator[Boxed]:
     needs_root()
     needs_containers()
     with Boxed(AS_NOBODY, namespaces=True) as serve:
         serve.wait_until_ready()
-        (notice,) = notices(serve)
-        assert notice.startswith("dynod: dynos of all apps run as dynod's own user, in containers: ")
-        app = serve.app(serve.own, "shop", procfile={"web": toy("web_server")})
-        app.wait_until_up("web.1")
-        assert app.get("/").status == 200
-        inside = "echo x >made; pwd; id -u; echo $HOME; ls /proc | grep -c '^[0-9]'; grep CapEff /proc/self/status"
-        inside += f"; ls {serve.state} 2>/dev/null"
-        ended = serve.dynod("run", "-a", "shop", "--no-tty", "--", "sh", "-c", inside)
-        place, uid, home, processes, capabilities = ended.stdout.splitlines()
-        assert (place, uid, home) == ("/app", str(NOBODY), "/app")
-        assert int(processes) <= 5
-        assert int(capabilities.split()[1], 16) == 0
-        assert sorted(os.listdir(serve.own / "shop")) == ["Procfile", "app.json"]  # noqa: PTH208 (names)
-        held = "pwd; id -u; grep -h -e CapEff -e CapBnd -e NoNew -e Seccomp: /proc/self/status"
-        for verb in (("run", "-a", "shop", "--no-tty"), ("ps:exec", "-a", "shop", "--no-tty", "web.1")):
-            ended = serve.dynod(*verb, "--", "sh", "-c", held)
-            lines = ended.stdout.splitlines()
-            assert lines[:2] == ["/app", str(NOBODY)], ended.stderr
-            assert [line.split()[1].lstrip("0") for line in lines[2:]] == ["", "", "1", "2"]
-        app.wait_for_log(r"heroku\[run\.\d+\]: 1 files? \(4 KB\) discarded: made")
+        yield serve
+
+
+def test_without_root_a_user_namespace_makes_the_container(unprivileged: Boxed) -> None:
+    serve = unprivileged
+    (notice,) = notices(serve)
+    assert notice.startswith("dynod: dynos of all apps run as dynod's own user, in containers: ")
+    app = serve.app(serve.own, "shop", procfile={"web": toy("web_server")})
+    app.wait_until_up("web.1")
+    assert app.get("/").status == 200
+    inside = "echo x >made; pwd; id -u; echo $HOME; ls /proc | grep -c '^[0-9]'; grep CapEff /proc/self/status"
+    inside += f"; ls {serve.state} 2>/dev/null"
+    ended = serve.dynod("run", "-a", "shop", "--no-tty", "--", "sh", "-c", inside)
+    place, uid, home, processes, capabilities = ended.stdout.splitlines()
+    assert (place, uid, home) == ("/app", str(NOBODY), "/app")
+    assert int(processes) <= 5
+    assert int(capabilities.split()[1], 16) == 0
+    assert sorted(os.listdir(serve.own / "shop")) == ["Procfile", "app.json"]  # noqa: PTH208 (names)
+    held = "pwd; id -u; grep -h -e CapEff -e CapBnd -e NoNew -e Seccomp: /proc/self/status"
+    for verb in (("run", "-a", "shop", "--no-tty"), ("ps:exec", "-a", "shop", "--no-tty", "web.1")):
+        ended = serve.dynod(*verb, "--", "sh", "-c", held)
+        lines = ended.stdout.splitlines()
+        assert lines[:2] == ["/app", str(NOBODY)], ended.stderr
+        assert [line.split()[1].lstrip("0") for line in lines[2:]] == ["", "", "1", "2"]
+    app.wait_for_log(r"heroku\[run\.\d+\]: 1 files? \(4 KB\) discarded: made")
+
+
+def test_what_may_not_be_read_of_storage_is_named_by_a_backup_of_the_rest(unprivileged: Boxed, tmp_path: Path) -> None:
+    """Of a daemon that is not root: modes that its own user has set hold for it, too."""
+    serve = unprivileged
+    serve.app(serve.own, "files", procfile={"web": toy("web_server")}, quantities={"web": 0})
+    serve.done("storage:mount", "uploads:/data", "-a", "files")
+    made = "cd /data; echo kept >file; mkdir closed; echo lost >closed/file; chmod 0 closed"
+    serve.done("run", "-a", "files", "--no-tty", "--", "sh", "-c", made)
+    ended = serve.dynod("backup", str(tmp_path / "backup.tgz"), "--storage")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "Storage of files: uploads, 1 file, 5 bytes" in ended.stderr
+    assert "without what dynod may not read of storage: uploads of files (closed)" in ended.stderr
+    restored = serve.done("restore", str(tmp_path / "backup.tgz"), "--state", str(tmp_path / "new"))
+    assert "not in it, as dynod may not read it: closed" in restored.stderr
+    (folder,) = (tmp_path / "new/storage").glob("*/uploads")
+    assert sorted(path.name for path in folder.rglob("*")) == ["closed", "file"]
 
 
 def test_without_root_and_namespaces_dynos_run_as_dynod_and_one_line_says_so() -> None:

@@ -1,16 +1,19 @@
 """A folder of storage there and back, and archives that want to be more than that."""
 
+import contextlib
 import io
 import os
 import socket
 import stat
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dynod.storage_archive import DEEPEST, Packed, StorageArchiveError, pack, size_of, unpack
 
+NOBODY = 65534
 Entry = tuple[str, bytes, str]  # name, type, what a link says
 
 
@@ -92,6 +95,60 @@ def test_nothing_is_read_through_a_link(tmp_path: Path) -> None:
     assert pack(folder, archive).files == 0
     with pytest.raises(OSError, match=r"[Nn]ot a directory|[Tt]oo many"):
         pack(folder / "folder", io.BytesIO())
+
+
+@contextlib.contextmanager
+def as_nobody(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As a user for whom modes count, who has the folder and cannot get to it but from where it is."""
+    with monkeypatch.context() as patch:
+        patch.chdir(folder)
+        if os.geteuid() != 0:
+            yield
+            return
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+
+def test_what_may_not_be_read_is_named_and_everything_else_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file, a folder, and one whose names may be read and nothing else; they come back empty, and as closed."""
+    folder = tmp_path / "old"
+    for name in ("a", "closed", "names", "z"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "file").write_text(name)
+    (folder / "secret").write_text("x")
+    archive = io.BytesIO()
+    with as_nobody(tmp_path, monkeypatch):
+        for name, mode in (("secret", 0), ("closed", 0), ("names", 0o444)):
+            Path("old", name).chmod(mode)
+        assert size_of(Path("old")) > 0
+        packed = pack(Path("old"), archive)
+        for name in ("closed", "names"):
+            Path("old", name).chmod(0o755)
+    assert packed == Packed(2, 2, 0, unread=3, unread_names=("secret", "names", "closed"))
+    archive.seek(0)
+    unpack(archive, tmp_path / "new")
+    found = {name: (content, stat.S_IMODE(mode)) for name, (content, mode, _) in seen(tmp_path / "new").items()}
+    assert {name: content for name, (content, _) in found.items() if content} == {"a/file": "a", "z/file": "z"}
+    assert (found["closed"][1], found["names"][1], "secret" in found) == (0, 0o444, False)
+
+
+def test_a_folder_of_storage_that_may_not_be_read_at_all_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "old"
+    folder.mkdir()
+    with as_nobody(tmp_path, monkeypatch):
+        Path("old").chmod(0)
+        size, packed = size_of(Path("old")), pack(Path("old"), io.BytesIO())
+        Path("old").chmod(0o700)
+    assert (size, packed) == (0, Packed(0, 0, 0, unread=1, unread_names=(".",)))
 
 
 def test_what_is_too_deep_is_left_out_and_counted(tmp_path: Path) -> None:
