@@ -26,7 +26,8 @@ from dynod.errors import DynodError
 from dynod.process.attachment import Attachment, Window
 from dynod.process.one_off import OneOff, OneOffs
 from dynod.process.sampler import Sample
-from dynod.process.slot import Happening, Slot
+from dynod.process.slot import Slot
+from dynod.process.slot_log import Happening
 from dynod.process.supervisor import Supervisor
 
 ONE_OFF = ("run", RELEASE, "scheduler")  # kinds that may be named though no dyno of the kind is there
@@ -284,7 +285,7 @@ class Operations:
             raise InvalidError(f"{app.name} has no code yet: deploy it first.")
         command = _expanded(asked.command, app.commands)
         slot, attachment = self._one_off(app, command, _one_off_size(app, asked), asked, by)
-        slot.happened(f"run by {by}")
+        slot.log.add(f"run by {by}")
         app.note("dyno.run", f"{slot.name}: {command}", by)
         return replace(_dyno_view(app, slot), secret=attachment.secret if attachment is not None else None)
 
@@ -297,7 +298,7 @@ class Operations:
             raise InvalidError(f"{entered.name} does not run: it is {entered.state}.")
         size = _dyno_view(app, entered).size
         slot, attachment = self._one_off(app, asked.command, size, asked, by, enters=instance.id)
-        slot.happened(f"run in {entered.name} by {by}")
+        slot.log.add(f"run in {entered.name} by {by}")
         app.note("dyno.exec", f"{slot.name} in {entered.name}: {asked.command}", by)
         return replace(_dyno_view(app, slot), secret=attachment.secret if attachment is not None else None)
 
@@ -469,7 +470,7 @@ def _dyno_view(app: RunningApp, slot: Slot) -> DynoView:
         restarting=slot.awaits_restart,
         pid=instance.pid or None if instance is not None else None,
         port=instance.port if instance is not None else None,
-        why=tuple(slot.history),
+        why=tuple(slot.log.history),
     )
 
 

@@ -176,7 +176,7 @@ def _picture(request: web.Request, apps: Sequence[RunningApp], chosen: RunningAp
         counters = request.app[TRAFFIC](app)
         recent = history.recent(now, counters) if history is not None else Recent(seconds=1.0, by_dyno={})
         figures = figures_of(app, now=now)
-        troubles = {slot.name: last_trouble(slot.history) for slot in app.supervisor.slots}
+        troubles = {slot.name: last_trouble(slot.log.history) for slot in app.supervisor.slots}
         newest = max((trouble for trouble in troubles.values() if trouble), default=None, key=lambda each: each.at)
         documents.append({**app_document(figures, recent, newest), "releases": _releases(app)})
         if app is chosen:

@@ -52,7 +52,7 @@ async def all_stats(request: web.Request) -> web.Response:
 
 def _of(app: RunningApp, traffic: Traffic) -> Json:
     figures = figures_of(app, now=asyncio.get_running_loop().time())
-    troubles = {slot.name: last_trouble(slot.history) for slot in app.supervisor.slots}
+    troubles = {slot.name: last_trouble(slot.log.history) for slot in app.supervisor.slots}
     last = {name: entry.what for name, entry in troubles.items() if entry is not None}
     return document(figures, traffic(app), last)
 

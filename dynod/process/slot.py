@@ -6,44 +6,27 @@ tables of `core`, and acts. Cancelling the task touches no dyno: that is how a c
 
 import asyncio
 import contextlib
-import json
 import signal
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
 
-from dynod.core.dyno import InstanceEvent, InstanceState, RestartCause, SlotEvent, SlotState, advance_slot, exit_status
-from dynod.core.failure_cause import PREFIX, Failure, cause_of
+from dynod.core.dyno import InstanceEvent, InstanceState, RestartCause, SlotEvent, SlotState, advance_slot
 from dynod.core.incidents import Trouble
 from dynod.core.launch import COMMAND_NOT_EXECUTABLE
+from dynod.process.asked_restart import AskedRestart
 from dynod.process.attachment import R13, Attachment
 from dynod.process.boot import Boot
 from dynod.process.followed_checks import FollowedChecks
 from dynod.process.instance import Ending, Instance, Progress
 from dynod.process.last_words import heard_out
 from dynod.process.launch import Launcher, LaunchFailedError
+from dynod.process.slot_log import Happening, SlotLog
+from dynod.process.slot_note import SlotNote, slot_note
 from dynod.process.surroundings import Attendant, Command, Surroundings, Trial
 
-HISTORY_LENGTH = 30  # entries of a slot's history
 CYCLE_SPREAD = 0.15  # Heroku: every 24 h plus up to 216 minutes, so that dynos do not go all at once
-SILENT_AFTER_S = 10.0  # up this long without a word: most often a program that buffers its output
 STOPPED_EARLY = (COMMAND_NOT_EXECUTABLE, "stopped before it had started")
-OUT_OF_MEMORY = "out of memory"  # as `core/memory_quota` says it of a dyno that the kernel has ended
-ERROR = "Error R"  # how Heroku's codes begin: what explains a state belongs to its history
-
-
-class Happening(NamedTuple):
-    """An entry of the slot's history, the causal chain that `ps --why` prints."""
-
-    at: float  # seconds since the epoch
-    what: str
-
-
-def release_noted(note: str) -> int:
-    """Of a slot's note: the release whose command it goes by."""
-    release: int = json.loads(note).get("release", 0)
-    return release
 
 
 class Slot:
@@ -67,7 +50,7 @@ class Slot:
         self.state = SlotState.DOWN
         self.since = shared.clock()  # of the state, seconds since the epoch
         self.instance: Instance | None = None
-        self.history: deque[Happening] = deque(maxlen=HISTORY_LENGTH)
+        self.log = SlotLog(name, shared, one_off=one_off)
         self.restarts: Counter[RestartCause] = Counter()
         self.wanted = True
         self.attachment: Attachment | None = None  # of its next run
@@ -77,20 +60,17 @@ class Slot:
         self._replacement: Instance | None = None  # boots beside `instance`
         self._crashes = 0
         self._retry_at = 0.0  # the loop's clock, as Instance.launched
-        self._restart: asyncio.Future[bool] | None = None  # whoever asked waits for it
-        self._restart_asked = False  # and nothing has been done about it yet
-        self._restart_word = ""
-        self._restart_cause = RestartCause.ASKED
+        self._restart = AskedRestart()
         self._trial: Trial | None = None  # of the successor that has been asked for, or runs already
         self._abandoned = False  # the successor is not to take over any more
         self._refused_with = COMMAND_NOT_EXECUTABLE  # the status of its last start, where that failed
         self._changed = asyncio.Event()
-        self._checks = FollowedChecks(lambda: self.command, shared, attendant, say=self._say, news=self.changed)
+        self._checks = FollowedChecks(lambda: self.command, shared, attendant, say=self.log.say, news=self.changed)
         self._launcher = Launcher(
             name,
             lambda: self.command,
             shared,
-            say=self._say,
+            say=self.log.say,
             until=self._until,
             wanted=lambda: self.wanted and not self._abandoned,
         )
@@ -126,17 +106,17 @@ class Slot:
         """Stop the dyno and end the task; a restart that was asked for is no more."""
         if self.wanted:
             self.wanted = False
-            self.happened(why)
-            self.awaits_restart = self._restart_asked = False
+            self.log.add(why)
+            self.awaits_restart = self._restart.asked = False
             self._trial = None
-            self._restarted(up=False)
+            self._restart.answer(up=False)
         self._changed.set()
 
     def want(self, why: str) -> None:
         """Wanted again, perhaps while it still stops."""
         if not self.wanted:
             self.wanted = True
-            self.happened(why)
+            self.log.add(why)
         self._changed.set()
 
     def restart(
@@ -147,18 +127,15 @@ class Slot:
         Asked again meanwhile, what boots is given up for one that starts after now. `word` is Heroku's for the cause,
         and begins the lines about it. A dyno that is to stop, or has, is not restarted.
         """
-        if self._restart is None:
-            self._restart = asyncio.get_running_loop().create_future()
         if not self.wanted:
-            never = self._restart
-            self._restarted(up=False)
+            never = self._restart.awaited()
+            self._restart.answer(up=False)
             return never
-        if not self._restart_asked:
-            self.happened(why)
-        self._restart_word, self._restart_cause = word, cause
-        self._restart_asked = True
+        if not self._restart.asked:
+            self.log.add(why)
+        waits = self._restart.ask(word, cause)
         self._changed.set()
-        return self._restart
+        return waits
 
     def change(self, command: Command, why: str, trial: Trial) -> asyncio.Future[bool]:
         """Go over to the command of another release; the future tells whether the new process proved itself.
@@ -180,21 +157,19 @@ class Slot:
         old = self.instance
         if old is None or old.release != command.release or old.exit_code is not None:
             return self.restart(why)
-        self._restart_asked = False
+        self._restart.asked = False
         waits = self._awaited()
         if self._replacement is not None:
             self._abandoned = True
         elif not old.stop_asked:
-            self._restarted(up=True)
+            self._restart.answer(up=True)
         self._changed.set()
         return waits
 
     def _awaited(self) -> asyncio.Future[bool]:
-        if self._restart is None:
-            self._restart = asyncio.get_running_loop().create_future()
-        waits = self._restart
+        waits = self._restart.awaited()
         if not self.wanted:
-            self._restarted(up=False)
+            self._restart.answer(up=False)
         self._changed.set()
         return waits
 
@@ -204,27 +179,21 @@ class Slot:
             self.awaits_restart = awaits
             self._keep()
 
-    def happened(self, what: str) -> None:
-        """Add to the history."""
-        self.history.append(Happening(self._shared.clock(), what))
-
     def restore(self, note: str, instances: Sequence[Instance]) -> None:
         """Go on where an earlier core was: its note of the slot, and all that there is of the slot's instances.
 
         The note names the slot's own and the one that boots to replace it; any other was on its way out.
         """
-        noted = json.loads(note)
-        self.state = SlotState(noted["state"])
-        self.since = noted["since"]
-        self._crashes = noted["crashes"]
-        self.restarts.update({RestartCause(cause): count for cause, count in noted.get("restarts", {}).items()})
-        self._retry_at = noted["retry_at"]
-        self.awaits_restart = noted["awaits_restart"]
-        self.history.extend(Happening(*each) for each in noted["history"])
+        noted = slot_note(note)
+        self.state, self.since = noted.state, noted.since
+        self._crashes, self._retry_at = noted.crashes, noted.retry_at
+        self.restarts.update(noted.restarts)
+        self.awaits_restart = noted.awaits_restart
+        self.log.history.extend(Happening(*each) for each in noted.history)
         for instance in instances:
-            if instance.id == noted["instance"]:
+            if instance.id == noted.instance:
                 self.instance = instance
-            elif instance.id == noted["replacement"]:
+            elif instance.id == noted.replacement:
                 self._replacement = instance
             elif instance.exit_code is None:
                 self._attendant.in_background(self._retire(instance), f"retire:{self.name}:{instance.id}")
@@ -245,14 +214,14 @@ class Slot:
                 continue
             ending = await self._live(instance)
             if ending is Ending.RESTART:
-                self._restart_asked = False
+                self._restart.asked = False
             if ending is Ending.RESTART and instance.state is InstanceState.UP and self._boots_beside:
                 await self._replace(instance)
             else:
                 await self._end(instance, ending)
         if self.state is not SlotState.DOWN:
             self._advance(SlotEvent.STOP)
-        self._restarted(up=False)
+        self._restart.answer(up=False)
 
     @property
     def _boots_beside(self) -> bool:
@@ -278,9 +247,9 @@ class Slot:
         ending = await self._live(instance)
         if ending is Ending.EXITED:
             await heard_out(instance, self._shared.output)
-            self._say_exit(instance)
+            self.log.exited(instance)
             if instance.exit_code and instance.attachment is None:
-                self._say_cause(instance)
+                self.log.explain_exit(instance)
         elif ending is Ending.OVER_LIMIT:
             await self._kill_aloud(instance)
         else:
@@ -295,7 +264,7 @@ class Slot:
         """Heroku: the command is started once its client is there; without one in time R13, and the dyno ends."""
         if self.state is not SlotState.STARTING:
             self._advance(SlotEvent.START, silently=True)
-        self._say("Awaiting client")
+        self.log.say("Awaiting client")
         loop = asyncio.get_running_loop()
         deadline = loop.time() + attachment.await_client_s
         while self.wanted and not attachment.is_taken and loop.time() < deadline:
@@ -303,8 +272,8 @@ class Slot:
         if self.wanted and attachment.is_taken:
             return True
         if self.wanted:
-            self._say(R13)
-        self._say("Process exited")
+            self.log.say(R13)
+        self.log.say("Process exited")
         self._advance(SlotEvent.COMPLETED)
         attachment.refused(*STOPPED_EARLY)
         return False
@@ -375,10 +344,10 @@ class Slot:
                 self._shared.reports.note("dyno.unhealthy", f"{self.name}: liveness check failed")
                 self.restart("liveness check failed", cause=RestartCause.HEALTH)
             self._settle(instance)
-            deadlines = (self._silence_deadline(instance), instance.cycle_at, self._settled_at(instance))
+            deadlines = (self.log.silence_deadline(instance), instance.cycle_at, self._settled_at(instance))
             due = [at for at in deadlines if at is not None]
             await self._until(min(due) if due else None)
-            self._name_silence(instance)
+            self.log.name_silence(instance)
             self._cycle(instance)
 
     def _asked(self, instance: Instance) -> Ending | None:
@@ -391,12 +360,12 @@ class Slot:
             return Ending.STOP
         if self._abandoned:
             return Ending.ABANDONED
-        return Ending.RESTART if self._restart_asked else None
+        return Ending.RESTART if self._restart.asked else None
 
     async def _come_up(self, instance: Instance) -> Ending | None:
         """None when it is up: it listens, and its startup checks pass."""
         if self.web and instance.address is None:
-            boot = Boot(instance, self.command.rules, self._shared, say=self._say, news=self.changed)
+            boot = Boot(instance, self.command.rules, self._shared, say=self.log.say, news=self.changed)
             try:
                 with boot:
                     ending = await self._watch(instance, boot.progress)
@@ -436,7 +405,7 @@ class Slot:
 
     def _settled_at(self, instance: Instance) -> float | None:
         """When a process that took the old one's place has been up long enough."""
-        if self._trial is None or self._restart_asked or instance.up_since is None:
+        if self._trial is None or self._restart.asked or instance.up_since is None:
             return None
         return instance.up_since + self._trial.settle_s if instance.release == self.command.release else None
 
@@ -444,7 +413,7 @@ class Slot:
         at = self._settled_at(instance)
         if at is not None and asyncio.get_running_loop().time() >= at:
             self._trial = None
-            self._restarted(up=True)
+            self._restart.answer(up=True)
 
     def _ready(self, instance: Instance) -> None:
         self._leave_gate()
@@ -458,12 +427,12 @@ class Slot:
         self._advance(SlotEvent.READY)
         self._shared.reports.well(Trouble.CRASHED, self.name)
         if self._trial is None:
-            self._restarted(up=True)
+            self._restart.answer(up=True)
 
     async def _replace(self, old: Instance) -> None:
         """Boot a new instance beside the old one, which serves until the new one is up, and for good if it fails."""
         if self.state is SlotState.UP:
-            self._say(self._restart_word)
+            self.log.say(self._restart.word)
             self._advance(SlotEvent.RESTART)
         while True:
             new = self._replacement or await self._start(replaces=old)
@@ -477,7 +446,7 @@ class Slot:
                 ending = await self._prove(new, old)
             if ending is None or ending is Ending.STOP:
                 self.instance, self._replacement, self._trial = new, None, None
-                self.restarts[self._restart_cause] += ending is None
+                self.restarts[self._restart.cause] += ending is None
                 if ending is None and new.state is InstanceState.LAUNCHING:
                     self._ready(new)
                 else:
@@ -485,31 +454,31 @@ class Slot:
                 self._attendant.in_background(self._retire(old), f"retire:{self.name}:{old.id}")
                 return
             await self._kill(new)
-            self._say_exit(new)
+            self.log.exited(new)
             self._replacement = None
             self._keep()
             self._attendant.account(new)
             if ending is Ending.RESTART:
-                self._restart_asked = False
+                self._restart.asked = False
             elif ending is not Ending.PORT_TAKEN:
                 break
         why = "the change was undone" if self._abandoned else "the new one did not come up"
         self._abandoned, self._trial = False, None
-        self._say(f"{self.name} goes on with its old process: {why}")
-        self.happened(f"old process kept: {why}")
+        self.log.say(f"{self.name} goes on with its old process: {why}")
+        self.log.add(f"old process kept: {why}")
         if cycle_s := self.command.rules.cycle_s:
             old.cycle_at = asyncio.get_running_loop().time() + cycle_s  # tried again then, and not never
             self._shared.placement.set_state(old.id, old.note())
         self._advance(SlotEvent.READY)
-        self._restarted(up=False)
+        self._restart.answer(up=False)
 
     async def _end(self, instance: Instance, ending: Ending) -> None:
         match ending:
             case Ending.EXITED:
                 self._leave_gate()
                 await heard_out(instance, self._shared.output)
-                self._say_exit(instance)
-                self._say_cause(instance)
+                self.log.exited(instance)
+                self.log.explain_exit(instance)
                 self.instance = None
                 self._crash(self._up_s(instance), RestartCause.CRASH)
                 self._shared.exited(self.name, instance.exit_code or 0)
@@ -517,13 +486,13 @@ class Slot:
                 self._advance(SlotEvent.STOP)
                 await self._retire(instance)
             case Ending.RESTART:
-                self._say(self._restart_word)
-                self.restarts[self._restart_cause] += 1
+                self.log.say(self._restart.word)
+                self.restarts[self._restart.cause] += 1
                 self._advance(SlotEvent.RESTART)
                 self._crashes = 0
                 await self._retire(instance)
             case Ending.PORT_TAKEN:
-                self._say(f"port {instance.port} was taken by another program meanwhile; trying another port")
+                self.log.say(f"port {instance.port} was taken by another program meanwhile; trying another port")
                 await self._kill(instance)
             case Ending.BOOT_TIMEOUT | Ending.OVER_LIMIT:
                 await self._kill_aloud(instance)
@@ -552,18 +521,18 @@ class Slot:
             instance.grace_s = rule.grace_s  # the settings may be others than when it was launched
             instance.advance(InstanceEvent.STOP)
             self._shared.placement.set_state(instance.id, instance.note())
-            self._say(f"Stopping all processes with {signal.Signals(rule.signal).name}")
+            self.log.say(f"Stopping all processes with {signal.Signals(rule.signal).name}")
         self._shared.placement.stop(instance.id, number=rule.signal, grace_s=0.0 if instance.hastened else rule.grace_s)
         await instance.finished.wait()
         self._shared.traffic.leave(instance.id)
-        self._say_exit(instance)
+        self.log.exited(instance)
         if account:
             self._attendant.account(instance)
 
     async def _kill_aloud(self, instance: Instance) -> None:
-        self._say("Stopping process with SIGKILL")
+        self.log.say("Stopping process with SIGKILL")
         await self._kill(instance)
-        self._say_exit(instance)
+        self.log.exited(instance)
 
     async def _kill(self, instance: Instance) -> None:
         instance.end_health()
@@ -574,10 +543,10 @@ class Slot:
 
     async def _back_off(self) -> None:
         loop = asyncio.get_running_loop()
-        while self.wanted and not self._restart_asked and loop.time() < self._retry_at:
+        while self.wanted and not self._restart.asked and loop.time() < self._retry_at:
             await self._until(self._retry_at)
-        if self._restart_asked:
-            self._restart_asked = False
+        if self._restart.asked:
+            self._restart.asked = False
             self._crashes = 0
 
     def _crash(self, up_s: float, cause: RestartCause) -> None:
@@ -588,18 +557,15 @@ class Slot:
         self._retry_at = asyncio.get_running_loop().time() + delay_s
         again = datetime.fromtimestamp(self._shared.clock() + delay_s, UTC)
         when = f"back-off until {again:%H:%M:%S} UTC" if delay_s else "next start at once"
-        said = [entry.what for entry in self.history]
-        why = said[-1] if said else cause.value
-        if why.startswith(PREFIX):
-            why = f"{said[-2]} ({why.removeprefix(PREFIX)})" if len(said) > 1 else why
+        why = self.log.why_crashed() or cause.value
         self._shared.reports.failed(Trouble.CRASHED, self.name, f"{why}; crash {self._crashes} in a row, {when}")
-        self.happened(f"crash {self._crashes} in a row, {when}")
+        self.log.add(f"crash {self._crashes} in a row, {when}")
         self._advance(SlotEvent.EXITED)
-        if not self._restart_asked:
+        if not self._restart.asked:
             self._trial = None
-        self._restarted(up=False)
+        self._restart.answer(up=False)
         if delay_s and self.wanted:
-            self._say(f"Starting again in {delay_s:.0f} s (crash {self._crashes} in a row)")
+            self.log.say(f"Starting again in {delay_s:.0f} s (crash {self._crashes} in a row)")
 
     # --- small things -----------------------------------------------------------------------------------------------
 
@@ -608,37 +574,26 @@ class Slot:
         if was is not self.state:
             self.since = self._shared.clock()
             if not silently:
-                self._say(f"State changed from {was} to {self.state}")
+                self.log.say(f"State changed from {was} to {self.state}")
         self._keep()
         if self.web:  # no other dyno means anything to a request, and looking at all web dynos for each would be O(n²)
             self._attendant.state_changed()
 
     def _keep(self) -> None:
         """Note everything for the next core, in one message: no state of half a transition can be read from it."""
-        self._shared.placement.put(
-            f"slot:{self._shared.app}:{self.name}",
-            json.dumps(
-                {
-                    "state": self.state,
-                    "since": self.since,
-                    "crashes": self._crashes,
-                    "restarts": self.restarts,
-                    "retry_at": self._retry_at,
-                    "instance": self.instance.id if self.instance is not None else None,
-                    "replacement": self._replacement.id if self._replacement is not None else None,
-                    "awaits_restart": self.awaits_restart,
-                    "release": self.command.release,
-                    "history": list(self.history),
-                }
-            ),
+        note = SlotNote(
+            state=self.state,
+            since=self.since,
+            crashes=self._crashes,
+            restarts=dict(self.restarts),
+            retry_at=self._retry_at,
+            instance=self.instance.id if self.instance is not None else None,
+            replacement=self._replacement.id if self._replacement is not None else None,
+            awaits_restart=self.awaits_restart,
+            release=self.command.release,
+            history=tuple(self.log.history),
         )
-
-    def _restarted(self, *, up: bool) -> None:
-        """Whoever asked for a restart hears of it, unless another has been asked for meanwhile."""
-        if self._restart is not None and not self._restart_asked:
-            if not self._restart.done():
-                self._restart.set_result(up)
-            self._restart = None
+        self._shared.placement.put(f"slot:{self._shared.app}:{self.name}", note.text())
 
     def _up_s(self, instance: Instance) -> float:
         """For how long it was up; 0 if it never was."""
@@ -649,50 +604,6 @@ class Slot:
         if at is not None and instance.exit_code is None and asyncio.get_running_loop().time() >= at:
             instance.cycle_at = None
             self.restart(f"cycled after {self.command.rules.cycle_s:.0f} s", word="Cycling", cause=RestartCause.CYCLE)
-
-    def _silence_deadline(self, instance: Instance) -> float | None:
-        if instance.silence_said or instance.has_written or instance.up_since is None:
-            return None
-        if self.is_one_off or instance.attachment is not None:
-            return None
-        return instance.up_since + SILENT_AFTER_S
-
-    def _name_silence(self, instance: Instance) -> None:
-        deadline = self._silence_deadline(instance)
-        if deadline is not None and instance.exit_code is None and asyncio.get_running_loop().time() >= deadline:
-            instance.silence_said = True
-            self._shared.placement.set_state(instance.id, instance.note())
-            self._say(
-                f"{self.name} has been up for {SILENT_AFTER_S:.0f} s and written nothing: if it logs, does it log to a "
-                "file, or hold its output back in a buffer?"
-            )
-
-    def _say_exit(self, instance: Instance) -> None:
-        if instance.exit_code is not None:
-            status = exit_status(instance.exit_code)
-            self.happened(f"process exited with status {status}")
-            self._say(f"Process exited with status {status}")
-
-    def _say_cause(self, instance: Instance) -> None:
-        """One line that says why, where that can be told."""
-        if instance.exit_code is None or instance.stop_asked or instance.hastened:
-            return
-        if any(entry.at >= instance.started_at and OUT_OF_MEMORY in entry.what for entry in self.history):
-            return  # the kernel's reason has been said
-        cause = cause_of(
-            Failure(
-                status=exit_status(instance.exit_code),
-                lived_s=asyncio.get_running_loop().time() - instance.launched,
-                lines=self._shared.last_lines(self.name, instance.started_at),
-            )
-        )
-        if cause is not None:
-            self._say(PREFIX + cause.text)
-
-    def _say(self, message: str) -> None:
-        if message.startswith((ERROR, PREFIX, f"{self.name} listens on ")):
-            self.happened(message)
-        self._shared.journal.platform(self.name, message)
 
     async def _until(self, deadline: float | None) -> None:
         """Wait for news, or for the deadline (the loop's clock)."""

@@ -14,7 +14,8 @@ from dynod.core.serving import web_condition
 from dynod.process.attachment import SECRET_BYTES, Attachment, Window
 from dynod.process.container import Encloses
 from dynod.process.instance import Instance
-from dynod.process.slot import Slot, release_noted
+from dynod.process.slot import Slot
+from dynod.process.slot_note import slot_note
 from dynod.process.surroundings import Command, Rules, Surroundings
 
 WEB: Final = "web"
@@ -79,7 +80,7 @@ class Supervisor:
             wanted = {f"{process_type}.{number}" for number in range(1, quantity + 1)}
             for name in wanted.difference(self._slots):
                 self._slots[name] = self._slot(name, process_type)
-                self._slots[name].happened(why)
+                self._slots[name].log.add(why)
             for slot in self._of_type(process_type):
                 if slot.name in wanted:
                     slot.want(why)
@@ -104,7 +105,7 @@ class Supervisor:
         """
         process_type = _type_of(name)
         slot = self._slots[name] = self._slot(name, process_type)
-        others = (commands or {}).get(release_noted(note), {})
+        others = (commands or {}).get(slot_note(note).release, {})
         if process_type in others:
             slot.command = others[process_type]
         slot.restore(note, instances)
@@ -354,7 +355,7 @@ class Supervisor:
     def happened(self, name: str, what: str) -> None:
         """Something that explains the state of a dyno, for its history."""
         if (slot := self._slots.get(name)) is not None:
-            slot.happened(what)
+            slot.log.add(what)
 
     def over_memory(self, instance_id: str) -> None:
         """R15: it must go."""

@@ -38,7 +38,7 @@ from dynod.operations import AppView, DynoView, FormationView, InvalidError, Not
 from dynod.platform_api.finding import Daemon
 from dynod.platform_api.server import PlatformApi
 from dynod.platform_api.tcp_door import OverTcp
-from dynod.process.slot import Happening
+from dynod.process.slot_log import Happening
 from dynod.stored_resources import StoredResources
 from dynod.up_tokens import KeptTokens
 from support.transcript import TIMEOUT_S

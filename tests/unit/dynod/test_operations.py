@@ -192,7 +192,7 @@ def test_who_is_restarted(selector: str | None, launches: dict[str, int]) -> Non
     assert shop.world.launches == launches
     assert all(slot.state == "up" and not slot.awaits_restart for slot in shop.world.supervisor.slots)
     restarted = [
-        slot for slot in shop.world.supervisor.slots if "restarted by ann" in [each.what for each in slot.history]
+        slot for slot in shop.world.supervisor.slots if "restarted by ann" in [each.what for each in slot.log.history]
     ]
     assert len(restarted) == sum(launches.values()) - 3
 
@@ -210,7 +210,7 @@ def test_who_is_not_there_cannot_be_restarted_or_stopped(selector: str) -> None:
 def test_a_dyno_of_the_formation_that_is_stopped_comes_back() -> None:
     shop = Shop().play((10.0, lambda operations: operations.stop("shop", "worker", by="ann")))
     assert shop.world.launches == {"web": 1, "worker": 4}
-    assert "stopped by ann" in [each.what for each in list(shop.world.supervisor.slots)[1].history]
+    assert "stopped by ann" in [each.what for each in list(shop.world.supervisor.slots)[1].log.history]
 
 
 def test_an_app_is_found_by_name_and_id_and_a_dyno_by_name_and_id() -> None:

@@ -8,7 +8,7 @@ from dynod.core.dyno import RestartCause, SlotState
 from dynod.core.traffic import BOUNDS_MS, DynoTraffic
 from dynod.core.traffic_history import Recent, TrafficHistory
 from dynod.platform_api.dashboard_stream import app_document, cells_document, dyno_document, event
-from dynod.process.slot import Happening
+from dynod.process.slot_log import Happening
 
 PASSED = DynoTraffic(requests=20, failed=5, buckets=(0, 20, *(0,) * (len(BOUNDS_MS) - 1)), in_flight=3)
 

@@ -592,7 +592,7 @@ def test_whenever_cores_die_the_dynos_come_to_the_same(
 def told(world: World, name: str) -> list[str]:
     """What `ps --why` has of a dyno."""
     (slot,) = [slot for slot in world.supervisor.slots if slot.name == name]
-    return [entry.what for entry in slot.history]
+    return [entry.what for entry in slot.log.history]
 
 
 def test_the_causes_of_a_state_are_a_chain() -> None:
