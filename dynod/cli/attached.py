@@ -33,8 +33,8 @@ from dynod.core.attach_frame import (
     encode,
 )
 from dynod.errors import DynodError, ExitStatus
-from dynod.platform_api.client import ApiError
 from dynod.platform_api.finding import NoDaemonError
+from dynod.platform_api.requests import ApiError
 
 READ_BYTES: Final = 32 * 1024
 RECONNECT_S: Final = 10.0  # the dyno is told after this time that its client has gone

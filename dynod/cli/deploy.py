@@ -14,7 +14,7 @@ from dynod.cli.source_archive import Source, pack, said_of
 from dynod.cli.terminal import action, app_name, show, tell
 from dynod.cli.upload_bar import uploading
 from dynod.errors import DynodError
-from dynod.platform_api.client import ApiError
+from dynod.platform_api.requests import ApiError
 from dynod.platform_api.schema import App, Build, Release
 
 KILO = 1024.0

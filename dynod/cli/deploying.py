@@ -10,7 +10,8 @@ from typing import BinaryIO, Final
 
 from dynod.cli.release_wait import LOOK_AGAIN_S, MOST_CUTS, settled
 from dynod.errors import DynodError
-from dynod.platform_api.client import CUT_SHORT, ApiClient, ApiError
+from dynod.platform_api.client import ApiClient
+from dynod.platform_api.requests import CUT_SHORT, ApiError
 from dynod.platform_api.schema import Build, Release
 
 NOT_FOUND: Final = 404

@@ -23,7 +23,7 @@ from dynod.core.log_text import TerminalText
 from dynod.core.moment_text import parse_moment
 from dynod.core.syslog_frame import full_stamp
 from dynod.errors import UsageError
-from dynod.platform_api.client import CUT_SHORT, ApiError
+from dynod.platform_api.requests import CUT_SHORT, ApiError
 
 READ_BYTES: Final = 64 * 1024
 AGAIN_S: Final = 0.2  # between two sessions, where one is cut as soon as it is opened

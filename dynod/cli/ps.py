@@ -17,7 +17,7 @@ from dynod.cli.release_wait import LOOK_AGAIN_S
 from dynod.cli.session import Session, with_session
 from dynod.cli.terminal import HELD, action, app_name, show, tell
 from dynod.errors import DynodError, UsageError
-from dynod.platform_api.client import ApiError
+from dynod.platform_api.requests import ApiError
 
 QUANTITY: Final = re.compile(r"([A-Za-z0-9_-]+?)([=+-][0-9]+)(?::([A-Za-z0-9_-]+))?")
 

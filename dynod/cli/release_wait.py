@@ -9,7 +9,8 @@ import click
 from dynod.cli.session import Session
 from dynod.cli.terminal import action, tell
 from dynod.errors import DynodError
-from dynod.platform_api.client import CUT_SHORT, ApiClient, ApiError
+from dynod.platform_api.client import ApiClient
+from dynod.platform_api.requests import CUT_SHORT, ApiError
 from dynod.platform_api.schema import Release
 
 # Heroku's API has nothing to wait on: a verb, which has nothing else to do, looks again. The daemon's limits end what

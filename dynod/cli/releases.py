@@ -13,7 +13,7 @@ from dynod.cli.session import Session, with_session
 from dynod.cli.terminal import app_name, header, show, tell
 from dynod.core.config_vars import names_that_differ
 from dynod.errors import DynodError, UsageError
-from dynod.platform_api.client import ApiError
+from dynod.platform_api.requests import ApiError
 from dynod.platform_api.schema import Release
 
 DEFAULT_COUNT: Final = 15  # Heroku's

@@ -11,9 +11,10 @@ import click
 
 from dynod.cli.terminal import show
 from dynod.errors import DynodError, UsageError
-from dynod.platform_api.client import ApiClient, ApiError
+from dynod.platform_api.client import ApiClient
 from dynod.platform_api.finding import Daemon, daemon_at, find_daemon, names_app_of
 from dynod.platform_api.git_folder import nearest_remote
+from dynod.platform_api.requests import ApiError
 
 Given = ParamSpec("Given")
 NO_APP = "Couldn't find that app"  # Heroku's words

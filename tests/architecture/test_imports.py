@@ -73,6 +73,7 @@ MAY_IMPORT = {
         "dynod.platform_api.client",
         "dynod.platform_api.finding",
         "dynod.platform_api.git_folder",
+        "dynod.platform_api.requests",
         "dynod.platform_api.schema",
         "dynod.__version__",
     ),

@@ -18,7 +18,7 @@ from typing import Any, Self
 import pytest
 
 from dynod.core.build import MOST_WAITING, PENDING
-from dynod.platform_api.client import ApiError
+from dynod.platform_api.requests import ApiError
 from support.app_folder import TOYS
 from support.git_folder import GitFolder
 from support.serve import Serve, ServedApp

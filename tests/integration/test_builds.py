@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dynod.platform_api.client import ApiError
+from dynod.platform_api.requests import ApiError
 from support.app_folder import TOYS
 from support.serve import Serve, ServedApp
 from support.tarballs import member, packed

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dynod.platform_api.client import ApiError
 from dynod.platform_api.finding import NoDaemonError
+from dynod.platform_api.requests import ApiError
 from support.app_folder import toy
 from support.counts import rounds
 from support.serve import CORES_AT_ONCE, Serve, ServedApp

@@ -166,7 +166,8 @@ def test_a_one_off_dyno_has_a_terminal_in_its_container(serve: Serve, shop: Serv
         session.type("stty size; pwd; id -u\r")
         session.wait_for_line(r"33 111$")
         session.wait_for_line(r"/app$")
-        session.type("echo go''ing; sleep 1000\r")
+        # A program of its own: what Ctrl-C meets is in the foreground once that has written.
+        session.type("sh -c \"echo go''ing; exec sleep 1000\"\r")
         session.wait_for_line(r"going$")
         session.type("\x03")
         session.type("echo interrupted $?; ulimit -c; umask\r")

@@ -231,7 +231,8 @@ def test_who_pushes_is_in_the_audit_trail_and_held_to_the_app(serve: Serve, shop
     assert build["user"]["email"] == json.loads(serve.done("auth:whoami", "--json").stdout)["email"]
     held = """
 import sys
-from dynod.platform_api.client import ApiClient, ApiError
+from dynod.platform_api.client import ApiClient
+from dynod.platform_api.requests import ApiError
 from dynod.platform_api.finding import Daemon
 socket, app = sys.argv[1:]
 daemon = Daemon(socket=socket, source="--socket")
@@ -244,7 +245,7 @@ for refused in (
     lambda: client.create_app("another-one", None),
     client.authorizations,
     lambda: list(client.backup()),
-    lambda: client._send("POST", "/dynod/on-behalf", {"user": "root", "origin": "x", "app": app}),
+    lambda: client.send("POST", "/dynod/on-behalf", {"user": "root", "origin": "x", "app": app}),
 ):
     try:
         refused()

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from dynod.keeper.features import NAMES, WITHOUT
-from dynod.platform_api.client import ApiClient, ApiError
+from dynod.platform_api.client import ApiClient
 from dynod.platform_api.finding import Daemon
+from dynod.platform_api.requests import ApiError
 from dynod.platform_api.schema import Dyno
 from support import processes
 from support.app_folder import app_folder, python, toy

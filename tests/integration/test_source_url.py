@@ -15,7 +15,7 @@ import pytest
 
 from dynod.builds.fetching import fetched
 from dynod.core.source_url import SourceUrlError
-from dynod.platform_api.client import ApiError
+from dynod.platform_api.requests import ApiError
 from support import processes
 from support.serve import Serve
 from support.tarballs import tarball
@@ -126,11 +126,11 @@ def test_a_build_fetches_its_source(server: Server, tmp_path: Path) -> None:
         with contextlib.closing(serve.client) as client:
             for checksum, status in ((f"SHA256:{'0' * 64}", "failed"), (f"SHA256:{right.upper()}", "succeeded")):
                 blob = {"url": server.url("/v1.tgz"), "checksum": checksum}
-                build = cast("Build", client._send("POST", "/apps/shop/builds", {"source_blob": blob}))
+                build = cast("Build", client.send("POST", "/apps/shop/builds", {"source_blob": blob}))
                 said = serve.done("builds:output", build["id"], "-a", "shop").stdout
                 assert (f"the source's checksum is SHA256:{right}, not {checksum}" in said) == (status == "failed"), (
                     said
                 )
                 assert client.build("shop", build["id"])["status"] == status
             with pytest.raises(ApiError, match="checksum"):
-                client._send("POST", "/apps/shop/builds", {"source_blob": {**blob, "checksum": "MD5:0"}})
+                client.send("POST", "/apps/shop/builds", {"source_blob": {**blob, "checksum": "MD5:0"}})

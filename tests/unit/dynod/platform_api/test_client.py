@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from dynod.platform_api.client import TIMEOUT_S, ApiClient, ApiError
+from dynod.platform_api.client import ApiClient
 from dynod.platform_api.finding import Daemon, NoDaemonError
+from dynod.platform_api.requests import TIMEOUT_S, ApiError
 from support.api_server import ApiServer, MadeUpOperations
 from support.source_tree import REPOSITORY
 
