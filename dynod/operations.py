@@ -394,8 +394,10 @@ class Operations:
 
     def find(self, ref: str) -> RunningApp:
         """The app of this name or id. Raises NotFoundError."""
+        if (by_id := self._apps.get(ref)) is not None:
+            return by_id  # whoever goes through all apps asks so for each
         for app in self._apps.values():
-            if ref in {app.name, app.id}:
+            if app.name == ref:
                 return app
         raise NotFoundError("Couldn't find that app.", "app")
 

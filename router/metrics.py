@@ -40,12 +40,13 @@ class _Histogram:
 
 
 class _Timings:
-    """Of one app and dyno. `counted_at`: the newest batch with a request of it."""
+    """Of one app and dyno, with all its series. `counted_at`: the newest batch with a request of it."""
 
-    __slots__ = ("connect", "counted_at", "queue", "service", "total")
+    __slots__ = ("connect", "counted_at", "queue", "series", "service", "total")
 
     def __init__(self) -> None:
         self.counted_at = 0.0
+        self.series: list[tuple[int | None, str | None, _Series]] = []  # by status and code
         self.total = _Histogram()
         self.connect = _Histogram()
         self.queue = _Histogram()
@@ -91,7 +92,7 @@ class RouterMetrics(Collector):
         self._clock = clock
         self._swept_at = clock()
         self._series: dict[tuple[str, bytes, int | None, str | None], _Series] = {}
-        self._timings: dict[tuple[str, bytes], _Timings] = {}
+        self._timings: dict[str, dict[bytes, _Timings]] = {}  # by app, then dyno: whoever asks for one app walks one
         self._faults: dict[str, int] = {}
         self._retries: dict[str, int] = {}
         self.registry = CollectorRegistry()
@@ -108,8 +109,7 @@ class RouterMetrics(Collector):
             if series is None:
                 if now - self._swept_at > KEPT_S:
                     self._sweep(now)  # only here can it grow, whether or not anybody scrapes
-                timings = self._timings.setdefault((record.app, record.dyno), _Timings())
-                series = all_series[key] = _Series(timings)
+                series = all_series[key] = self._new_series(record)
             series.count += 1
             series.timings.counted_at = now
             series.bytes_in += record.bytes_in
@@ -149,22 +149,7 @@ class RouterMetrics(Collector):
 
     def totals(self, app: str) -> dict[str, Totals]:
         """By dyno, "" for what reached none: all that is known of an app since this router began."""
-        found: dict[str, Totals] = {}
-        for (of, dyno, status, _code), series in self._series.items():
-            if of != app:
-                continue
-            name = dyno.decode("latin-1")
-            before = found.get(name)
-            failed = series.count if status is not None and status >= FIRST_SERVER_ERROR else 0
-            histogram = series.timings.total
-            buckets = [*histogram.buckets]
-            buckets[0] += histogram.zeros
-            found[name] = Totals(
-                requests=series.count + (before.requests if before is not None else 0),
-                failed=failed + (before.failed if before is not None else 0),
-                buckets=tuple(buckets),
-            )
-        return found
+        return {dyno.decode("latin-1"): _totals(timings) for dyno, timings in self._timings.get(app, {}).items()}
 
     def client_fault(self, reason: str) -> None:
         """A request was refused before it was one."""
@@ -180,25 +165,36 @@ class RouterMetrics(Collector):
         bytes_out = CounterMetricFamily(
             "dynod_router_response_bytes", "Answers relayed, heads included.", labels=_DYNO_LABELS
         )
-        sums: dict[tuple[str, str], list[int]] = {}
-        grouped: dict[tuple[str, str, str, str], int] = {}
-        for (app, dyno, status, code), series in self._series.items():
-            label = dyno.decode("latin-1")
-            key = (app, label, f"{status // 100}xx" if status else "", code or "")
-            grouped[key] = grouped.get(key, 0) + series.count
-            pair = sums.setdefault((app, label), [0, 0])
-            pair[0] += series.bytes_in
-            pair[1] += series.bytes_out
-        for (app, label, status_class, code_text), count in grouped.items():
-            requests.add_metric([*_labels(app, label), status_class, code_text], count)
-        for (app, label), (got, sent) in sums.items():
-            bytes_in.add_metric(_labels(app, label), got)
-            bytes_out.add_metric(_labels(app, label), sent)
+        for app, dyno, timings in self._walk():
+            labels = _labels(app, dyno)
+            got = sent = 0
+            grouped: dict[tuple[str, str], int] = {}
+            for status, code, series in timings.series:
+                key = (f"{status // 100}xx" if status else "", code or "")
+                grouped[key] = grouped.get(key, 0) + series.count
+                got += series.bytes_in
+                sent += series.bytes_out
+            for key, count in grouped.items():
+                requests.add_metric([*labels, *key], count)
+            bytes_in.add_metric(labels, got)
+            bytes_out.add_metric(labels, sent)
         yield requests
         yield bytes_in
         yield bytes_out
         yield from self._histograms()
         yield from self._rest()
+
+    def _new_series(self, record: RequestRecord) -> _Series:
+        timings = self._timings.setdefault(record.app, {}).setdefault(record.dyno, _Timings())
+        series = _Series(timings)
+        timings.series.append((record.status, record.code, series))
+        return series
+
+    def _walk(self) -> Iterable[tuple[str, str, _Timings]]:
+        """Each app and dyno, by name."""
+        for app, dynos in self._timings.items():
+            for dyno, timings in dynos.items():
+                yield app, dyno.decode("latin-1"), timings
 
     def _histograms(self) -> Iterable[Metric]:
         for name, text in (
@@ -209,7 +205,7 @@ class RouterMetrics(Collector):
         ):
             metric = "request" if name == "total" else name
             family = HistogramMetricFamily(f"dynod_router_{metric}_seconds", text, labels=_DYNO_LABELS)
-            for (app, dyno), timings in self._timings.items():
+            for app, dyno, timings in self._walk():
                 histogram: _Histogram = getattr(timings, name)
                 running = histogram.zeros
                 buckets: list[tuple[str, float]] = []
@@ -217,7 +213,7 @@ class RouterMetrics(Collector):
                     running += count
                     buckets.append(("+Inf" if bound is None else str(bound / 1000.0), running))
                 if running:
-                    family.add_metric(_labels(app, dyno.decode("latin-1")), buckets, histogram.total_ms / 1000.0)
+                    family.add_metric(_labels(app, dyno), buckets, histogram.total_ms / 1000.0)
             yield family
 
     def _rest(self) -> Iterable[Metric]:
@@ -255,12 +251,30 @@ class RouterMetrics(Collector):
         apps = {app for app, _ in self._queued()} | {""}
         alive = {(app, dyno.encode("latin-1", "replace")) for app, dyno, _, _ in self._gauges()}
         alive |= {(app, b"") for app in apps}
-        gone = {key for key, timings in self._timings.items() if key not in alive and now - timings.counted_at > KEPT_S}
+        gone = {
+            (app, dyno)
+            for app, dynos in self._timings.items()
+            for dyno, timings in dynos.items()
+            if (app, dyno) not in alive and now - timings.counted_at > KEPT_S
+        }
         if gone:
-            self._timings = {key: timings for key, timings in self._timings.items() if key not in gone}
-            self._series = {key: series for key, series in self._series.items() if key[:2] not in gone}
-            kept = apps | {app for app, _ in self._timings}
-            self._retries = {app: count for app, count in self._retries.items() if app in kept}
+            for app, dyno in gone:
+                del self._timings[app][dyno]
+            self._timings = {app: dynos for app, dynos in self._timings.items() if dynos}
+            for key in [key for key in self._series if key[:2] in gone]:
+                del self._series[key]  # in place: a batch that is being counted has the dictionary
+            self._retries = {app: count for app, count in self._retries.items() if app in apps or app in self._timings}
+
+
+def _totals(timings: _Timings) -> Totals:
+    histogram = timings.total
+    return Totals(
+        requests=sum(series.count for _, _, series in timings.series),
+        failed=sum(
+            series.count for status, _, series in timings.series if status is not None and status >= FIRST_SERVER_ERROR
+        ),
+        buckets=(histogram.buckets[0] + histogram.zeros, *histogram.buckets[1:]),
+    )
 
 
 def _labels(app: str, dyno: str) -> list[str]:

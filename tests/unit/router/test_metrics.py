@@ -99,6 +99,33 @@ def test_a_dyno_that_serves_again_counts_on() -> None:
     assert world.samples("dynod_router_requests_total") == {("shop", "", "web.1", "web", "2xx"): 3}
 
 
+def test_a_request_in_whose_batch_others_are_forgotten_is_counted() -> None:
+    world = World()
+    world.apps, world.backends = [("shop", 0)], [("shop", "web.1", 0, 0)]
+    world.ended("shop", "web.9")
+    world.now += KEPT_S + 1.0
+    world.ended("shop", "web.1")
+    world.ended("shop", "web.1")
+    assert world.samples("dynod_router_requests_total") == {("shop", "", "web.1", "web", "2xx"): 2}
+
+
+def test_totals_of_an_app_are_its_own_by_dyno_whatever_their_status() -> None:
+    world = World()
+    for status in (200, 404, 503):
+        world.ended("shop", "web.1", status=status)
+    world.ended("shop", "web.2")
+    world.ended("shop", status=503, code=Code.APP_CRASHED)
+    world.ended("blog", "web.1")
+    found = world.metrics.totals("shop")
+    assert {name: (each.requests, each.failed) for name, each in found.items()} == {
+        "web.1": (3, 1),
+        "web.2": (1, 0),
+        "": (1, 1),
+    }
+    assert {name: sum(each.buckets) for name, each in found.items()} == {"web.1": 3, "web.2": 1, "": 1}
+    assert world.metrics.totals("nobody") == {}
+
+
 def test_apps_that_come_and_go_take_no_room_although_nobody_scrapes() -> None:
     world = World()
     for number in range(500):
