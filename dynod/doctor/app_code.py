@@ -17,6 +17,7 @@ from typing import Final
 from dynod.core import declared_packages
 from dynod.core.declared_packages import Declared, Imported, canonical
 from dynod.core.doctor import Check, Finding
+from dynod.core.doctor_time import TimeLeft
 from dynod.core.fault import Fault
 from dynod.core.node_builtins import NODE_BUILTINS
 from dynod.core.secret_text import secrets_in
@@ -73,9 +74,14 @@ class Code:
     folder: Path
     files: tuple[str, ...]
     committed: frozenset[str] | None
+    time_left: TimeLeft
 
     def text(self, name: str) -> str | None:
-        """Of a file; None where it is none that a person wrote: too large, binary, or not readable."""
+        """Of a file; None where it is none that a person wrote: too large, binary, or not readable.
+
+        Raises OutOfTimeError.
+        """
+        self.time_left.need()
         path = self.folder / name
         try:
             if path.is_symlink() or not path.is_file() or path.stat().st_size > LARGEST_FILE:
@@ -86,14 +92,15 @@ class Code:
         return None if b"\0" in data else data.decode(errors="replace")
 
 
-def read_code(folder: Path) -> Code:
-    """List the files."""
-    committed = _git(folder, "--cached")
-    others = _git(folder, "--others", "--exclude-standard") if committed is not None else None
-    known = [*(committed or ()), *(others or ())] or list(_walked(folder))  # nothing: in no work tree, or ignored
+def read_code(folder: Path, time_left: TimeLeft) -> Code:
+    """List the files. Raises OutOfTimeError, as all that reads them later does."""
+    committed = _git(folder, time_left, "--cached")
+    others = _git(folder, time_left, "--others", "--exclude-standard") if committed is not None else None
+    known = [*(committed or ()), *(others or ())]
+    known = known or list(_walked(folder, time_left))  # in no work tree, or ignored as a whole
     names = [name for name in sorted(set(known)) if not NOT_CODE.intersection(name.split("/")[:-1])]
     kept = frozenset(committed) if committed else None
-    return Code(folder=folder, files=tuple(names), committed=kept)
+    return Code(folder=folder, files=tuple(names), committed=kept, time_left=time_left)
 
 
 def judge_files(faults: Iterable[Fault]) -> Iterator[Finding]:
@@ -284,7 +291,7 @@ def _named(missing: Mapping[str, str]) -> str:
     return ", ".join(list(missing)[:MOST_NAMED]) + more
 
 
-def _git(folder: Path, *which: str) -> list[str] | None:
+def _git(folder: Path, time_left: TimeLeft, *which: str) -> list[str] | None:
     """File names as git has them; None where the folder is in no work tree, or there is no git."""
     try:
         listed = subprocess.run(  # noqa: S603 (ours)
@@ -292,7 +299,7 @@ def _git(folder: Path, *which: str) -> list[str] | None:
             env={name: value for name, value in os.environ.items() if not name.startswith("GIT_")},  # of a hook
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=GIT_S,
+            timeout=time_left.within(GIT_S),
             check=False,
         )
     except (OSError, subprocess.SubprocessError):
@@ -300,8 +307,9 @@ def _git(folder: Path, *which: str) -> list[str] | None:
     return [os.fsdecode(name) for name in listed.stdout.split(b"\0") if name] if listed.returncode == 0 else None
 
 
-def _walked(folder: Path) -> Iterator[str]:
+def _walked(folder: Path, time_left: TimeLeft) -> Iterator[str]:
     for place, folders, names in os.walk(folder):
+        time_left.need()
         folders[:] = sorted(name for name in folders if name not in NOT_CODE)
         for name in sorted(names):
             yield str((Path(place) / name).relative_to(folder))

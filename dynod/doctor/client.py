@@ -6,21 +6,26 @@ POST / whose body does not come. Every answer counts, whatever its status: a ser
 
 import contextlib
 import http.client
+import io
 import select
 import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from dynod.core.boot import Address
 from dynod.core.doctor_live import Hold
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 AGENT: Final = "dynod-doctor"
 UPLOAD_BYTES: Final = 65_536  # announced; more than any server takes for granted, less than any refuses
 LARGEST_ANSWER: Final = 16 << 20
 LARGEST_READ: Final = 65_536
+_AT_ONCE_S: Final = 0.001  # zero would mean without blocking
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +86,11 @@ class Burst:
     def __init__(self, address: Address, count: int, *, timeout_s: float) -> None:
         self.port = address.port
         self._open: dict[int, socket.socket] = {}
+        until = time.monotonic() + timeout_s  # for all of them together
         try:
             for _ in range(count):
-                connection = socket.create_connection((address.host, address.port), timeout_s)
+                left = max(until - time.monotonic(), _AT_ONCE_S)
+                connection = socket.create_connection((address.host, address.port), left)
                 self._open[connection.getsockname()[1]] = connection
         except BaseException:
             self.close()
@@ -157,14 +164,34 @@ def _get(mark: str, *, keep: bool) -> bytes:
 def _answer(connection: socket.socket, deadline: float, began: float) -> Answer | None:
     """The whole of one answer. Raises OSError where the connection breaks."""
     with contextlib.closing(http.client.HTTPResponse(connection)) as response:
+        response.fp.close()
+        response.fp = io.BufferedReader(_Until(connection, deadline), LARGEST_READ)
         try:
-            connection.settimeout(max(deadline - time.monotonic(), 0.001))
             response.begin()
             for _ in _pieces(response):
-                connection.settimeout(max(deadline - time.monotonic(), 0.001))
+                pass
         except (http.client.HTTPException, ValueError):
             return None
         return Answer(status=response.status, took_s=time.monotonic() - began)
+
+
+class _Until(io.RawIOBase):
+    """What comes over a connection until a moment, however slowly: a timeout of its own would begin anew each time."""
+
+    def __init__(self, connection: socket.socket, deadline: float) -> None:
+        super().__init__()
+        self._connection = connection
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left)
+        return self._connection.recv_into(buffer)
 
 
 def _pieces(response: http.client.HTTPResponse) -> Iterator[int]:

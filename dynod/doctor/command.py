@@ -23,16 +23,19 @@ from dynod.cli.check import examine
 from dynod.cli.terminal import show, wants_colour
 from dynod.core import doctor_report
 from dynod.core.command import analyse
-from dynod.core.doctor import LIVE, Check, Examination, Ledger, Verdict
+from dynod.core.doctor import LIVE, Check, Examination, Finding, Ledger, Verdict
+from dynod.core.doctor_time import OUT_OF_TIME, OutOfTimeError, TimeLeft
 from dynod.core.formation import RELEASE
 from dynod.doctor.app_code import find_secrets, find_undeclared, judge_files, read_code
-from dynod.doctor.formation import READ_ONLY, WEB, Formation
+from dynod.doctor.formation import END_S, READ_ONLY, WEB, Formation
 from dynod.doctor.live import Limits, LiveExamination
 from dynod.doctor.scratch import Scratch
 from dynod.errors import DynodError, ExitStatus, UsageError
 from dynod.settings import load_settings
 
 WHOLE_S: Final = 60.0  # an examination takes no longer (issue: doctor in CI)
+SPARE_S: Final = 2.0  # of that, for what has no deadline: the interpreter's start, folders that are removed, the report
+READING: Final = 0.3  # of that at most is spent on the app's files
 SETTINGS: Final = "dynod.toml"
 _COLOURS: Final = {Verdict.PASSED: "green", Verdict.FAILED: "red", Verdict.NOT_CHECKED: "yellow"}
 
@@ -70,9 +73,15 @@ def command(  # noqa: PLR0917 (click passes by name)
     return ExitStatus.DONE if examination.is_sound else ExitStatus.REFUSED
 
 
-def examined(folder: Path, procfile: str | None, env_files: Sequence[str], *, release: bool) -> Examination:
-    """The whole examination; nothing of it is left behind. Raises DynodError where there is nothing to examine."""
+def examined(
+    folder: Path, procfile: str | None, env_files: Sequence[str], *, release: bool, whole_s: float = WHOLE_S
+) -> Examination:
+    """The whole examination, within `whole_s`; nothing of it is left behind.
+
+    Raises DynodError where there is nothing to examine.
+    """
     began = time.monotonic()
+    time_left = TimeLeft(ends_at=began + whole_s - SPARE_S, clock=time.monotonic)
     app, faults = examine(
         folder,
         procfile=Path(procfile) if procfile else None,
@@ -80,26 +89,47 @@ def examined(folder: Path, procfile: str | None, env_files: Sequence[str], *, re
     )
     ledger = Ledger()
     ledger.asked(Check.APP_FILES, judge_files(faults))
-    code = read_code(app.folder)
-    ledger.asked(Check.SECRETS, find_secrets(code))
-    ledger.asked(Check.DEPENDENCIES, find_undeclared(code))
+    _read(app.folder, ledger, time_left.at_most(whole_s * READING))
     if faults:
         ledger.not_asked(LIVE, "what is wrong with its files comes first")
     elif WEB not in {declared.name for declared in app.types}:
         ledger.not_asked(LIVE, "it has no web process")
     else:
-        _run(app, env_files, ledger, began + WHOLE_S, release=release)
+        try:
+            _run(app, env_files, ledger, time_left, release=release)
+        except OutOfTimeError:  # before there was a formation
+            ledger.not_asked(LIVE, OUT_OF_TIME)
     took_s = time.monotonic() - began
     return Examination(app=app.name, folder=str(app.folder), results=ledger.results(), took_s=took_s)
 
 
-def _run(app: AppFolder, env_files: Sequence[str], ledger: Ledger, deadline: float, *, release: bool) -> None:
+def _read(folder: Path, ledger: Ledger, time_left: TimeLeft) -> None:
+    """The half that starts nothing. What was found before the time was over counts."""
+    try:
+        code = read_code(folder, time_left)
+    except OutOfTimeError:
+        ledger.not_asked([Check.SECRETS, Check.DEPENDENCIES], OUT_OF_TIME)
+        return
+    for check, looks in ((Check.SECRETS, find_secrets), (Check.DEPENDENCIES, find_undeclared)):
+        findings: list[Finding] = []
+        try:
+            findings.extend(looks(code))
+        except OutOfTimeError:
+            ledger.not_asked([check], OUT_OF_TIME)
+            if not findings:
+                continue
+        ledger.asked(check, findings)
+
+
+def _run(app: AppFolder, env_files: Sequence[str], ledger: Ledger, time_left: TimeLeft, *, release: bool) -> None:
     toml = app.folder / SETTINGS
     rules = load_settings(toml if toml.exists() else None, environ=os.environ, verb="up").dyno_rules(WEB, rows={})
-    limits = Limits(boot_s=rules.boot_timeout_s, grace_s=rules.grace_s, deadline=deadline)
-    with Scratch(app.folder) as scratch:
+    limits = Limits(boot_s=rules.boot_timeout_s, grace_s=rules.grace_s, time_left=time_left.keeping(END_S))
+    with Scratch(app.folder, time_left) as scratch:
         commands = _commands(app, scratch, release=release)
-        with Formation(scratch, app=app.name, commands=commands, env_files=env_files, release=release) as formation:
+        with Formation(
+            scratch, app=app.name, commands=commands, env_files=env_files, release=release, time_left=time_left
+        ) as formation:
             live = LiveExamination(formation, scratch, ledger, limits)
             try:
                 live.run()

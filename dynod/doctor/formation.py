@@ -19,6 +19,7 @@ from typing import IO, Final, Self
 
 import psutil
 
+from dynod.core.doctor_time import TimeLeft
 from dynod.doctor.scratch import Scratch
 from dynod.errors import DynodError
 from dynod.platform_api.client import ApiClient
@@ -28,6 +29,11 @@ WEB: Final = "web"
 READ_ONLY: Final = "read-only"  # the process type that runs the web command with a code folder it cannot write to
 CLEAN_END_S: Final = 4.0  # for dynos that have not been found to ignore SIGTERM
 HURRIED_END_S: Final = 4.0  # from the second signal on, which kills
+IGNORED_S: Final = 0.5  # between the two, where dynos have been found to ignore SIGTERM
+LEAST_END_S: Final = 2.0  # of the whole time, kept for the second signal
+KILL_S: Final = 1.0  # of the whole time, kept for SIGKILL
+END_S: Final = 6.0  # of the whole time, kept for all of that
+SCALE_S: Final = 10.0  # for an answer of `dynod up`, which carries it out later
 LONGEST_LOG: Final = 50_000  # lines that are kept; a flood's last ones are not looked at
 
 
@@ -112,8 +118,17 @@ class Formation:
     """`with Formation(…) as formation`: one web dyno is being started inside, and after it nothing is left."""
 
     def __init__(
-        self, scratch: Scratch, *, app: str, commands: Mapping[str, str], env_files: Sequence[str], release: bool
+        self,
+        scratch: Scratch,
+        *,
+        app: str,
+        commands: Mapping[str, str],
+        env_files: Sequence[str],
+        release: bool,
+        time_left: TimeLeft,
     ) -> None:
+        """`time_left`: for all of it, its end included."""
+        self._time = time_left
         self._scratch = scratch
         self._app = app
         self._commands = commands
@@ -163,11 +178,12 @@ class Formation:
         return READ_ONLY in self._commands
 
     def scale(self, process_type: str, quantity: int) -> None:
-        """So many dynos of a type. Raises DynodError where `dynod up` is no more."""
+        """So many dynos of a type. Raises DynodError where `dynod up` is no more, OutOfTimeError without time."""
         found = self._scratch.control_socket()
         if found is None:
             raise DynodError("the scratch formation has ended")
-        client = ApiClient(Daemon(socket=found, source="dynod doctor", app=self._app))
+        timeout_s = self._time.keeping(END_S).within(SCALE_S)
+        client = ApiClient(Daemon(socket=found, source="dynod doctor", app=self._app), timeout_s=timeout_s)
         try:
             client.scale(self._app, [{"type": process_type, "quantity": str(quantity)}])
         finally:
@@ -186,15 +202,15 @@ class Formation:
 
     def end(self) -> None:
         """In order, as Ctrl-C ends it; where that takes long, by the second signal, which kills what still runs."""
-        patience = [HURRIED_END_S / 8 if self.ignores_sigterm else CLEAN_END_S, HURRIED_END_S]
-        for wait_s in patience:
+        first_s = IGNORED_S if self.ignores_sigterm else CLEAN_END_S
+        for wanted_s, kept_s in ((first_s, LEAST_END_S + KILL_S), (HURRIED_END_S, KILL_S)):
             keeper = self._keeper()
             if self._child.poll() is not None or keeper is None:
                 return
             with contextlib.suppress(psutil.Error):
                 keeper.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._child.wait(wait_s)
+                self._child.wait(min(wanted_s, self._time.keeping(kept_s).seconds()))
 
     def _tree(self) -> list[psutil.Process]:
         """Everything that came from the child, dynos' own children last."""

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from dynod.container_tools import find_bwrap
+from dynod.core.doctor_time import TimeLeft
 from dynod.errors import AppFolderError
 
 PROBE_S: Final = 10.0
@@ -30,7 +31,8 @@ NOT_COPIED: Final = (".git", ".dynod", "__pycache__")
 class Scratch:
     """`with Scratch(folder) as scratch`: the folders are there inside, and gone after it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, time_left: TimeLeft) -> None:
+        self._time = time_left
         self._real = folder
         self._root = Path()
         self._bwrap: str | None = None
@@ -108,10 +110,10 @@ class Scratch:
         self._bwrap = find_bwrap() if sys.platform == "linux" else None
         if self._bwrap is not None:
             self.is_overlay = True
-            if not _works(self.within(["true"])):
+            if not self._works(self.within(["true"])):
                 self.is_overlay = False
                 shown = str(self._root)
-                if not _works([*self._sandbox(self._bwrap), "--ro-bind", shown, shown, "--", "true"]):
+                if not self._works([*self._sandbox(self._bwrap), "--ro-bind", shown, shown, "--", "true"]):
                     self._bwrap = None
         if not self.is_overlay:
             self._copy()
@@ -122,8 +124,9 @@ class Scratch:
             raise AppFolderError(
                 f"{self._real} holds {size >> 20} MB, too much to copy: run it on a machine with overlays"
             )
+        ignored = shutil.ignore_patterns(*NOT_COPIED)
         try:
-            shutil.copytree(self._real, self.folder, symlinks=True, ignore=shutil.ignore_patterns(*NOT_COPIED))
+            shutil.copytree(self._real, self.folder, symlinks=True, ignore=ignored, copy_function=self._copy_file)
         except (OSError, shutil.Error) as error:
             raise AppFolderError(f"{self._real} cannot be copied: {error}") from error
         self._before = _stamps(self.folder)
@@ -133,6 +136,18 @@ class Scratch:
         privileges = ["--cap-add", "ALL"] if os.getuid() == 0 else []
         return [bwrap, "--dev-bind", "/", "/", "--die-with-parent", *privileges]
 
+    def _works(self, argv: Sequence[str]) -> bool:
+        wait_s = self._time.within(PROBE_S)
+        try:
+            ended = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=wait_s, check=False)  # noqa: S603 (ours)
+        except (OSError, subprocess.SubprocessError):
+            return False
+        return ended.returncode == 0
+
+    def _copy_file(self, source: str, to: str) -> str:
+        self._time.need()
+        return shutil.copy2(source, to)
+
     def _remove(self) -> None:
         def permit(_function: object, path: str, _error: object) -> None:
             with contextlib.suppress(OSError):  # overlayfs makes work/work without any permission
@@ -140,14 +155,6 @@ class Scratch:
                 os.rmdir(path)  # noqa: PTH106 (as rmtree has it)
 
         shutil.rmtree(self._root, onerror=permit)
-
-
-def _works(argv: Sequence[str]) -> bool:
-    try:
-        ended = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_S, check=False)  # noqa: S603 (ours)
-    except (OSError, subprocess.SubprocessError):
-        return False
-    return ended.returncode == 0
 
 
 def _files(root: Path) -> Iterator[tuple[str, Path]]:

@@ -22,6 +22,7 @@ from typing import Final
 import pytest
 
 from dynod.core.doctor import Check, Examination, Finding, Verdict
+from dynod.core.doctor_time import OUT_OF_TIME
 from dynod.doctor.command import examined
 from support.app_folder import TOYS, app_folder
 from support.counts import rounds
@@ -38,6 +39,7 @@ WEB: Final = f"{sys.executable} app.py"
 AT_ONCE: Final = 4  # mutants
 BOUND: Final = 'int(os.environ["PORT"])'
 SERVER: Final = 'server = Server(("0.0.0.0", int(os.environ["PORT"])), Handler)'
+ENDS: Final = "signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())"
 SHORT: Final = {"dynod.toml": "[app]\nboot_timeout_s = 2\ngrace_s = 2\n"}
 IN_TMP: Final = 'os.path.join(os.environ["TMPDIR"], '
 UPLOAD: Final = 'os.makedirs("uploads", exist_ok=True); open("uploads/last", "w").close()'
@@ -129,13 +131,13 @@ MUTANTS: Final = {
     "drops_requests": Mutant(
         check=Check.IN_FLIGHT,
         says="in flight had no answer: SIGTERM ends the process at once",
-        was="signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())",
+        was=ENDS,
         now="",
     ),
     "ignores_sigterm": Mutant(
         check=Check.SIGTERM,
         says="it still runs 2 s after SIGTERM, and would be killed (Heroku's R12)",
-        was="signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())",
+        was=ENDS,
         now="signal.signal(signal.SIGTERM, signal.SIG_IGN)",
         files=SHORT,
     ),
@@ -187,6 +189,23 @@ def left_behind() -> set[str]:
     return {path.name for path in Path(tempfile.gettempdir()).glob("dynod-doctor-*")}
 
 
+FULL: Final = bool(rounds(0, full=1))
+WHOLE_S: Final = 60 if FULL else 16  # that an examination of these may take
+SEEN_BY_S: Final = 60 if FULL else 40  # by when it has ended; in CI other tests take their share of the machine
+# What gets to no end: an edit, and the check that tells, for which a shorter time is too short.
+HANGING: Final[Mapping[str, tuple[str, str, Check]]] = {
+    "drips_its_answer": (
+        '        body = b"hello',
+        (
+            '        while True:\n            self.wfile.write(b".")\n            threading.Event().wait(0.2)\n'
+            '        body = b"hello'
+        ),
+        Check.BOOT,
+    ),
+    "takes_long_to_end": (ENDS, "signal.signal(signal.SIGTERM, signal.SIG_IGN)", Check.SIGTERM),
+}
+
+
 @pytest.fixture(scope="module")
 def examinations(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Future[Examination]]]:
     """Of all mutants, some at a time."""
@@ -214,6 +233,21 @@ def test_a_mutant_is_flagged_by_its_finding_alone(name: str, examinations: Mappi
     assert found[0].where.endswith(mutant.where)
     assert found[0].to_do
     assert examination.took_s <= 60
+
+
+@pytest.mark.parametrize("name", HANGING)
+def test_whatever_hangs_it_ends_in_time_and_says_what_it_did_not_get_to(name: str, tmp_path: Path) -> None:
+    was, now, check = HANGING[name]
+    folder = folder_of(tmp_path, name, was=was, now=now)
+    examination = examined(folder, None, (), release=False, whole_s=WHOLE_S)
+    assert examination.took_s <= SEEN_BY_S
+    result = next(each for each in examination.results if each.check is check)
+    if FULL:
+        assert [finding.check for finding in problems(examination)] == [check]
+    else:
+        assert problems(examination) == [], "a wait that was cut short is no reason for a finding"
+        assert result.verdict is Verdict.NOT_CHECKED
+        assert result.why.startswith(OUT_OF_TIME)
 
 
 def problems(examination: Examination) -> list[Finding]:
