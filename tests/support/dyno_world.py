@@ -446,3 +446,21 @@ class _Table(SocketTable):
 
 
 NOT_FOUND: Final = Behaviour(refused=errno.ENOENT)
+
+
+# --- what `World.play` has people do ---------------------------------------------------------------------------------
+
+
+def stop(world: World) -> None:
+    """Stop every dyno."""
+    world.supervisor.stop_slots("stopped")
+
+
+def restart(world: World) -> None:
+    """Restart every dyno."""
+    world.supervisor.restart_in_background([slot.name for slot in world.supervisor.slots], "asked")
+
+
+def silences(world: World, ps: str) -> list[float]:
+    """When it was said of a dyno that it writes nothing."""
+    return [time for time, message in world.of(ps) if "written nothing" in message]

@@ -5,7 +5,7 @@ import errno
 
 import pytest
 
-from support.dyno_world import Behaviour, World
+from support.dyno_world import Behaviour, World, restart, stop
 
 WORKS = Behaviour()
 NO_FORK = Behaviour(refused=errno.EAGAIN, refused_during="fork")
@@ -15,14 +15,6 @@ UP = "State changed from starting to up"
 NOT_YET = "Process could not be started yet: fork: Resource temporarily unavailable"
 NOT = "Process could not be started: fork: Resource temporarily unavailable"
 R99 = "Error R99 (Platform error) -> Failed to launch the dyno within 10 seconds"
-
-
-def stop(world: World) -> None:
-    world.supervisor.stop_slots("stopped")
-
-
-def restart(world: World) -> None:
-    world.supervisor.restart_in_background(["web.1", "worker.1"], "restarted")
 
 
 def test_what_is_short_for_a_moment_is_waited_for_and_no_crash() -> None:
