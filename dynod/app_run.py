@@ -368,7 +368,7 @@ class RunningApps:
         self.containers = containers
         self.disk = DiskRules(write_mb * MB, containers.written) if containers is not None and write_mb else None
         self.controllers: Mapping[str, str] = {}  # by which the kernel limits dynos: the folders of their groups
-        self._most: Mapping[str, int] = {}
+        self._confined = False
         self.features = features
         self.group = group
         self.sockets = SocketTable(self.members, by_netlink=features.netlink and features.proc, user_of=self.user_of)
@@ -446,7 +446,7 @@ class RunningApps:
         features = self.features
         peek = None if features.tee and features.epoll else False
         self._build_pump = OutputPump(asyncio.get_running_loop(), publish=publish, peek=peek)
-        self._builds = BuildProcesses(self.keeper, self._build_pump)
+        self._builds = BuildProcesses(self.keeper, self._build_pump, limits=lambda: self.limits_of(UNSIZED))
         return self._builds
 
     def adopt_builds(self) -> None:
@@ -532,16 +532,17 @@ class RunningApps:
             return None
         path = self._groups.path(instance_id)
         if (limited := self.controllers.get("memory")) is not None and Path(f"{limited}/{instance_id}").is_dir():
-            return Cgroup(memory=f"{limited}/{instance_id}", cpu=path)
+            return Cgroup(memory=f"{limited}/{instance_id}", cpu=path, all_memory=limited)
         return Cgroup(memory=path if self._memory_is_counted else None, cpu=path)
 
-    def confine(self, memory: int) -> Awaitable[None]:
+    def confine(self, memory: int, *, most_mb: int) -> Awaitable[None]:
         """Have the kernel hold dynos to their sizes, and all together to less than the machine's `memory`.
 
-        To be called before any is started; what is returned is done once the keeper has answered, after `listen`.
+        `most_mb`: to so many MB; 0: to what leaves something to everybody else. To be called before any is started;
+        what is returned is done once the keeper has answered, after `listen`.
         """
-        self._most = limits_of_all(memory)
-        answer = self.keeper.confine(self._most)
+        self._confined = True
+        answer = self.keeper.confine(limits_of_all(memory, most_mb=most_mb))
 
         async def answered() -> None:
             self.controllers = await answer
@@ -550,7 +551,7 @@ class RunningApps:
 
     def limits_of(self, size: DynoSize) -> Mapping[str, int] | None:
         """Of a dyno that starts now; None: nothing was said of limits."""
-        return limits_of(size, most_memory=self._most["memory"]) if self._most else None
+        return limits_of(size) if self._confined else None
 
     def _owners(self) -> dict[str, processes.Owner]:
         builds = self._builds.owners() if self._builds is not None else {}

@@ -196,7 +196,7 @@ class Serve:
                 left.callback(containers.close)
             living = [adopted.instance.id for adopted in self._snapshot.adopted]
             await asyncio.to_thread(sweep, self._state / DYNOS, living)
-            confined = self._apps.confine(psutil.virtual_memory().total)
+            confined = self._apps.confine(psutil.virtual_memory().total, most_mb=self._settings.dynos.total_memory_mb)
             self._group = group
             self._served: dict[str, ServedApp] = {}
             self._operations = Operations([], host=self)
@@ -298,7 +298,8 @@ class Serve:
             self._apps.listen(signalled=self._signalled, lost=self._keeper_lost, cores=cores)
             self._retired_cores.begin(self._routing.apps)
             await confined
-            lacking += limit_lacks(self._apps.controllers)
+            unlimited = limit_lacks(self._apps.controllers)
+            lacking += unlimited
             for number in self._snapshot.signals:
                 self._signalled(number)
             self._apps.end_left_checks()
@@ -308,7 +309,7 @@ class Serve:
             if not self._resumes and self._held:
                 say("restored from a backup: no dyno starts until dynod serve --start")
             if not self._resumes:
-                for lack in (*self._kept_apart.says, open_ports):
+                for lack in (*self._kept_apart.says, *unlimited, open_ports):
                     if lack is not None:
                         say(lack)
                 say(f"listening on {url(self._listeners)}" if self._listeners else "listening nowhere")

@@ -29,7 +29,7 @@ FIXED: Final[Mapping[str, tuple[str, ...]]] = {
         *("listen", "socket", "state", "api", "insecure_api", "api_calls_per_hour"),
         *("metrics", "metrics_token_file", "close_dyno_ports"),
     ),
-    "dynos": ("starts_at_once", "await_client_s", "reconnect_s", "hangup_s"),
+    "dynos": ("starts_at_once", "total_memory_mb", "await_client_s", "reconnect_s", "hangup_s"),
     "logs": ("stall_s", "buffer_bytes", "history_lines"),
 }
 

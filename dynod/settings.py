@@ -84,6 +84,7 @@ class Dynos(msgspec.Struct, frozen=True, kw_only=True):
     """`[dynos]`: how every app's dynos are treated, unless the app says otherwise."""
 
     starts_at_once: int = 0  # four a processor
+    total_memory_mb: int = 0  # the machine's, less what `core.dyno_limits` leaves to everybody else
     await_client_s: float = 30.0  # R13
     reconnect_s: float = 10.0
     hangup_s: float = 5.0
@@ -315,6 +316,7 @@ _PLAIN: Final[Mapping[str, Mapping[str, _Kind]]] = {
     },
     "dynos": {
         "starts_at_once": Whole(least=1, most=10_000, off="four a processor"),
+        "total_memory_mb": Whole(least=32, most=1_000_000_000, unit="MB", off="the machine's less a fifth"),
         "await_client_s": Seconds(),
         "reconnect_s": Seconds(off="not at all"),
         "hangup_s": Seconds(),

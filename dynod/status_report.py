@@ -68,7 +68,9 @@ def lacks(features: Features, *, groups: bool) -> list[str]:
     """What this machine, or this user on it, does not allow."""
     found = []
     if not groups:
-        found.append("dynos have no control groups: memory is watched, and the kernel limits nothing")
+        found.append(
+            "dynos have no control groups: what belongs to one, and what it uses, is told by the table of processes"
+        )
     if not features.subreaper:
         found.append("orphans of dynos are not adopted: some may be found late")
     if not features.tee:

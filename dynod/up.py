@@ -82,6 +82,7 @@ class Up:
         self._resumes = PLAN in snapshot.stored  # an earlier core was here
         self._loop = asyncio.get_running_loop()
         self._ending = asyncio.Event()
+        self._unlimited: list[str] = []  # what the kernel was asked for and does not limit
         self._hurry = asyncio.Event()
         self._lost = asyncio.Event()
         self._signals = 0
@@ -205,7 +206,9 @@ class Up:
             )
             living = [adopted.instance.id for adopted in self._snapshot.adopted]
             await asyncio.to_thread(self._apart.sweep, living)
-            confined = self._apps.confine(psutil.virtual_memory().total) if self._options.strict else None
+            most_mb = self._plan.settings.dynos.total_memory_mb
+            memory = psutil.virtual_memory().total
+            confined = self._apps.confine(memory, most_mb=most_mb) if self._options.strict else None
             events = MemoryEvents()
             happenings = Happenings(
                 keep=events.keep,
@@ -273,7 +276,8 @@ class Up:
             self._apps.listen(signalled=self._signalled, lost=self._lost.set)
             if confined is not None:
                 await confined
-                lacking += limit_lacks(self._apps.controllers)
+                self._unlimited = limit_lacks(self._apps.controllers)
+                lacking += self._unlimited
             if (noted := self._snapshot.stored.get("ending")) is not None:
                 self._end(int(noted))
             for number in self._snapshot.signals:
@@ -372,7 +376,7 @@ class Up:
         self._keeper.put("formation", to_note(self._formation))
 
     def _greet(self) -> None:
-        for lack in self._apart.lacks:
+        for lack in (*self._apart.lacks, *self._unlimited):
             say(lack)
         if self._listeners:
             say(f"listening on {url(self._listeners)}")

@@ -17,23 +17,23 @@ SHARED_PROCESSORS: Final = 4  # Heroku: "1x-4x" for each share of a size that is
 PROCESSES_UNSIZED: Final = 16_384  # and threads: nothing that an app does, and less than a machine can take
 
 
-def limits_of(size: DynoSize, *, most_memory: int) -> dict[str, int]:
-    """By the names of the keeper's `controllers`. `most_memory`: what all dynos may have, bytes."""
+def limits_of(size: DynoSize) -> dict[str, int]:
+    """By the names of the keeper's `controllers`. More than all may have together is held by the limit of all."""
     limits = {
         "processes": size.processes or PROCESSES_UNSIZED,
         "cpu_weight": min(EVERYBODYS_WEIGHT * size.cpu_share, MOST_WEIGHT),
     }
     if size.memory is not None:
-        limits["memory"] = min(int(size.memory * size.kill_share), most_memory)
+        limits["memory"] = int(size.memory * size.kill_share)
         limits["memory_high"] = int(limits["memory"] * HIGH_SHARE)
         if not size.dedicated:
             limits["cpu_percent"] = 100 * SHARED_PROCESSORS * size.cpu_share
     return limits
 
 
-def limits_of_all(memory: int) -> dict[str, int]:
-    """Of all dynos together, on a machine with so many bytes of memory."""
-    return {"memory": max(LEAST_LEFT, memory - max(LEAST_LEFT, int(memory * SHARE_LEFT)))}
+def limits_of_all(memory: int, *, most_mb: int = 0) -> dict[str, int]:
+    """Of all dynos together, on a machine with so many bytes of memory; `most_mb`: what was asked for, or 0."""
+    return {"memory": most_mb * MB or max(LEAST_LEFT, memory - max(LEAST_LEFT, int(memory * SHARE_LEFT)))}
 
 
 def limit_lacks(controllers: Mapping[str, str]) -> list[str]:

@@ -7,12 +7,14 @@ Sources: Dev Center "R14", "R15", "Dyno Memory Behavior", "Heroku Labs: log-runt
 """
 
 from dataclasses import dataclass, replace
-from typing import Final
+from enum import Enum
+from typing import Final, NamedTuple
 
 from dynod.core.dyno_sizes import MB, DynoSize
 
 R15: Final = "Error R15 (Memory quota vastly exceeded)"
-OWN_OOM: Final = "Killed by the kernel: the dyno was out of memory"
+KILLED: Final = "Killed by the kernel:"
+OWN_OOM: Final = f"{KILLED} the dyno was out of memory"
 SIGKILL: Final = 9  # POSIX; core knows no signals
 SAMPLE_S: Final = 20.0  # Heroku's period of samples, and so of R14 lines
 _EARLY_S: Final = 1.0  # a sample may come a little before its time
@@ -44,6 +46,34 @@ class Memory:
     def vast(self) -> int:
         """What R15 looks at: without what belongs to files."""
         return self.rss + self.swap
+
+
+class Reached(Enum):
+    """Whose limit of memory it was that the kernel has killed for."""
+
+    OWN = "the dyno was"
+    ALL = "all dynos together were"
+    MACHINE = "the machine was"
+
+
+class LimitHits(NamedTuple):
+    """How often a limit of memory was reached since it is there; None: nobody counts that.
+
+    Version 2 of control groups counts where nothing could be taken back, and the kernel killed; version 1 every time.
+    """
+
+    own: int | None = None  # the dyno's
+    all: int | None = None  # that of all dynos together
+
+
+NO_HITS: Final = LimitHits()
+
+
+def reached(before: LimitHits, now: LimitHits) -> Reached:
+    """Where the kernel has killed between two looks: for which limit. The dyno's own, where both may be."""
+    if now.own is None or now.own > (before.own or 0):
+        return Reached.OWN
+    return Reached.ALL if now.all is not None and now.all > (before.all or 0) else Reached.MACHINE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,29 +146,35 @@ def dyno_label(app_number: int, instance_id: str) -> str:
 
 
 def oom_line(
-    exit_code: int, *, own_kills: int, machine_kills: int, killed_by_us: bool, memory: Memory | None
+    exit_code: int,
+    *,
+    own_kills: int,
+    machine_kills: int,
+    killed_by_us: bool,
+    memory: Memory | None,
+    limit: Reached = Reached.OWN,
 ) -> str | None:
     """Whose the SIGKILL was that ended a dyno, where the kernel's out-of-memory killer is to blame; else None.
 
     `exit_code` is negative for a signal. `own_kills` are those counted in the dyno's own cgroup during its life,
-    `machine_kills` those of the whole machine since its last sample: enough for "probably".
+    `machine_kills` those of the whole machine since its last sample: enough for "probably". `limit`: of the first.
     """
     if exit_code not in {-SIGKILL, 128 + SIGKILL} or killed_by_us:
         return None
     last = f" (it used {memory.total // MB}M when last looked at)" if memory is not None else ""
     if own_kills:
-        return f"{OWN_OOM}{last}"
+        return f"{KILLED} {limit.value} out of memory{last}"
     if machine_kills:
         return f"Probably killed by the kernel: the machine was out of memory{last}"
     return None
 
 
-def oom_child_line(kills: int, memory: Memory) -> str | None:
+def oom_child_line(kills: int, memory: Memory, limit: Reached = Reached.OWN) -> str | None:
     """Processes of a dyno that the kernel killed since the last look while the dyno lives on: a worker, most often."""
     if kills <= 0:
         return None
     whom = "a process" if kills == 1 else f"{kills} processes"
-    return f"The kernel killed {whom} of this dyno: out of memory (it now uses {memory.total // MB}M)"
+    return f"The kernel killed {whom} of this dyno: {limit.value} out of memory (it now uses {memory.total // MB}M)"
 
 
 def _mb(amount: int) -> str:

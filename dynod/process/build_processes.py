@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import signal
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final
@@ -31,7 +32,11 @@ class _Run:
 class BuildProcesses:
     """Those of all builds of a daemon. The caller passes the keeper's events on: `exited` and `gone`."""
 
-    def __init__(self, placement: Placement, output: Output) -> None:
+    def __init__(
+        self, placement: Placement, output: Output, *, limits: Callable[[], Mapping[str, int] | None] = lambda: None
+    ) -> None:
+        """`limits`: what a build may take, as `core.dyno_limits` has it; None: nobody limits it."""
+        self._limits = limits
         self._placement = placement
         self._output = output
         self._runs: dict[str, _Run] = {}
@@ -59,6 +64,7 @@ class BuildProcesses:
                 confined=enclosed.confined,
                 shown_as=enclosed.shown_as,
                 files=enclosed.files,
+                limits=self._limits(),
             )
         finally:
             for fd in enclosed.files:

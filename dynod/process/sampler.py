@@ -17,6 +17,7 @@ from typing import Final, NamedTuple, Protocol
 from dynod.core.dyno_sizes import DynoSize
 from dynod.core.load_average import LoadAverage
 from dynod.core.memory_quota import (
+    NO_HITS,
     SAMPLE_S,
     Excess,
     dyno_label,
@@ -25,10 +26,11 @@ from dynod.core.memory_quota import (
     memory_line,
     oom_child_line,
     oom_line,
+    reached,
     worth_watching,
 )
 from dynod.process.disk_watch import DiskWatch
-from dynod.process.usage import Cgroup, Usage, UsageReader, oom_kills
+from dynod.process.usage import Cgroup, Usage, UsageReader, limit_hits, oom_kills
 
 TICK_S: Final = 5.0  # between two readings of a dyno near its quota
 TICKS_A_SAMPLE: Final = round(SAMPLE_S / TICK_S)  # all dynos are read in the same tick: finding processes costs once
@@ -140,6 +142,7 @@ class Sampler:
             machine_kills=self._reader.machine_oom_kills() - self._machine_kills if exit_code else 0,
             killed_by_us=killed_by_us,
             memory=known.memory if known is not None else None,
+            limit=reached(known.hits if known is not None else NO_HITS, limit_hits(dyno.cgroup)),
         )
 
     # --- the task ---------------------------------------------------------------------------------------------------
@@ -212,7 +215,8 @@ class Sampler:
             return
         previous, watched.sample = watched.sample, Sample(at, usage, _cpu_share(watched.sample, usage, at))
         if previous is not None:
-            killed = oom_child_line(usage.oom_kills - previous.usage.oom_kills, usage.memory)
+            limit = reached(previous.usage.hits, usage.hits)
+            killed = oom_child_line(usage.oom_kills - previous.usage.oom_kills, usage.memory, limit)
             if killed is not None:
                 self._journal.platform(dyno.name, killed)
         if regular and self._metrics is not None:

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 import psutil
 
-from dynod.core.memory_quota import Memory
+from dynod.core.memory_quota import NO_HITS, LimitHits, Memory
 
 _KB: Final = 1024
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
@@ -44,11 +44,13 @@ class Source(StrEnum):
 class Cgroup(NamedTuple):
     """A dyno's folders: both the same in version 2; in version 1 that of the memory and that of the cpuacct hierarchy.
 
-    A folder whose controller is not there is left out, and the processes are asked instead.
+    A folder whose controller is not there is left out, and the processes are asked instead. `all_memory`: of the group
+    that limits all dynos together.
     """
 
     memory: str | None
     cpu: str | None
+    all_memory: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,7 @@ class Usage:
     processes: int
     oom_kills: int  # by the kernel, within the dyno's cgroup since its start; 0 without one
     source: Source
+    hits: LimitHits = NO_HITS
     estimated: bool = False
 
 
@@ -137,6 +140,7 @@ class UsageReader:
             processes=counted or len(pids),
             oom_kills=oom_kills,
             source=source,
+            hits=limit_hits(cgroup),
             estimated=estimated,
         )
 
@@ -152,6 +156,22 @@ def oom_kills(cgroup: Cgroup | None) -> int | None:
         if (text := _read(f"{cgroup.memory}/{name}")) is not None:
             return _numbers(text).get(b"oom_kill")
     return None
+
+
+def limit_hits(cgroup: Cgroup | None) -> LimitHits:
+    """How often a dyno's limits of memory were reached: its own, with those of groups below it, and all dynos'."""
+    if cgroup is None:
+        return NO_HITS
+    return LimitHits(_hits(cgroup.memory, "memory.events"), _hits(cgroup.all_memory, "memory.events.local"))
+
+
+def _hits(folder: str | None, events: str) -> int | None:
+    if folder is None:
+        return None
+    if (counted := _read(f"{folder}/{events}")) is not None:
+        return _numbers(counted).get(b"oom")
+    hits = _read(f"{folder}/memory.failcnt")
+    return int(hits) if hits is not None else None
 
 
 def _cgroup_memory(folder: str) -> tuple[Source, Memory, int] | None:

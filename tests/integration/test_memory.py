@@ -20,7 +20,7 @@ import pytest
 from dynod.core.dyno_sizes import MB, UNSIZED, DynoSize
 from dynod.process import usage as usage_module
 from dynod.process.sampler import Sampled, Sampler
-from dynod.process.usage import Cgroup, Source, Usage, UsageReader, oom_kills
+from dynod.process.usage import Cgroup, Source, Usage, UsageReader, limit_hits, oom_kills
 from support.source_tree import REPOSITORY
 
 TOYS = REPOSITORY / "tests/toys"
@@ -430,7 +430,9 @@ def test_a_worker_that_the_kernel_kills_is_reported_while_its_dyno_lives(v1: Cgr
         assert watching.sweep() == []
         obedient.told("greedy 100")
         (line,) = watching.sweep()
-        assert line.startswith("web.1 The kernel killed a process of this dyno: out of memory (it now uses ")
+        assert line.startswith(
+            "web.1 The kernel killed a process of this dyno: the dyno was out of memory (it now uses "
+        )
         assert watching.sweep() == []
         child.kill()
         child.wait()
@@ -474,6 +476,10 @@ def test_version_2s_files_are_understood(tmp_path: Path) -> None:
     assert (memory.rss, memory.cache, memory.swap) == (100 * MB, 10 * MB, 5 * MB)
     assert (usage.source, usage.cpu_s, usage.oom_kills) == (Source.CGROUP2, 2.5, 2)
     assert oom_kills(cgroup) == 2
+    assert usage.hits == (3, None)
+    (above := tmp_path / "above").mkdir()
+    (above / "memory.events.local").write_text("low 0\nhigh 0\nmax 12\noom 1\noom_kill 0\noom_group_kill 0\n")
+    assert limit_hits(Cgroup(str(tmp_path), str(tmp_path), str(above))) == (3, 1)
 
 
 def test_a_cgroup_that_has_gone_leaves_the_processes(obedient: Obedient) -> None:

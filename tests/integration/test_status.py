@@ -1,6 +1,8 @@
 """`dynod status` of `serve` and of `up`."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -53,3 +55,16 @@ def test_up_has_a_status_too_and_says_what_it_lacks(tmp_path: Path) -> None:
         assert ended.stdout.startswith("=== dynod up\n")
         assert "Dynos:    1 up\n" in ended.stdout
         assert "=== Cannot be done here\n\ndynos have no control groups" in ended.stdout
+
+
+def test_what_the_kernel_does_not_limit_is_said_once_at_the_start_and_in_the_status(tmp_path: Path) -> None:
+    with Serve(tmp_path / "state", env={"DYNOD_WITHOUT": "cgroup"}) as serve:
+        lack = "the kernel does not limit dynos in memory, how many processes they have, CPU"
+        serve.wait_for_line(lack)
+        serve.wait_until_ready()
+        assert [lack in each for each in json.loads(serve.done("status", "--json").stdout)["lacks"]].count(True) == 1
+        core = serve.core_pid()
+        os.kill(core, signal.SIGKILL)
+        serve.core_pid(other_than=core)
+        assert lack in serve.done("status").stdout
+    assert str(serve.output).count(lack) == 1, "the next core does not say it again"

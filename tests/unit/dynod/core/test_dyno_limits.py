@@ -7,24 +7,24 @@ from dynod.core.dyno_sizes import GB, MB, SIZES, UNSIZED
 
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
-def test_a_dyno_is_killed_where_r15_would_end_it_and_never_beyond_what_all_may_have(size: object) -> None:
+def test_a_dyno_is_killed_where_r15_would_end_it(size: object) -> None:
     known = SIZES[getattr(size, "name", "")]
-    limits = limits_of(known, most_memory=3 * GB)
+    limits = limits_of(known)
     if known.memory is None:
         assert "memory" not in limits
     else:
-        assert limits["memory"] == min(int(known.memory * known.kill_share), 3 * GB)
-        assert known.memory * 0.9 < limits["memory_high"] < limits["memory"] or limits["memory"] == 3 * GB
+        assert limits["memory"] == int(known.memory * known.kill_share)
+        assert known.memory < limits["memory_high"] < limits["memory"]
     assert limits["processes"] == (known.processes or PROCESSES_UNSIZED)
     assert 1 <= limits["cpu_weight"] <= 10_000
 
 
 def test_shares_of_cpu_are_as_sizes_have_them() -> None:
-    one, two = (limits_of(SIZES[name], most_memory=GB) for name in ("Standard-1X", "Standard-2X"))
+    one, two = (limits_of(SIZES[name]) for name in ("Standard-1X", "Standard-2X"))
     assert (one["cpu_weight"], two["cpu_weight"]) == (100, 200)
     assert (one["cpu_percent"], two["cpu_percent"]) == (400, 800)
-    assert "cpu_percent" not in limits_of(UNSIZED, most_memory=GB)
-    assert "cpu_percent" not in limits_of(SIZES["Performance-M"], most_memory=GB)
+    assert "cpu_percent" not in limits_of(UNSIZED)
+    assert "cpu_percent" not in limits_of(SIZES["Performance-M"])
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,10 @@ def test_shares_of_cpu_are_as_sizes_have_them() -> None:
 )
 def test_all_dynos_leave_something_to_everybody_else(memory: int, left: int) -> None:
     assert memory - limits_of_all(memory)["memory"] == pytest.approx(left, rel=0.01)
+
+
+def test_all_dynos_have_what_was_asked_for() -> None:
+    assert limits_of_all(24 * GB, most_mb=160) == {"memory": 160 * MB}
 
 
 @pytest.mark.parametrize(

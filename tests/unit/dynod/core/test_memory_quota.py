@@ -8,15 +8,20 @@ from hypothesis import strategies as st
 
 from dynod.core.dyno_sizes import MB, SIZES, UNSIZED
 from dynod.core.memory_quota import (
+    NO_HITS,
+    OWN_OOM,
     SAMPLE_S,
     Excess,
+    LimitHits,
     Memory,
+    Reached,
     dyno_label,
     judge,
     load_line,
     memory_line,
     oom_child_line,
     oom_line,
+    reached,
     worth_watching,
 )
 
@@ -208,9 +213,40 @@ def test_an_oom_kill_is_attributed_only_on_evidence(
 @pytest.mark.parametrize(("kills", "whom"), [(-1, None), (0, None), (1, "a process"), (3, "3 processes")])
 def test_workers_that_the_kernel_killed_are_counted(kills: int, whom: str | None) -> None:
     line = oom_child_line(kills, Memory(rss=90 * MB))
-    assert line == (whom and f"The kernel killed {whom} of this dyno: out of memory (it now uses 90M)")
+    was = "the dyno was out of memory (it now uses 90M)"
+    assert line == (whom and f"The kernel killed {whom} of this dyno: {was}")
 
 
 def test_an_oom_line_names_the_last_figure() -> None:
     line = oom_line(-9, own_kills=1, machine_kills=0, killed_by_us=False, memory=Memory(rss=812 * MB))
     assert line == "Killed by the kernel: the dyno was out of memory (it used 812M when last looked at)"
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "limit"),
+    [
+        (NO_HITS, NO_HITS, Reached.OWN),  # nobody counts
+        (NO_HITS, LimitHits(0, None), Reached.MACHINE),
+        (NO_HITS, LimitHits(1, 0), Reached.OWN),
+        (NO_HITS, LimitHits(0, 1), Reached.ALL),
+        (LimitHits(2, 5), LimitHits(2, 5), Reached.MACHINE),
+        (LimitHits(2, 5), LimitHits(2, 6), Reached.ALL),
+        (LimitHits(2, 5), LimitHits(3, 5), Reached.OWN),
+        (LimitHits(2, 5), LimitHits(3, 6), Reached.OWN),
+    ],
+)
+def test_whose_limit_was_reached(before: LimitHits, now: LimitHits, limit: Reached) -> None:
+    assert reached(before, now) is limit
+
+
+@pytest.mark.parametrize(
+    ("limit", "says"),
+    [
+        (Reached.OWN, OWN_OOM),
+        (Reached.ALL, "Killed by the kernel: all dynos together were out of memory"),
+        (Reached.MACHINE, "Killed by the kernel: the machine was out of memory"),
+    ],
+)
+def test_an_oom_line_names_whose_limit_it_was(limit: Reached, says: str) -> None:
+    line = oom_line(-9, own_kills=1, machine_kills=1, killed_by_us=False, memory=None, limit=limit)
+    assert line == says
