@@ -10,10 +10,11 @@ that was cut off asks again by itself and says where it was (Last-Event-ID); it 
 
 import asyncio
 import base64
+import contextlib
 import hmac
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -29,16 +30,16 @@ from dynod.core.log_line import LogBatch, Source
 from dynod.core.log_text import FullText
 from dynod.platform_api.errors import RefusedError
 from dynod.platform_api.exchange import answer, operations, read_body
-from dynod.platform_api.gate import ON_BUG, STREAMS
+from dynod.platform_api.gate import STREAMS
 from dynod.platform_api.peer import caller
 from dynod.platform_api.serializers import fixed_id, time_text
-from dynod.platform_api.streams import PAGE_STREAM_S
+from dynod.platform_api.streams import PAGE_STREAM_S, Streams, answer_stream
 
 SESSION_S: Final = 360.0  # logplex, session_expiry_s
 LONGEST_KEY: Final = 6000  # a request line has 8190 bytes
-MOST_STREAMS: Final = 128  # open at once
 SILENCE_S: Final = 15.0  # after it, look whether the client is still there
 EVENT_STREAM: Final = "text/event-stream"
+SILENCE: Final = b":\n\n"  # a comment: keeps proxies from closing the connection
 PLACE: Final = re.compile(r"(\d{1,18})-(\d{1,9})", re.ASCII)
 
 routes = web.RouteTableDef()
@@ -106,12 +107,12 @@ class Session:
 
 
 class LogSessions:
-    """The sessions of one server: signed, and open."""
+    """The sessions of one server: signed, and `open`."""
 
     def __init__(self, secret: bytes) -> None:
         """`secret` is the same for every core."""
         self._secret = secret
-        self._open: set[asyncio.Task[None]] = set()
+        self.open = Streams()
 
     def key(self, ticket: Ticket) -> str:
         """What the session can be opened with. Raises RefusedError."""
@@ -127,28 +128,11 @@ class LogSessions:
         if hmac.compare_digest(given, self._signature(body.encode("utf-8", "surrogateescape")).encode()):
             ticket = msgspec.json.decode(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)), type=Ticket)
             if ticket.expires_at > time.monotonic():
-                if len(self._open) >= MOST_STREAMS:
-                    raise RefusedError(HTTPStatus.TOO_MANY_REQUESTS, "Too many logs are being followed.")
                 return ticket
         raise RefusedError(HTTPStatus.NOT_FOUND, "This log session is over: ask for another one.")
 
     def _signature(self, body: bytes) -> str:
         return hmac.new(self._secret, body, "sha256").hexdigest()
-
-    async def stream(self, request: web.Request, response: web.StreamResponse, session: Session) -> None:
-        """Send it, until it ends, the client leaves, or the server closes."""
-        task = asyncio.ensure_future(_send(request, response, session))
-        self._open.add(task)
-        try:
-            await task
-        finally:
-            task.cancel()
-            self._open.discard(task)
-
-    async def close(self, _app: web.Application) -> None:
-        """The server ends: so do tails, after what they were about to send."""
-        for task in tuple(self._open):
-            task.cancel()
 
 
 SESSIONS: Final = web.AppKey("log_sessions", LogSessions)
@@ -184,52 +168,31 @@ async def open_session(request: web.Request) -> web.StreamResponse:
     as_events = EVENT_STREAM in request.headers.get("Accept", "")
     place = Place.read(request.headers.get("Last-Event-ID", "")) if as_events else None
     session = _session(request, ticket.app, ticket.wanted, place)
-    response = web.StreamResponse()
-    response.content_type = EVENT_STREAM if as_events else "text/plain"
-    response.charset = "utf-8"
-    response.headers["Cache-Control"] = "no-cache"
-    response.headers["X-Accel-Buffering"] = "no"  # for a proxy in between
-    await response.prepare(request)
-    try:
-        async with asyncio.timeout(ticket.lasts_s):
-            await sessions.stream(request, response, session)
-        await response.write_eof()
-    except (ConnectionError, TimeoutError):
-        _cut(request)  # the client has left, or is to come again
-    except asyncio.CancelledError:
-        _cut(request)
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        # else the server ends, and it was the sending alone that was cancelled
-    except Exception as error:  # noqa: BLE001 - an answer has begun, so nobody but the daemon's own log can be told
-        request.app[ON_BUG](f"GET {STREAMS}…", error)
-        _cut(request)
-    return response
+    return await answer_stream(
+        request,
+        STREAMS,
+        _pieces(session, as_events=as_events),
+        streams=sessions.open,
+        content_type=EVENT_STREAM if as_events else "text/plain",
+        lasts_s=ticket.lasts_s,
+    )
 
 
-def _cut(request: web.Request) -> None:
-    """Instead of an orderly end, so that a client can tell that there is more."""
-    if request.transport is not None:
-        request.transport.close()
-
-
-async def _send(request: web.Request, response: web.StreamResponse, session: Session) -> None:
-    as_events = response.content_type == EVENT_STREAM
+async def _pieces(session: Session, *, as_events: bool) -> AsyncIterator[bytes]:
     text = FullText()
     place = Place(0, 0)
     source = session.logs.lines(session.wanted, count=session.lines, follow=session.tail)
-    async for batches in _with_silences(source if session.place is None else _behind(session.place, source)):
-        if not batches:
-            if request.transport is None or request.transport.is_closing():
-                return
+    async with contextlib.aclosing(
+        _with_silences(source if session.place is None else _behind(session.place, source))
+    ) as found:
+        async for batches in found:
+            data = b"".join([text.format(batch) for batch in batches])
+            for batch in batches:
+                place = place.behind(batch)
             if as_events:
-                await response.write(b":\n\n")  # a comment: keeps proxies from closing the connection
-            continue
-        data = b"".join([text.format(batch) for batch in batches])
-        for batch in batches:
-            place = place.behind(batch)
-        await response.write(as_event(data, str(place)) if as_events else data)
+                yield as_event(data, str(place)) if batches else SILENCE
+            else:
+                yield data
 
 
 async def _behind(place: Place, source: AsyncIterator[tuple[LogBatch, ...]]) -> AsyncIterator[tuple[LogBatch, ...]]:
@@ -252,7 +215,7 @@ async def _behind(place: Place, source: AsyncIterator[tuple[LogBatch, ...]]) -> 
             await source.aclose()
 
 
-async def _with_silences(source: AsyncIterator[tuple[LogBatch, ...]]) -> AsyncIterator[tuple[LogBatch, ...]]:
+async def _with_silences(source: AsyncIterator[tuple[LogBatch, ...]]) -> AsyncGenerator[tuple[LogBatch, ...]]:
     """The same, with an empty one wherever nothing has come for a while."""
     coming: asyncio.Future[tuple[LogBatch, ...]] | None = None
     try:

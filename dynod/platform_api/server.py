@@ -111,7 +111,7 @@ class PlatformApi:
         application.router.add_get(HEALTH, _health)
         application[log_sessions.SESSIONS] = sessions = log_sessions.LogSessions(secret)
         application[OPEN_STREAMS] = streams = Streams()
-        application.on_shutdown.extend([sessions.close, streams.close, viewers.close])
+        application.on_shutdown.extend([sessions.open.close, streams.close, viewers.close])
         application[blobs.UPLOADS] = asyncio.Semaphore(blobs.MOST_UPLOADS)
         for resource in (
             absent,

@@ -1,4 +1,4 @@
-"""Answers that go on: the output of a build or of a release command, as plain text; what the dashboard shows.
+"""Answers that go on: a log, the output of a build or of a release command, what the dashboard shows.
 
 The end of the answer is the end of what there is; where there would be more, the connection is cut instead, so that a
 client can tell.
@@ -80,9 +80,11 @@ async def answer_stream(
     *,
     streams: Streams | None = None,
     content_type: str = "text/plain",
+    lasts_s: float | None = None,
 ) -> web.StreamResponse:
     """Send whole lines as they come; an empty piece now and then lets the client be looked for.
 
+    After `lasts_s` it is cut, and the client is to come again; None: never.
     `path` names the request where a bug is reported: the real one is a secret. Raises RefusedError.
     """
     streams = streams if streams is not None else request.app[OPEN_STREAMS]
@@ -95,10 +97,11 @@ async def answer_stream(
     response.headers["X-Accel-Buffering"] = "no"  # for a proxy in between
     await response.prepare(request)
     try:
-        await streams.send(request, response, pieces)
+        async with asyncio.timeout(lasts_s):
+            await streams.send(request, response, pieces)
         await response.write_eof()
-    except ConnectionError:
-        _cut(request)  # the client has left
+    except (ConnectionError, TimeoutError):
+        _cut(request)  # the client has left, or is to come again
     except asyncio.CancelledError:
         _cut(request)
         task = asyncio.current_task()
