@@ -1,7 +1,8 @@
 """`dynod open`: an app in the browser, as Heroku has it, or with `--dashboard` the page that shows how all of them do.
 
 The dashboard's address holds a code that opens it once, within a minute, behind a `#`: browsers send that to nobody,
-and what is left of it in a history opens nothing any more.
+and what is left of it in a history opens nothing any more. Nor does it for other users of the machine, who can read it
+in the list of processes; behind `sudo` it is for the browser of whoever called that.
 """
 
 import os
@@ -49,7 +50,9 @@ def _web_url(session: Session) -> str:
 
 def _dashboard(session: Session) -> tuple[str, str]:
     """The address that opens it, and the same without what does."""
-    daemon, opened = session.client.daemon, session.client.open_dashboard()
+    daemon = session.client.daemon
+    behind = os.environ.get("SUDO_UID", "") if os.geteuid() == 0 and daemon.host is None else ""
+    opened = session.client.open_dashboard(uid=int(behind) if behind.isdecimal() else None)
     url = opened["url"]
     if daemon.host is not None:
         from dynod.cli.ssh_forward import forward  # noqa: PLC0415 (who stays here does not pay)

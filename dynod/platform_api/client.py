@@ -363,9 +363,10 @@ class ApiClient(Requests):
         """An address and a token for Heroku's own command line; `client` has one token at a time."""
         return cast("HerokuEnvironment", self.send("POST", "/dynod/heroku-environment", {"client": client}))
 
-    def open_dashboard(self) -> DashboardCode:
-        """Where the dashboard is, and what opens it once."""
-        return cast("DashboardCode", self.send("POST", "/dynod/dashboard/codes", {}))
+    def open_dashboard(self, *, uid: int | None = None) -> DashboardCode:
+        """Where the dashboard is, and what opens it once, for a browser of this user's or, as root, of another's."""
+        body = {"uid": uid} if uid is not None else {}
+        return cast("DashboardCode", self.send("POST", "/dynod/dashboard/codes", body))
 
 
 def _dynos_path(app: str, process_type: str | None, dyno: str | None) -> str:

@@ -4,6 +4,7 @@ The page has no secret in it and nothing from elsewhere: three kinds of files, s
 it shows it asks for as everybody else does, with a session that a code or a token became (`page_sessions`).
 """
 
+import asyncio
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Final
@@ -17,7 +18,8 @@ from dynod.platform_api.connection import is_tcp
 from dynod.platform_api.errors import RefusedError
 from dynod.platform_api.exchange import answer, over_tcp, read_body
 from dynod.platform_api.page_sessions import CODE_S, SESSION_S, PageSessions, Viewer
-from dynod.platform_api.peer import caller
+from dynod.platform_api.peer import caller, login_of, uid_of
+from dynod.platform_api.tcp_peer import user_of
 
 FOLDER: Final = Path(__file__).parent / "page"
 INDEX: Final = "index.html"
@@ -43,6 +45,12 @@ FILES: Final[web.AppKey[dict[str, bytes]]] = web.AppKey("page_files")
 Secret = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_SECRET)]
 
 routes = web.RouteTableDef()
+
+
+class Opener(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of POST: for whose browser a code is, where root asks for somebody (`sudo`)."""
+
+    uid: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,10 +82,14 @@ async def create_code(request: web.Request) -> web.Response:
     """An address that opens the dashboard once, within a minute; over the control socket alone."""
     if is_tcp(request):
         raise RefusedError(HTTPStatus.FORBIDDEN, "This is for the control socket: sign in with a token instead.")
+    body, asking = await read_body(request, Opener), uid_of(request)
+    uid = asking if body.uid is None else body.uid
+    if asking not in {0, uid}:
+        raise RefusedError(HTTPStatus.FORBIDDEN, "uid: only root asks for another user's browser.")
     url = await over_tcp(request).open()
     who = caller(request)
     viewer = Viewer(user=str(who.asker), app_id=who.app_id, key_id=who.key_id)
-    code = request.app[PAGE_SESSIONS].code(viewer)
+    code = request.app[PAGE_SESSIONS].code(viewer, uid=uid)
     return answer({"url": url, "code": code, "expires_in": int(CODE_S)}, HTTPStatus.CREATED)
 
 
@@ -96,9 +108,28 @@ async def _viewer(request: web.Request, body: Ticket) -> Viewer | None:
     if body.code is not None and body.token is not None:
         raise RefusedError(HTTPStatus.UNPROCESSABLE_ENTITY, "code, token: expected one of them.")
     if body.code is not None:
-        return request.app[PAGE_SESSIONS].redeem(body.code)
+        sessions = request.app[PAGE_SESSIONS]
+        uid = sessions.made_for(body.code)
+        if uid is not None and not await _is_of(request, uid):
+            raise RefusedError(
+                HTTPStatus.FORBIDDEN,
+                f"This address is for a browser of {login_of(uid)}: get one of your own with `dynod open --dashboard`.",
+            )
+        return sessions.redeem(body.code)
     token = await over_tcp(request).access.recognise(body.token) if body.token is not None else None
     return Viewer(user=token.user, app_id=token.app_id, token_id=token.id) if token is not None else None
+
+
+async def _is_of(request: web.Request, uid: int) -> bool:
+    """Whether it may be a program of this user that asks: others can see the code in the list of processes.
+
+    Where nobody can know, as of another machine's or of ssh's at this end of a forwarded port, it may be.
+    """
+    transport = request.transport
+    if transport is None:
+        return True
+    peer, own = (transport.get_extra_info(end)[:2] for end in ("peername", "sockname"))
+    return await asyncio.to_thread(user_of, peer, own) in {None, 0, uid}
 
 
 def _file(request: web.Request, name: str) -> web.Response:

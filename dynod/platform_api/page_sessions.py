@@ -31,6 +31,12 @@ class Viewer(msgspec.Struct, frozen=True, kw_only=True):
     key_id: str | None = None
 
 
+class _Code(msgspec.Struct, frozen=True, kw_only=True):
+    viewer: Viewer
+    uid: int
+    expires_at: float
+
+
 class PageSession(msgspec.Struct, frozen=True, kw_only=True):
     """What is signed."""
 
@@ -46,20 +52,25 @@ class PageSessions:
         """`secret` is the same for every core, and signs other things, too."""
         self._key = hmac.digest(secret, b"page session", "sha256")
         self._clock = clock
-        self._codes: dict[str, tuple[Viewer, float]] = {}
+        self._codes: dict[str, _Code] = {}
 
-    def code(self, viewer: Viewer) -> str:
-        """What opens the page once, within a minute."""
+    def code(self, viewer: Viewer, *, uid: int) -> str:
+        """What opens the page once, within a minute, for programs of the user `uid` of this machine."""
         while len(self._codes) >= MOST_CODES:
             del self._codes[next(iter(self._codes))]
         code = secrets.token_urlsafe(CODE_BYTES)
-        self._codes[_hash(code)] = (viewer, self._clock() + CODE_S)
+        self._codes[_hash(code)] = _Code(viewer=viewer, uid=uid, expires_at=self._clock() + CODE_S)
         return code
+
+    def made_for(self, code: str) -> int | None:
+        """The user of this machine whose programs may redeem it; None: there is no such code (any more)."""
+        found = self._codes.get(_hash(code))
+        return found.uid if found is not None and found.expires_at > self._clock() else None
 
     def redeem(self, code: str) -> Viewer | None:
         """Who has been given this code; None: nobody, or it has been used, or is too old."""
-        viewer, expires_at = self._codes.pop(_hash(code), (None, 0.0))
-        return viewer if expires_at > self._clock() else None
+        found = self._codes.pop(_hash(code), None)
+        return found.viewer if found is not None and found.expires_at > self._clock() else None
 
     def begin(self, viewer: Viewer) -> str:
         """A session."""

@@ -47,6 +47,7 @@ READS_PROC: Final = {
     "dynod.keeper.processes",  # behind Features.proc
     "dynod.keeper.spawn",  # in _is_shielded, which is False where it cannot be read
     "dynod.logs.dyno_pipe",  # in is_full, which answers without it too
+    "dynod.platform_api.tcp_peer",  # in user_of, which without it knows nobody's user
     "dynod.process.sockets",  # behind Features.netlink and Features.proc
     "dynod.process.usage",  # behind UsageReader.proc, and of control groups
 }

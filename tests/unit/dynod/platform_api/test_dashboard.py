@@ -1,14 +1,21 @@
 """The dashboard's page and who gets in by it: no secret in it, nothing from elsewhere, a session that may only look."""
 
+import json
+import os
 import re
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import product
+from typing import Final
 
 import pytest
 
 from dynod.core.api_token import Scope
 from dynod.platform_api.dashboard import FOLDER, read_files
 from dynod.platform_api.page_sessions import CODE_S, MOST_CODES, SESSION_S, PageSessions, Viewer
+from dynod.platform_api.tcp_peer import NOBODY, user_of
 from support.api_server import APP_ID, ApiServer
 
 LARGEST: int = 60 * 1024
@@ -188,15 +195,80 @@ def test_of_web_pages_only_its_own_gets_in(server: ApiServer) -> None:
     assert get(server, "/", Sec_Fetch_Site="cross-site", Sec_Fetch_Dest="iframe")[0] == 403
 
 
+ANOTHER: Final = 65_534
+
+
+def asked_by_another(port: int, path: str, body: dict[str, str]) -> str:
+    """What another user of this machine is answered. Its shell asks, as it has to be a program that all may run."""
+    text = json.dumps(body)
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\nContent-Length: {len(text)}\r\n\r\n"
+    script = f"exec 3<>/dev/tcp/127.0.0.1/{port}; cat >&3; cat <&3"
+    ended = subprocess.run(
+        ["/bin/bash", "-c", script],
+        input=head + text,
+        user=ANOTHER,
+        group=ANOTHER,
+        extra_groups=[],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    return ended.stdout
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or sys.platform != "linux", reason="root alone can be another user, as Linux sees"
+)
+def test_a_code_is_of_no_use_to_other_users_of_the_machine(server: ApiServer) -> None:
+    """They may have read it in the list of processes; whoever it was made for comes in with it even so."""
+    code = new_code(server)
+    answer = asked_by_another(server.port, "/dynod/dashboard/sessions", {"code": code})
+    assert answer.startswith("HTTP/1.1 403 ")
+    assert "This address is for a browser of root" in answer
+    session_of(server, code=code)
+    status, _, found = server.ask("POST", "/dynod/dashboard/codes", body={"uid": ANOTHER})
+    assert status == 201, "root asks for whoever called sudo"
+    assert isinstance(found, dict)
+    assert " 201 " in asked_by_another(server.port, "/dynod/dashboard/sessions", {"code": str(found["code"])})
+
+
+@pytest.mark.parametrize(
+    ("family", "host", "asked"),
+    [
+        (socket.AF_INET, "127.0.0.1", "127.0.0.1"),
+        (socket.AF_INET6, "::1", "::1"),
+        (socket.AF_INET6, "::", "127.0.0.1"),
+        (socket.AF_INET6, "::", "::ffff:127.0.0.1"),
+    ],
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells")
+def test_a_connection_has_a_user(family: int, host: str, asked: str) -> None:
+    with socket.create_server((host, 0), family=family, dualstack_ipv6=host == "::") as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection((asked, port)) as client:
+            taken, peer = listener.accept()
+            with taken:
+                ends = (peer[0], peer[1]), taken.getsockname()[:2]
+                assert user_of(*ends) == os.getuid()
+                client.close()
+                taken.recv(1)
+                assert user_of(*ends) in {NOBODY, None}, "it has gone"
+    assert user_of(("192.0.2.1", 1), ("192.0.2.2", port)) is None
+
+
 def test_codes_and_sessions_end() -> None:
     now = 1000.0
     sessions = PageSessions(b"secret", clock=lambda: now)
     alice = Viewer(user="alice")
-    late, early = sessions.code(alice), sessions.code(alice)
+    late, early = sessions.code(alice, uid=1000), sessions.code(alice, uid=1001)
     session = sessions.begin(alice)
+    assert (sessions.made_for(late), sessions.made_for(early), sessions.made_for("x")) == (1000, 1001, None)
     now += CODE_S - 1
     assert sessions.redeem(early) == alice
     now += 1
+    assert sessions.made_for(late) is None
     assert sessions.redeem(late) is None
     found = PageSessions(b"secret", clock=lambda: now).read(session)
     assert found is not None, "the next core knows it"
@@ -204,7 +276,7 @@ def test_codes_and_sessions_end() -> None:
     assert PageSessions(b"another", clock=lambda: now).read(session) is None
     now += SESSION_S
     assert sessions.read(session) is None
-    codes = [sessions.code(alice) for _ in range(MOST_CODES + 1)]
+    codes = [sessions.code(alice, uid=0) for _ in range(MOST_CODES + 1)]
     assert sessions.redeem(codes[0]) is None, "they are bounded"
     assert sessions.redeem(codes[-1]) == alice
 
