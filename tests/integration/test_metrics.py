@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import urllib.parse
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +27,9 @@ pytestmark = pytest.mark.timeout(240)
 TOKEN: Final = "a-token-of-some-length"
 SCALINGS: Final = rounds(6, full=500)
 RELEASES: Final = rounds(2, full=50)
+EXPIRE_S: Final = rounds(0, full=700)  # the router keeps for ten minutes what it has counted of a dyno that is gone
+SCALES: Final[Sequence[Mapping[str, int]]] = ({"web": 2}, {"worker": 3}, {"web": 3, "worker": 2})
+SCALED: Final = frozenset({"web.2", "web.3", "worker.2", "worker.3"})
 Series = set[tuple[str, tuple[tuple[str, str], ...]]]
 
 
@@ -171,34 +175,64 @@ def test_nobody_without_the_token_and_no_web_page_is_let_in(metered: Metered) ->
         assert metered.ask(path, host="rebound.example")[0] == 403
 
 
+@pytest.mark.timeout(rounds(240, full=7200))
 def test_series_after_scalings_and_releases_are_those_from_before(metered: Metered) -> None:
-    metered.shop.wait_until_up("web.1", "worker.1")
+    """Family by family. What the router has counted of dynos that are gone is all that stays, and for ten minutes."""
+    shop = metered.shop
     has_usage = ("dynod_dyno_memory_bytes", "dynod_dyno_cpu_seconds_total", "dynod_dyno_processes")
 
     def sampled() -> bool:
         return all(metered.value(name, dyno=dyno) is not None for name in has_usage for dyno in ("web.1", "worker.1"))
 
-    def change(number: int) -> None:
-        metered.shop.scale("web=2" if number % 2 else "worker=3")
-        metered.shop.scale("web=1", "worker=1")
+    def asked(answered: set[str]) -> int:
+        answered.add(shop.get("/").headers["X-Dyno"])
+        return len(answered)
 
-    def release(number: int) -> None:
-        metered.serve.done("config:set", f"N={number}", "-a", "shop")
+    def change(number: int) -> None:
+        """Dynos come, each of type web is asked for something, and they go again."""
+        counts = {"web": 1, "worker": 1, **SCALES[number % len(SCALES)]}
+        shop.scale(*(f"{name}={count}" for name, count in counts.items()))
+        shop.wait_until_up(*(f"{name}.{n + 1}" for name, count in counts.items() for n in range(count)))
+        answered: set[str] = set()
+        eventually(lambda: asked(answered) == counts["web"], what="each web dyno answers")
+        shop.scale("web=1", "worker=1")
+        shop.wait_until_up("web.1", "worker.1")
 
     # Once of each first: a core that has begun since, as other tests have it, has seen nobody boot.
-    change(0)
-    change(1)
-    release(-1)
-    metered.shop.wait_until_up("web.1", "worker.1")
+    shop.wait_until_up("web.1", "worker.1")
+    for number in range(len(SCALES)):
+        change(number)
+    metered.serve.done("config:set", "N=-1", "-a", "shop")
+    shop.wait_until_up("web.1", "worker.1")
     eventually(sampled, what="every dyno has been looked at", timeout_s=60)
-    first = metered.series()
+    first = without_gone(metered.series())
     for number in range(SCALINGS):
         change(number)
     for number in range(RELEASES):
-        release(number)
-    metered.shop.wait_until_up("web.1", "worker.1")
+        metered.serve.done("config:set", f"N={number}", "-a", "shop")
+    shop.wait_until_up("web.1", "worker.1")
     eventually(sampled, what="every dyno has been looked at again", timeout_s=60)
-    assert metered.series() == first
+    last = metered.series()
+    stay = {name for name, labels in last - without_gone(last)}
+    assert without_gone(last) == first
+    assert stay <= {name for name, _ in last if name.startswith("dynod_router_")}
+    assert not stay & {"dynod_router_in_flight", "dynod_router_tunnels"}
+    if EXPIRE_S:
+        eventually(lambda: metered.series() == first, what="what was counted of gone dynos goes", timeout_s=EXPIRE_S)
+    print(f"{SCALINGS} scale-ups and downs, {RELEASES} releases; series of each family before, after, and at last:")
+    ends = metered.series()
+    for name, count in sorted(Counter(name for name, _ in first).items()):
+        print(f"{name:50}{count:5}{_of(last, name):5}{_of(ends, name):5}")
+    print(f"{'all':50}{len(first):5}{len(last):5}{len(ends):5}")
+
+
+def without_gone(series: Series) -> Series:
+    """Without those of dynos that only scaling up brings."""
+    return {(name, labels) for name, labels in series if dict(labels).get("dyno") not in SCALED}
+
+
+def _of(series: Series, name: str) -> int:
+    return sum(found == name for found, _ in series)
 
 
 def test_a_killed_core_answers_again_and_restarts_are_not_forgotten(metered: Metered) -> None:
