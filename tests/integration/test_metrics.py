@@ -1,13 +1,17 @@
 """A real Prometheus scrapes a real `dynod serve`: series, discovery, the shipped rules, and a killed core."""
 
+import contextlib
 import http.client
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
+import time
 import urllib.parse
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -116,11 +120,28 @@ def answers(port: int) -> bool:
         return False
 
 
-def query(port: int, expression: str) -> list[dict[str, Any]]:
-    status, text = get(port, f"/api/v1/query?query={urllib.parse.quote(expression)}", {})
+def asked(port: int, path: str, **parameters: str) -> Any:
+    """What Prometheus' API answers; an error of a query is a status of its own."""
+    status, text = get(port, f"/api/v1/{path}?{urllib.parse.urlencode(parameters)}", {})
     assert status == 200, text
-    found: list[dict[str, Any]] = json.loads(text)["data"]["result"]
+    return json.loads(text)["data"]
+
+
+def query(port: int, expression: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = asked(port, "query", query=expression)["result"]
     return found
+
+
+def shown(port: int, expression: str) -> bool:
+    """Whether a panel has a point to draw, in what Grafana asks for: a range; NaN is none."""
+    now = time.time()
+    found = asked(port, "query_range", query=expression, start=str(now - 30), end=str(now), step="1")
+    return any(value != "NaN" for each in found["result"] for _, value in each["values"])
+
+
+def as_grafana_asks(expression: str, apps: Iterable[str]) -> str:
+    """With its variables filled in: all apps are chosen, and a rate is over four scrapes."""
+    return expression.replace("$app", f"({'|'.join(apps)})").replace("$__rate_interval", "4s")
 
 
 def firing(port: int) -> dict[str, set[str]]:
@@ -142,11 +163,6 @@ def test_prometheus_has_the_series_finds_the_dynos_and_fires_the_one_alert(meter
         )
         (requests,) = query(port, 'dynod_router_requests_total{app="shop",dyno="web.1",status="2xx"}')
         assert float(requests["value"][1]) >= 1
-        eventually(
-            lambda: len(query(port, 'up{job="dynos",app="shop",process_type=~"web|worker"}')) == 2,
-            what="http_sd lists both dynos",
-            timeout_s=60,
-        )
         assert firing(port) == {}
         pid = metered.shop.pids()["worker.1"]
         assert pid is not None
@@ -154,6 +170,52 @@ def test_prometheus_has_the_series_finds_the_dynos_and_fires_the_one_alert(meter
         eventually(lambda: firing(port), what="an alert fires", timeout_s=60)
         metered.shop.wait_until_up("web.1", "worker.1")
         assert firing(port) == {"DynoCrashed": {"worker.1"}}
+        apps_have_their_own_metrics(port)
+        with socket.create_server(("127.0.0.1", 0)) as receiver:  # takes what fits into the kernel's buffers
+            url = f"syslog://127.0.0.1:{receiver.getsockname()[1]}"
+            with contextlib.closing(metered.serve.client) as client:
+                drain = client.add_log_drain("shop", url)
+                each_panel_of_the_dashboard_has_something_to_show(metered, port)
+                client.remove_log_drain("shop", drain["id"])
+
+
+def apps_have_their_own_metrics(port: int) -> None:
+    """By http_sd and the shipped scrape file: each dyno is a target, with dynod's labels; a worker has no /metrics."""
+    eventually(
+        lambda: query(port, 'toy_requests_total{job="dynos",app="shop",process_type="web",dyno="web.1"} >= 2'),
+        what="what the app itself counts",
+        timeout_s=60,
+    )
+    (sample,) = query(port, "toy_requests_total")
+    assert sample["metric"]["exported_dyno"] == "as the app calls it"
+    up = {each["metric"]["dyno"]: each["value"][1] for each in query(port, 'up{job="dynos",app="shop"}')}
+    assert up == {"web.1": "1", "worker.1": "0"}
+
+
+def each_panel_of_the_dashboard_has_something_to_show(metered: Metered, port: int) -> None:
+    """While an app is asked for something, a dyno has crashed, and there is a drain: no query of it is in vain."""
+    dashboard = json.loads((REPOSITORY / "config/prometheus/grafana.json").read_text())
+    apps: list[str] = []
+    for variable in dashboard["templating"]["list"]:
+        if found := re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]):
+            apps = asked(port, f"label/{found[2]}/values", **{"match[]": found[1]})
+    assert apps == ["shop"]
+    queries = {
+        f"{panel['title']}: {target['expr']}": as_grafana_asks(target["expr"], apps)
+        for panel in dashboard["panels"]
+        for target in panel["targets"]
+    }
+    assert len(queries) > 15
+    empty = set(queries)
+
+    def all_shown() -> bool:
+        metered.shop.get("/")
+        empty.difference_update([name for name in empty if shown(port, queries[name])])
+        return not empty
+
+    with contextlib.suppress(AssertionError):  # the next one names them
+        eventually(all_shown, what="each has data", timeout_s=60)
+    assert empty == set()
 
 
 def test_promtool_finds_nothing_wrong_with_names_and_rules(metered: Metered) -> None:
@@ -184,7 +246,7 @@ def test_series_after_scalings_and_releases_are_those_from_before(metered: Meter
     def sampled() -> bool:
         return all(metered.value(name, dyno=dyno) is not None for name in has_usage for dyno in ("web.1", "worker.1"))
 
-    def asked(answered: set[str]) -> int:
+    def answer(answered: set[str]) -> int:
         answered.add(shop.get("/").headers["X-Dyno"])
         return len(answered)
 
@@ -194,7 +256,7 @@ def test_series_after_scalings_and_releases_are_those_from_before(metered: Meter
         shop.scale(*(f"{name}={count}" for name, count in counts.items()))
         shop.wait_until_up(*(f"{name}.{n + 1}" for name, count in counts.items() for n in range(count)))
         answered: set[str] = set()
-        eventually(lambda: asked(answered) == counts["web"], what="each web dyno answers")
+        eventually(lambda: answer(answered) == counts["web"], what="each web dyno answers")
         shop.scale("web=1", "worker=1")
         shop.wait_until_up("web.1", "worker.1")
 

@@ -6,6 +6,7 @@
     GET  /after/MS   the path, MS milliseconds later; X-Began is when it came (CLOCK_MONOTONIC), X-Pid who had it
     POST /after/MS   the same with the body
     GET  /gate/NAME  an answer once somebody writes to the FIFO NAME in the working folder
+    GET  /metrics    how many requests it has read, as Prometheus wants it, with a label `dyno` of its own
     GET  /exit/N     no answer: the process ends with status N
 
 By default it listens on 0.0.0.0 and $PORT. With --host and --port it is the dyno that listens where nobody looks,
@@ -33,6 +34,7 @@ class Server(ThreadingHTTPServer):
         self.idle: set[socket.socket] = set()  # kept-alive connections between two requests
         self.leaving = False
         self.timed = 0  # requests for /after
+        self.read = 0  # requests
         self.lock = threading.Lock()
         super().__init__((host, port), Handler)
 
@@ -66,6 +68,7 @@ class Handler(BaseHTTPRequestHandler):
     def parse_request(self) -> bool:
         with self.server.lock:
             self.server.idle.discard(self.connection)
+            self.server.read += 1
         return super().parse_request()
 
     def finish(self) -> None:
@@ -83,6 +86,10 @@ class Handler(BaseHTTPRequestHandler):
                 say(f"request waits at gate {name}")
                 Path(name).read_bytes()
                 self.answer(b"passed\n")
+            case ["metrics"]:
+                name = "toy_requests_total"
+                text = f'# TYPE {name} counter\n{name}{{dyno="as the app calls it"}} {self.server.read}\n'
+                self.answer(text.encode(), "text/plain; version=0.0.4")
             case ["exit", status]:
                 os._exit(int(status))
             case _:
