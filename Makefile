@@ -13,19 +13,32 @@ UP_ARGS ?=
 FUZZ_ARGS ?=
 CHAOS_ARGS ?=
 # Most integration tests wait for children. Which tests stay together, and which begin first: tests/support/schedule.py.
-PYTEST_ARGS ?= -n 6 --dist loadfile
+SEVERAL := -n 6 --dist loadfile
+PYTEST_ARGS ?=
 # dynod as on a system that has nothing of Linux's: all of the integration tests, and those that show most of it in CI.
 WITHOUT_LINUX := tests/integration --ignore tests/integration/router --without all
 WITHOUT_LINUX_CI := --without all $(patsubst %,tests/integration/test_%.py,\
   process_tree core_takeover up_takeover)
 
+# The runs of `make test`, side by side. What starts nothing fills the pauses of what waits for children, and gives way
+# to it; the third comes after that, as it waits for children too.
+RUNS := $(if $(PYTEST_ARGS),asked,integration unit) without-linux
+WHEEL := tests/architecture/test_wheel.py
+ARGS_asked := $(PYTEST_ARGS)
+ARGS_integration := $(SEVERAL) tests/integration $(WHEEL)
+ARGS_unit := tests/unit tests/architecture --ignore $(WHEEL)
+ARGS_without-linux := $(or $(PYTEST_ARGS),-n 3 --dist loadfile) $(WITHOUT_LINUX_CI)
+ONCE_MORE_without-linux := $(WITHOUT_LINUX_CI)
+
 .DEFAULT_GOAL := help
-# Side by side goes only what SIDE_BY_SIDE names, whose steps share nothing: most of them wait for a network.
+# Side by side goes only what these name, whose steps share nothing: most of the first's wait for a network.
 SIDE_BY_SIDE := $(MAKE) --no-print-directory -j 4 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) PARALLEL=1
+BESIDE_EACH_OTHER := $(MAKE) --no-print-directory -j 4 --keep-going PARALLEL=1
 ifndef PARALLEL
 .NOTPARALLEL:
 endif
 .PHONY: help demo install test test-full test-laptops test-unit fuzz chaos lint types imports test-tools test-programs test-packages test-bytecode \
+  run-asked run-integration run-unit run-without-linux \
   bench bench-check bench-tools clean
 
 help: ## list these targets
@@ -37,28 +50,43 @@ demo: .venv/.installed $(EXAMPLE)/.venv/.installed ## run the Django example: ht
 install: .venv/.installed ## make .venv and install dynod into it
 
 test: ## every check and every test
-	@$(SIDE_BY_SIDE) test-tools .venv/.installed-dev $(EXAMPLE)/.venv/.installed types lint imports test-bytecode
-	@# A test that fails beside three others and passes alone is a bug of its own, but no reason to hold a change up:
-	@# the second run is printed in full, and says which.
-	$(BIN)/python -m pytest $(PYTEST_ARGS) || { \
-	  echo "FLAKY if it passes now, and to be mended: what has failed is run once more, alone"; \
-	  $(BIN)/python -m pytest -v -p no:randomly --last-failed --last-failed-no-failures none; }
-	@# 5: nothing of it was asked for by PYTEST_ARGS
-	$(BIN)/python -m pytest $(PYTEST_ARGS) $(WITHOUT_LINUX_CI) || [ $$? = 5 ] || { \
-	  echo "FLAKY if it passes now, and to be mended: what has failed is run once more, alone"; \
-	  $(BIN)/python -m pytest -v -p no:randomly --last-failed --last-failed-no-failures none $(WITHOUT_LINUX_CI); }
+	@$(SIDE_BY_SIDE) test-tools .venv/.installed-dev $(EXAMPLE)/.venv/.installed test-bytecode
+	@mkdir -p .pytest_cache && rm -f .pytest_cache/*.failed
+	@$(BESIDE_EACH_OTHER) $(addprefix run-,$(RUNS)) types lint imports
+	@# A test that fails beside others and passes alone is a bug of its own, but no reason to hold a change up: the
+	@# second run is printed in full, and says which.
+	@$(foreach run,$(RUNS),$(call once-more,$(run)) &&) true
+
+# 5: nothing of it was asked for by PYTEST_ARGS. 1: some have failed, and are run once more at the end.
+pytest = $(BIN)/python -m pytest -o cache_dir=.pytest_cache/$(1)
+ended = case $$ended in 0 | 5) ;; 1) touch .pytest_cache/$(1).failed ;; *) exit $$ended ;; esac
+define once-more
+if [ -e .pytest_cache/$(1).failed ]; then \
+  echo "FLAKY if it passes now, and to be mended: what has failed is run once more, alone"; \
+  $(call pytest,$(1)) -v -p no:randomly --last-failed --last-failed-no-failures none $(ONCE_MORE_$(1)); fi
+endef
+
+run-asked run-integration: run-%:
+	@$(call pytest,$*) $(ARGS_$*); ended=$$?; $(call ended,$*)
+
+# Shown when they have ended, as a whole.
+run-unit run-without-linux: run-%:
+	@$(NICE_$*) $(call pytest,$*) $(ARGS_$*) >.pytest_cache/$*.log 2>&1; ended=$$?; \
+	  cat .pytest_cache/$*.log; $(call ended,$*)
+run-unit: NICE_unit := nice -n 19
+run-without-linux: $(filter run-unit,$(addprefix run-,$(RUNS)))
 
 test-full: ## the same tests with the counts that take long
 	@$(SIDE_BY_SIDE) test-tools .venv/.installed-dev $(EXAMPLE)/.venv/.installed
-	DYNOD_TEST_FULL=1 $(BIN)/python -m pytest $(PYTEST_ARGS) --durations=40
-	$(BIN)/python -m pytest $(PYTEST_ARGS) $(WITHOUT_LINUX)
+	DYNOD_TEST_FULL=1 $(BIN)/python -m pytest $(or $(PYTEST_ARGS),$(SEVERAL)) --durations=40
+	$(BIN)/python -m pytest $(or $(PYTEST_ARGS),$(SEVERAL)) $(WITHOUT_LINUX)
 
 test-laptops: ## the integration tests as on a system without Linux's abilities
 	@$(SIDE_BY_SIDE) test-tools .venv/.installed-dev $(EXAMPLE)/.venv/.installed
-	$(BIN)/python -m pytest $(PYTEST_ARGS) $(WITHOUT_LINUX)
+	$(BIN)/python -m pytest $(or $(PYTEST_ARGS),$(SEVERAL)) $(WITHOUT_LINUX)
 
 test-unit: .venv/.installed-dev ## the tests that start nothing
-	$(BIN)/python -m pytest tests/unit $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/unit $(or $(PYTEST_ARGS),$(SEVERAL))
 
 fuzz: .venv/.installed-dev ## mutated messages against our parsers and everybody else's: FUZZ_ARGS='--count 1000000'
 	PYTHONPATH=tests $(BIN)/python -m unit.router.head_fuzz $(FUZZ_ARGS)
