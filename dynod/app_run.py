@@ -48,7 +48,7 @@ from dynod.process.sampler import Sample, Sampled, Sampler
 from dynod.process.sockets import port_is_free
 from dynod.process.start_gate import StartGate
 from dynod.process.supervisor import Supervisor
-from dynod.process.surroundings import Command, Reports, Surroundings, Unheard
+from dynod.process.surroundings import Command, LastLines, Reports, Surroundings, Unheard
 from dynod.process.usage import Cgroup, UsageReader
 from dynod.settings import Settings
 
@@ -286,14 +286,17 @@ class AppRun:
         if not self.check_commands.gone(instance_id):
             self.supervisor.gone(instance_id)
 
-    def _last_lines(self, name: str, since: float) -> list[str]:
+    def _last_lines(self, name: str, since: float) -> LastLines:
         """Of what a dyno wrote, the newest lines that are in memory."""
         found = [
             batch
             for batch in self.stream.newest(LINES_SEARCHED)
             if batch.ps == name and batch.source == "app" and batch.time >= since
         ]
-        return [line for batch in found for line in batch.text.decode("utf-8", "replace").splitlines()]
+        lines = [
+            line for batch in found for line in batch.text.decode("utf-8", "replace").removesuffix("\n").split("\n")
+        ]
+        return LastLines(lines, max((batch.time for batch in found), default=since))
 
     def _resume_output(self) -> None:
         self.output.resume()

@@ -58,11 +58,13 @@ class SlotLog:
             return
         if any(entry.at >= instance.started_at and OUT_OF_MEMORY in entry.what for entry in self.history):
             return  # the kernel's reason has been said
+        wrote = self._shared.last_lines(self._name, instance.started_at)
         cause = cause_of(
             Failure(
                 status=exit_status(instance.exit_code),
                 lived_s=asyncio.get_running_loop().time() - instance.launched,
-                lines=self._shared.last_lines(self._name, instance.started_at),
+                lines=wrote.lines,
+                silent_s=self._shared.clock() - wrote.at,
             )
         )
         if cause is not None:

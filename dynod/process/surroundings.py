@@ -106,6 +106,13 @@ class Unheard:
     def note(self, action: str, detail: str) -> None: ...
 
 
+class LastLines(NamedTuple):
+    """What a dyno wrote last."""
+
+    lines: Sequence[str]
+    at: float  # when the newest came (epoch)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """What every slot of an app shares."""
@@ -126,9 +133,7 @@ class Surroundings:
     listens: Callable[[str, Sequence[Address]], None] = lambda _name, _addresses: None  # a web dyno is up: all of its
     publish: Publish = lambda _ps, _lines, _on_handed_on: True  # lines of dynos that are not in `output`
     attach: AttachRules = HEROKU
-    last_lines: Callable[[str, float], Sequence[str]] = (
-        lambda _name, _since: ()
-    )  # that a dyno wrote, since then (epoch)
+    last_lines: Callable[[str, float], LastLines] = lambda _name, _since: LastLines((), 0.0)  # of a dyno, since then
     reports: Reports = field(default_factory=Unheard)
     limits: Callable[[str], Mapping[str, int] | None] = lambda _name: None  # of a dyno, by `core.dyno_limits`
     containers: Encloses | None = None  # where commands have containers

@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from dynod.core.failure_cause import Failure, cause_of
 from support.app_folder import app_folder
-from support.installed import found
+from support.counts import rounds
+from support.failing_programs import FAILURES as FAILING
+from support.failing_programs import NO_CAUSE, installed, run
+from support.installed import found, missing
 from support.serve import Serve
 from support.up import Up, clean_environment, free_port
 
@@ -21,6 +25,8 @@ TAKEN_JAVA = """public class Taken {
   }
 }
 """
+SOME = ["py-variable-said-otherwise", "js-refused-promise", "rb-variable", "php-chained", "java-class", "sh-script"]
+SOME += ["no-py-caught-exit-1", "no-js-caught-then-said", "no-rb-caught-exit-1", "no-php-caught-exit-255"]
 FILES = {
     "module.py": "import os\nimport no_such_thing\n",
     "env.py": "import os\nprint(os.environ['NO_SUCH_VAR'])\n",
@@ -79,6 +85,25 @@ def test_the_log_says_why_each_of_them_failed(tmp_path: Path) -> None:
             check=False,
         )
         assert "Cause: the module no_such_thing is not installed for this app" in why.stdout
+
+
+# A failure and a non-failure of each runtime in CI, all of them in full; their kept outputs are always read.
+LIVE = {**FAILING, **NO_CAUSE}
+LIVE = {name: LIVE[name] for name in rounds(0, full=1) * sorted(LIVE) or SOME}
+
+
+@pytest.mark.parametrize("name", LIVE)
+def test_what_its_runtime_writes_today_is_understood_as_what_was_kept(tmp_path: Path, name: str) -> None:
+    program = LIVE[name]
+    if not installed(program):
+        missing(program.runtime)
+    ended = run(program, tmp_path)
+    cause = cause_of(Failure(status=ended.status, lived_s=1.0, lines=ended.lines))
+    if program.cause is None:
+        assert cause is None, ended
+    else:
+        assert cause is not None, ended
+        assert (cause.name, True) == (program.cause[0], program.cause[1] in cause.text)
 
 
 def test_a_failed_release_says_why(tmp_path: Path) -> None:
