@@ -6,7 +6,6 @@ May import operations, one_build, the slugs, store, core.
 """
 
 import asyncio
-import os
 import shutil
 import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -21,11 +20,12 @@ from dynod.core.source_url import place_of
 from dynod.errors import DynodError
 from dynod.one_build import NOTE, Asked, BuildTools, carry_out, see_off
 from dynod.operations import InvalidError, NotFoundError, Operations, RunningApp
+from dynod.own_share import processors
 from dynod.store.audit import actor
 from dynod.store.errors import StoreError
 
 STORE_RETRY_S: Final = 5.0  # a full disk: the outcome is written once there is room
-AT_ONCE: Final = max(2, (os.cpu_count() or 1) // 2)  # builds of all apps together
+LEAST_AT_ONCE: Final = 2  # builds of all apps together; more where there are many processors
 
 
 class AppBuilds:
@@ -44,7 +44,7 @@ class AppBuilds:
         self._put = tools.put
         self._group = group
         self._turns: dict[str, asyncio.Lock] = {}  # by app
-        self._free = asyncio.Semaphore(AT_ONCE)
+        self._free = asyncio.Semaphore(max(LEAST_AT_ONCE, processors() // 2))
         self._tasks: dict[str, asyncio.Task[None]] = {}  # by build
         self._waiting: dict[str, list[Build]] = {}  # by app: those that are not over, oldest first
 

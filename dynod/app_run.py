@@ -34,6 +34,7 @@ from dynod.logs.history_sink import HistorySink
 from dynod.logs.pump import OutputPump, Publish
 from dynod.logs.stdout_sink import StdoutSink
 from dynod.logs.stream import LogStream
+from dynod.own_share import processors
 from dynod.process.attachment import AttachRules
 from dynod.process.boot_watch import BootWatch, SocketTable
 from dynod.process.build_processes import BuildProcesses, is_build_note
@@ -57,7 +58,7 @@ HURRIED_FLUSH_S: Final = 0.5  # to one that may be stuck, while a person waits
 HANDED_ON_S: Final = 0.2  # for drains to send what is in the history: the next core's go on from where they stop
 LINES_SEARCHED: Final = 500  # of the app's log, for the last ones of a dyno
 SWEEP_S: Final = 0.05
-BOOTING_AT_ONCE: Final = 4 * (os.cpu_count() or 1)
+BOOTING_AT_ONCE: Final = 4  # dynos, for each processor
 
 MEMORY_ERRORS: Final = ("Error R14", "Error R15")
 APP_NUMBERS: Final = 10**8  # Heroku's numbers of apps, in its labels of dynos, have so many digits
@@ -376,7 +377,7 @@ class RunningApps:
         self.group = group
         self.sockets = SocketTable(self.members, by_netlink=features.netlink and features.proc, user_of=self.user_of)
         self.boots = BootWatch(self.sockets)
-        self.gate = StartGate(starts_at_once or BOOTING_AT_ONCE)
+        self.gate = StartGate(starts_at_once or BOOTING_AT_ONCE * processors())
         self._groups = Groups(snapshot.groups) if snapshot.groups else None
         self._memory_is_counted = bool(snapshot.groups) and (Path(snapshot.groups) / "memory.current").exists()
         self._snapshot = snapshot

@@ -186,4 +186,4 @@ def _run(enclosed: Enclosed) -> str | None:
     if ended.returncode == 0:
         return None
     said = ended.stderr.decode(errors="backslashreplace").strip().splitlines()
-    return said[-1] if said else f"{enclosed.argv[0]} ended with status {ended.returncode}"
+    return said[-1].rstrip(".") if said else f"{enclosed.argv[0]} ended with status {ended.returncode}"

@@ -3,6 +3,7 @@
 The socket lies in the user's runtime folder (unix paths end at 108 bytes); `.dynod/up.json` in the app's folder names
 it. The lock is a flock(2) on the app's folder itself: it ends with the last process that holds it, so a dynod that was
 killed leaves nothing that refuses the next one, and it holds between users and sessions, whose runtime folders differ.
+Where the app's folder cannot be written to, as in a container that has it read-only, the mark is beside the socket.
 """
 
 import contextlib
@@ -52,6 +53,7 @@ class FolderClaim:
         key = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
         self.socket_path = runtime / f"up-{key}.sock"
         self._mark_folder = folder.resolve() / MARK_FOLDER
+        self._note = self.socket_path.with_suffix(".json")
         self._folder = folder
         self._lock = -1
         self.listener: socket.socket | None = None
@@ -61,7 +63,8 @@ class FolderClaim:
         """Claim the folder for the dynod with this process id. Raises AppFolderError if another one has it."""
         claim = cls(folder, runtime)
         claim._lock = claim._locked()
-        claim.socket_path.unlink(missing_ok=True)  # of a dynod that was killed: the lock is ours
+        for left in (claim.socket_path, claim._note):  # of a dynod that was killed: the lock is ours
+            left.unlink(missing_ok=True)
         claim.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         claim.listener.bind(os.fspath(claim.socket_path))
         claim.socket_path.chmod(0o600)
@@ -92,7 +95,7 @@ class FolderClaim:
         """Remove every file, and let go of the lock last."""
         if self.listener is not None:
             self.listener.close()
-        for path in (self.socket_path, self._mark_folder / MARK, self._mark_folder / ".gitignore"):
+        for path in (self.socket_path, self._note, self._mark_folder / MARK, self._mark_folder / ".gitignore"):
             with contextlib.suppress(OSError):  # gone, or never written: dynod has to end all the same
                 path.unlink()
         with contextlib.suppress(OSError):
@@ -120,8 +123,12 @@ class FolderClaim:
             return "unknown"
 
     def _write_mark(self, mark: Mapping[str, object]) -> None:
-        """Best effort: a folder that cannot be written to still runs, its verbs then need --socket."""
-        with contextlib.suppress(OSError):
+        """Best effort: where neither of the two can be written to, dynod runs, and its verbs need --socket."""
+        try:
             self._mark_folder.mkdir(exist_ok=True)
             (self._mark_folder / ".gitignore").write_text("*\n", encoding="utf-8")
             (self._mark_folder / MARK).write_text(json.dumps(mark) + "\n", encoding="utf-8")
+        except OSError:
+            note = {**mark, "folder": os.fspath(self._mark_folder.parent)}
+            with contextlib.suppress(OSError):
+                self._note.write_text(json.dumps(note) + "\n", encoding="utf-8")

@@ -13,8 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-import psutil
-
+from dynod import own_share
 from dynod.access import Access
 from dynod.account_keys import AccountKeys
 from dynod.api_listener import ApiListener
@@ -196,7 +195,7 @@ class Serve:
                 left.callback(containers.close)
             living = [adopted.instance.id for adopted in self._snapshot.adopted]
             await asyncio.to_thread(sweep, self._state / DYNOS, living)
-            confined = self._apps.confine(psutil.virtual_memory().total, most_mb=self._settings.dynos.total_memory_mb)
+            confined = self._apps.confine(own_share.memory().total, most_mb=self._settings.dynos.total_memory_mb)
             self._group = group
             self._served: dict[str, ServedApp] = {}
             self._operations = Operations([], host=self)

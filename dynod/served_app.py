@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-import psutil
-
+from dynod import own_share
 from dynod.app_logs import DrainKeeper
 from dynod.app_releases import AppReleases, Left, Live
 from dynod.app_run import AppParts, AppRun, RunningApps, attach_rules
@@ -337,7 +336,7 @@ class ServedApp:
         ]
         used = max((sample.usage.memory.total for sample in samples), default=0)
         surge = affordable_surge(
-            rules.surge, need=size.memory or used, freed=used, available=psutil.virtual_memory().available
+            rules.surge, need=size.memory or used, freed=used, available=own_share.memory().available
         )
         preboot = PREBOOT in self.running.features
         return ChangeRules(

@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
-import psutil
 
+from dynod import own_share
 from dynod.access import Access
 from dynod.api_listener import ApiListener
 from dynod.app_figures import AppFigures, figures_of
@@ -207,7 +207,7 @@ class Up:
             living = [adopted.instance.id for adopted in self._snapshot.adopted]
             await asyncio.to_thread(self._apart.sweep, living)
             most_mb = self._plan.settings.dynos.total_memory_mb
-            memory = psutil.virtual_memory().total
+            memory = own_share.memory().total
             confined = self._apps.confine(memory, most_mb=most_mb) if self._options.strict else None
             events = MemoryEvents()
             happenings = Happenings(

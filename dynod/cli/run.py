@@ -177,7 +177,7 @@ def parse_variables(options: tuple[str, ...]) -> dict[str, str]:
 
 def _belongs_here(session: Session) -> bool:
     """Nobody has said where, no dynod runs for this folder or one above, and it is an app's folder, or nothing runs."""
-    if session.is_named or nearest_mark(Path.cwd()) is not None:
+    if session.is_named or nearest_mark(Path.cwd(), os.environ) is not None:
         return False
     if Path("Procfile").exists():
         return True

@@ -33,7 +33,8 @@ def limits_of(size: DynoSize) -> dict[str, int]:
 
 def limits_of_all(memory: int, *, most_mb: int = 0) -> dict[str, int]:
     """Of all dynos together, on a machine with so many bytes of memory; `most_mb`: what was asked for, or 0."""
-    return {"memory": most_mb * MB or max(LEAST_LEFT, memory - max(LEAST_LEFT, int(memory * SHARE_LEFT)))}
+    least = min(LEAST_LEFT, int(memory * (1 - SHARE_LEFT)))  # in a small container dynod's own part is small, too
+    return {"memory": most_mb * MB or max(least, memory - max(LEAST_LEFT, int(memory * SHARE_LEFT)))}
 
 
 def limit_lacks(controllers: Mapping[str, str]) -> list[str]:

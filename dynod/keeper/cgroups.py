@@ -15,8 +15,8 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-_MOUNTS: Final = "/proc/self/mountinfo"
-_OWN: Final = "/proc/self/cgroup"
+from dynod.keeper.own_groups import own_groups
+
 _PREFIX: Final = "dynod-"
 _DELEGATED: Final = "user.delegate"  # systemd marks so what it leaves to a service (systemd.resource-control(5), 251)
 DAEMON: Final = "daemon"  # below a delegated group: keeper and core
@@ -105,11 +105,9 @@ def find(pid: int, *, as_service: bool = False) -> Groups | None:
     `as_service`: systemd has started it, and may have delegated its group. Ends what is left in groups of keepers that
     were killed together with their core: nobody else will.
     """
-    for version, mount in _mounts():
-        own = own_path("freezer" if version == 1 else "")
-        if own is None:
+    for version, controllers, folder, _top in own_groups():
+        if version == 1 and "freezer" not in controllers:
             continue
-        folder = f"{mount}{own.rstrip('/')}"
         if as_service and (service := _settle_in(folder)) is not None:
             return service
         _sweep(folder)
@@ -143,7 +141,11 @@ def _settle_in(folder: str) -> Groups | None:
 
 
 def _sweep(folder: str) -> None:
-    for name in os.listdir(folder):  # noqa: PTH208
+    try:
+        names = os.listdir(folder)  # noqa: PTH208
+    except OSError:
+        return
+    for name in names:
         pid = name.removeprefix(_PREFIX)
         if name.startswith(_PREFIX) and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):  # noqa: PTH110
             groups = Groups(f"{folder}/{name}")
@@ -167,36 +169,6 @@ def _works(groups: Groups) -> bool:
     _, status = os.waitpid(child, 0)
     groups.remove("probe")
     return status == 0
-
-
-def _mounts() -> Iterator[tuple[int, str]]:
-    """Version and mount point of the trees that can serve, the best first."""
-    try:
-        lines = _read(_MOUNTS).splitlines()
-    except OSError:
-        return
-    found: list[tuple[int, str]] = []
-    for line in lines:
-        before, _, after = line.partition(" - ")
-        mount = before.split()[4].replace("\\040", " ")
-        kind, _source, options = after.split(None, 2)
-        if kind == "cgroup2":
-            found.append((2, mount))
-        elif kind == "cgroup" and "freezer" in options.split(","):
-            found.append((1, mount))
-    yield from sorted(found, reverse=True)
-
-
-def own_path(controller: str) -> str | None:
-    """Where this process is in the tree of a controller of version 1, or with "" in version 2's.
-
-    proc(5): `ID:CONTROLLERS:PATH`, controllers empty for version 2.
-    """
-    for line in _read(_OWN).splitlines():
-        _id, controllers, path = line.split(":", 2)
-        if controllers == controller or controller in controllers.split(","):
-            return path
-    return None
 
 
 def remove_empty(folder: str) -> None:

@@ -10,7 +10,8 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
-from dynod.keeper.cgroups import Groups, own_path, remove_empty
+from dynod.keeper.cgroups import Groups, remove_empty
+from dynod.keeper.own_groups import own_groups
 
 MEMORY: Final = "memory"  # bytes; beyond them the kernel kills
 MEMORY_HIGH: Final = "memory_high"  # bytes; beyond them the kernel takes memory back first. Version 2 alone
@@ -19,7 +20,6 @@ CPU_WEIGHT: Final = "cpu_weight"  # as version 2 has it: 100 is everybody's
 CPU_PERCENT: Final = "cpu_percent"  # of one processor
 _PERIOD_US: Final = 100_000  # the kernel's own, for a quota
 _SHARES: Final = 1024  # of version 1, where version 2 has 100
-_MOUNTS: Final = "/proc/self/mountinfo"
 
 
 class _Limit(NamedTuple):
@@ -103,11 +103,7 @@ def find(pid: int, groups: Groups | None) -> Controllers | None:
     if groups is not None and (enabled := _enable(groups.root)):
         return Controllers(2, dict.fromkeys(enabled, groups.root))
     folders = {}
-    for controller, mount in _trees():
-        own = own_path(controller)
-        if own is None:
-            continue
-        above = f"{mount}{own.rstrip('/')}"
+    for controller, above in _trees():
         _sweep(above)
         folder = f"{above}/dynod-{pid}"
         try:
@@ -137,18 +133,11 @@ def _enable(root: str) -> list[str]:
 
 
 def _trees() -> Iterator[tuple[str, str]]:
-    """Version 1: each controller and where its tree is mounted."""
-    try:
-        lines = _read(_MOUNTS).splitlines()
-    except OSError:
-        return
-    for line in lines:
-        before, _, after = line.partition(" - ")
-        kind, _source, options = after.split(None, 2)
-        if kind == "cgroup":
-            for controller in CONTROLLERS:
-                if controller in options.split(","):
-                    yield controller, before.split()[4].replace("\\040", " ")
+    """Version 1: each controller, and this process's own group in its tree."""
+    for group in own_groups():
+        for controller in CONTROLLERS:
+            if controller in group.controllers:
+                yield controller, group.folder
 
 
 def _sweep(folder: str) -> None:

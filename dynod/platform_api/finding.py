@@ -5,6 +5,7 @@ git remote `dynod`, the system's daemon, the user's. A place that was found and 
 reason to try the next one: a verb that was meant for `dynod up` would otherwise scale the production app of that name.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -17,7 +18,8 @@ from dynod.core.ssh_host import SSH, SshHost, parse_ssh_command, parse_ssh_host
 from dynod.errors import DynodError
 from dynod.platform_api.git_folder import nearest_remote
 
-MARK: Final = Path(".dynod") / "up.json"  # written by dynod.folder_claim
+MARK: Final = Path(".dynod") / "up.json"  # written by dynod.folder_claim, as are
+NOTES: Final = "up-*.json"  # of folders that cannot be written to, in the user's runtime folder
 SYSTEM_SOCKET: Final = "/run/dynod/dynod.sock"
 START_ONE: Final = "start one with `dynod up` in the app's folder, or `dynod serve`"
 
@@ -57,7 +59,7 @@ def find_daemon(
             return Daemon(socket=value, source=source)
     if environ.get("DYNOD_HOST") and not here:
         return daemon_at(environ["DYNOD_HOST"], environ, source="DYNOD_HOST")
-    marked = nearest_mark(folder)
+    marked = nearest_mark(folder, environ)
     if marked is not None:
         return marked
     remote = nearest_remote(folder) if not here else None
@@ -102,8 +104,9 @@ def daemon_of(
     return _of_remote(remote, source, environ)
 
 
-def nearest_mark(folder: Path) -> Daemon | None:
+def nearest_mark(folder: Path, environ: Mapping[str, str]) -> Daemon | None:
     """The `dynod up` of this folder, or of the nearest one above that has one. Raises NoDaemonError."""
+    noted = _noted(environ)
     for above in (folder, *folder.parents):
         path = above / MARK
         try:
@@ -113,13 +116,28 @@ def nearest_mark(folder: Path) -> Daemon | None:
                 raise NoDaemonError(f"{path} belongs to another user: use --socket if you mean that dynod")
             mark = json.loads(path.read_text(encoding="utf-8"))
             return Daemon(socket=str(mark["socket"]), source=str(path), app=str(mark["app"]), folder=above)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except PermissionError:
-            continue  # a folder above that we may not look into is not ours
+        except (FileNotFoundError, NotADirectoryError, PermissionError):  # the last: what is not ours to look into
+            if (note := noted.get(os.fspath(above))) is not None:
+                return note
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise NoDaemonError(f"{path} cannot be read ({error}): {START_ONE}, or use --socket") from error
     return None
+
+
+def _noted(environ: Mapping[str, str]) -> dict[str, Daemon]:
+    """By their folders: each `dynod up` of this user whose folder cannot be written to."""
+    runtime = [environ["XDG_RUNTIME_DIR"] + "/dynod"] if environ.get("XDG_RUNTIME_DIR") else []
+    found = {}
+    for place in (*runtime, f"/tmp/dynod-{os.getuid()}"):  # noqa: S108 (whose files are looked at is checked)
+        for path in Path(place).glob(NOTES):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                if path.lstat().st_uid == os.getuid():
+                    note = json.loads(path.read_text(encoding="utf-8"))
+                    folder = str(note["folder"])
+                    found[folder] = Daemon(
+                        socket=str(note["socket"]), source=str(path), app=str(note["app"]), folder=Path(folder)
+                    )
+    return found
 
 
 def _is_there(path: str) -> bool:

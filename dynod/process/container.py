@@ -266,13 +266,15 @@ def first_process(outer: int) -> int:
 def user_namespace(uids: Sequence[tuple[int, int]], gids: Sequence[tuple[int, int]]) -> int:
     """The descriptor of a user namespace with these users and groups: inside, outside. Raises OSError."""
     command = ["unshare", _OWN, "cat"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603 (util-linux's)
-        assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 (PIPE was asked for)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:  # noqa: S603 (util-linux's)
+        assert process.stdin and process.stdout and process.stderr  # noqa: S101, PT018 (PIPE was asked for)
         try:
             process.stdin.write(b".")
             process.stdin.flush()
             if process.stdout.read(1) != b".":  # it has answered: so it is in there by now
-                raise PermissionError("no user namespace can be made")
+                said = process.stderr.read().decode(errors="backslashreplace").strip()
+                raise PermissionError(f"no user namespace can be made: {said}")
             for name, pairs in (("uid_map", uids), ("gid_map", gids)):
                 lines = "".join(f"{inside} {outside} 1\n" for inside, outside in pairs)
                 Path(f"/proc/{process.pid}/{name}").write_text(lines, encoding="ascii")

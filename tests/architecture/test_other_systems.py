@@ -44,6 +44,7 @@ READS_PROC: Final = {
     "dynod.keeper.cgroups",  # behind Features.cgroup
     "dynod.keeper.controllers",  # made only beside cgroups
     "dynod.keeper.features",
+    "dynod.keeper.own_groups",  # which are none where the files are not there
     "dynod.keeper.processes",  # behind Features.proc
     "dynod.keeper.spawn",  # in _is_shielded, which is False where it cannot be read
     "dynod.logs.dyno_pipe",  # in is_full, which answers without it too

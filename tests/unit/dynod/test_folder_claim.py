@@ -52,6 +52,15 @@ def files(*folders: Path) -> list[Path]:
     return sorted(path for folder in folders for path in folder.rglob("*"))
 
 
+def test_where_the_folder_cannot_be_written_to_the_mark_is_beside_the_socket(app: Path, runtime: Path) -> None:
+    (app / ".dynod").write_text("a file, which no folder can be made of")
+    with claimed(app, runtime) as claim:
+        (note,) = runtime.glob("up-*.json")
+        written = json.loads(note.read_text())
+        assert written == {"app": "demo", "pid": 4711, "socket": str(claim.socket_path), "folder": str(app.resolve())}
+    assert files(runtime) == []
+
+
 def test_the_mark_names_app_process_and_a_socket_that_answers(app: Path, runtime: Path) -> None:
     with claimed(app, runtime) as claim:
         mark = json.loads((app / ".dynod/up.json").read_text())

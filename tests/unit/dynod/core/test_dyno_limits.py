@@ -29,7 +29,14 @@ def test_shares_of_cpu_are_as_sizes_have_them() -> None:
 
 @pytest.mark.parametrize(
     ("memory", "left"),
-    [(24 * GB, 24 * GB // 5), (GB, 512 * MB), (2 * GB, 512 * MB), (600 * MB, 88 * MB)],
+    [
+        (24 * GB, 24 * GB // 5),
+        (GB, 512 * MB),
+        (2 * GB, 512 * MB),
+        (800 * MB, 288 * MB),
+        (600 * MB, 120 * MB),
+        (250 * MB, 50 * MB),
+    ],
 )
 def test_all_dynos_leave_something_to_everybody_else(memory: int, left: int) -> None:
     assert memory - limits_of_all(memory)["memory"] == pytest.approx(left, rel=0.01)

@@ -55,6 +55,22 @@ def test_the_mark_of_a_folder_above_counts_and_the_nearest_one_first(tmp_path: P
     assert find(deep).app == "inner"
 
 
+def test_the_mark_of_a_folder_that_cannot_be_written_to_lies_in_the_runtime_folder(tmp_path: Path) -> None:
+    runtime = tmp_path / "run" / "dynod"
+    runtime.mkdir(parents=True)
+    folder, inner = tmp_path / "app", tmp_path / "app/inner"
+    inner.mkdir(parents=True)
+    note = {"app": "shop", "pid": 1, "socket": "/up.sock", "folder": str(folder)}
+    (runtime / "up-1.json").write_text(json.dumps(note))
+    (runtime / "up-2.json").write_text("no JSON")
+    found = Daemon(socket="/up.sock", source=str(runtime / "up-1.json"), app="shop", folder=folder)
+    assert find(inner, XDG_RUNTIME_DIR=str(runtime.parent)) == found
+    with pytest.raises(NoDaemonError):
+        find(tmp_path, XDG_RUNTIME_DIR=str(runtime.parent))
+    mark(inner, app="nearer")
+    assert find(inner, XDG_RUNTIME_DIR=str(runtime.parent)).app == "nearer"
+
+
 def test_a_dynod_folder_without_a_mark_is_passed_over(tmp_path: Path) -> None:
     mark(tmp_path)
     (tmp_path / "a" / ".dynod").mkdir(parents=True)
