@@ -8,21 +8,20 @@ as an increase. The names are listed in config/prometheus/metrics.md, which a te
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from prometheus_client import ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.exposition import choose_encoder
+from prometheus_client import Metric, ProcessCollector
 from prometheus_client.registry import CollectorRegistry
 
 from dynod import __version__
-from dynod.app_figures import AppFigures, DynoFigures
+from dynod.app_figures import AppFigures
 from dynod.core.build import FAILED, PENDING, SUCCEEDED
 from dynod.core.dyno import RestartCause, SlotState
-from dynod.core.histogram import Histogram
+from dynod.core.histogram import BOOT_BOUNDS_S, Histogram
+from dynod.core.metric_text import Bins, Family, MetricFamily, Row, content_type, written
 from dynod.core.release import ReleaseStatus
 
 APP: Final = ("app",)
@@ -33,10 +32,10 @@ STATES: Final = [state for state in SlotState if state is not SlotState.COMPLETE
 BUILD_STATUSES: Final = (PENDING, SUCCEEDED, FAILED)
 
 
-class Collects(Protocol):
-    """A collector of prometheus_client's, such as the router's."""
+class Measures(Protocol):
+    """Whoever has metrics of its own: the router, which knows apps by their ids."""
 
-    def collect(self) -> Iterable[Metric]: ...
+    def families(self) -> Iterable[Family]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +52,7 @@ class MetricSources:
 
     verb: str
     apps: Callable[[], Iterable[AppFigures]]
-    router: Collects
+    router: Measures
     lag: Histogram  # seconds by which the loop was late
     keeper_pid: int
     state: Path | None = None
@@ -81,19 +80,17 @@ class DaemonMetrics:
 
     async def expose(self, accept: str) -> Exposition:
         """In the format that is asked for: OpenMetrics, else Prometheus' own text."""
-        encode, content_type = choose_encoder(accept)
-        registry = CollectorRegistry()
-        registry.register(_Found(await self.families()))
+        families, kind = await self.families(), content_type(accept)
         # Of hundreds of dynos that is some tens of thousands of lines: not in the loop.
-        return Exposition(content_type=content_type, body=await asyncio.to_thread(encode, registry))
+        return Exposition(content_type=kind, body=await asyncio.to_thread(written, families, kind))
 
-    async def families(self) -> list[Metric]:
+    async def families(self) -> list[Family]:
         """All of them, as they are now. Raises StoreError."""
         sources = self._sources
         stored = await sources.stored() if sources.stored is not None else None
         apps = list(sources.apps())
         names = {app.id: app.name for app in apps} | {app.name: app.name for app in apps}
-        found = [_named(metric, names) for metric in sources.router.collect()]
+        found: list[Family] = [_named(family, names) for family in sources.router.families()]
         found += _dynos(apps)
         found += _formation(apps)
         found += _logs(apps)
@@ -101,131 +98,169 @@ class DaemonMetrics:
         found += self._daemon()
         return found
 
-    def _daemon(self) -> list[Metric]:
+    def _daemon(self) -> list[Family]:
         sources = self._sources
-        info = GaugeMetricFamily("dynod_info", "1; its version and verb.", labels=["version", "verb"])
-        info.add_metric([__version__, sources.verb], 1)
-        lag = HistogramMetricFamily("dynod_event_loop_lag_seconds", "How late the core's loop was, once a second.")
-        _add(lag, [], sources.lag)
-        found: list[Metric] = [info, lag]
+        found: list[Family] = [
+            _gauge("dynod_info", "1; its version and verb.", ("version", "verb"), [((__version__, sources.verb), 1)]),
+            MetricFamily(
+                name="dynod_event_loop_lag_seconds",
+                type="histogram",
+                documentation="How late the core's loop was, once a second.",
+                bounds=sources.lag.bounds,
+                bins=[_bins((), sources.lag)],
+            ),
+        ]
         if sources.state is not None:
             disk = os.statvfs(sources.state)
-            free = GaugeMetricFamily("dynod_state_disk_free_bytes", "Left where the state is.")
-            free.add_metric([], disk.f_bavail * disk.f_frsize)
-            size = GaugeMetricFamily("dynod_state_disk_size_bytes", "Of the file system that the state is on.")
-            size.add_metric([], disk.f_blocks * disk.f_frsize)
-            found += [free, size]
-        for collector in self._processes:
-            found += collector.collect()
+            found += [
+                _gauge(
+                    "dynod_state_disk_free_bytes", "Left where the state is.", (), [((), disk.f_bavail * disk.f_frsize)]
+                ),
+                _gauge(
+                    "dynod_state_disk_size_bytes",
+                    "Of the file system that the state is on.",
+                    (),
+                    [((), disk.f_blocks * disk.f_frsize)],
+                ),
+            ]
+        found += [_plain(metric) for collector in self._processes for metric in collector.collect()]
         return found
 
 
-class _Found:
-    """Families that have been collected."""
-
-    def __init__(self, families: list[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> Iterable[Metric]:
-        return self._families
-
-    def describe(self) -> Iterable[Metric]:
-        return ()  # asked for names when it is registered, where collecting again would cost
+def _plain(metric: Metric) -> MetricFamily:
+    """One of prometheus_client's own, which have no labels."""
+    rows = [((), sample.value) for sample in metric.samples]
+    return MetricFamily(name=metric.name, type=metric.type, documentation=metric.documentation, rows=rows)
 
 
-def _named(metric: Metric, names: Mapping[str, str]) -> Metric:
-    """The router knows apps by id; what it still has of an app that is gone is left out."""
-    named = Metric(metric.name, metric.documentation, metric.type)
-    for sample in metric.samples:
-        app = sample.labels.get("app", "")
-        if not app:  # of no app: a malformed head, an unknown host
-            named.samples.append(sample)
-        elif app in names:
-            named.samples.append(sample._replace(labels={**sample.labels, "app": names[app]}))
-    return named
+def _named(family: Family, names: Mapping[str, str]) -> Family:
+    """The router knows apps by id; what it still has of an app that is gone is left out.
 
-
-def _add(family: HistogramMetricFamily, labels: list[str], histogram: Histogram) -> None:
-    buckets = [("+Inf" if bound is None else str(bound), float(count)) for bound, count in histogram.cumulative()]
-    family.add_metric(labels, buckets, histogram.total)
-
-
-def _dynos(apps: list[AppFigures]) -> list[Metric]:
-    state = GaugeMetricFamily("dynod_dyno_state", "1 for the state that it is in.", labels=[*DYNO, "state"])
-    restarts = CounterMetricFamily(
-        "dynod_dyno_restarts", "Its processes that another one followed.", labels=[*DYNO, "reason"]
+    What is of no app stays: a malformed head, an unknown host.
+    """
+    if "app" not in family.labels:
+        return family
+    return MetricFamily(
+        name=family.name,
+        type=family.type,
+        documentation=family.documentation,
+        labels=family.labels,
+        rows=[
+            ((names.get(app, ""), *others), number) for (app, *others), number in family.rows if not app or app in names
+        ],
+        bounds=family.bounds,
+        bins=[
+            ((names.get(app, ""), *others), counts, total)
+            for (app, *others), counts, total in family.bins
+            if not app or app in names
+        ],
     )
-    plain: list[tuple[Metric, Callable[[DynoFigures], float | None]]] = [
-        (GaugeMetricFamily("dynod_dyno_uptime_seconds", "Since it was up.", labels=DYNO), lambda dyno: dyno.up_s),
-        (GaugeMetricFamily("dynod_dyno_memory_bytes", "Shared pages in parts.", labels=DYNO), lambda dyno: dyno.memory),
-        (GaugeMetricFamily("dynod_dyno_memory_quota_bytes", "By its size.", labels=DYNO), lambda dyno: dyno.quota),
-        (CounterMetricFamily("dynod_dyno_cpu_seconds", "Since its start.", labels=DYNO), lambda dyno: dyno.cpu_s),
-        (GaugeMetricFamily("dynod_dyno_processes", "Living now.", labels=DYNO), lambda dyno: dyno.processes),
-    ]
+
+
+def _bins(values: Sequence[str], histogram: Histogram) -> Bins:
+    return values, tuple(histogram.counts), histogram.total
+
+
+def _counter(name: str, text: str, labels: Sequence[str], rows: Sequence[Row]) -> MetricFamily:
+    return MetricFamily(name=name, type="counter", documentation=text, labels=labels, rows=rows)
+
+
+def _gauge(name: str, text: str, labels: Sequence[str], rows: Sequence[Row]) -> MetricFamily:
+    return MetricFamily(name=name, type="gauge", documentation=text, labels=labels, rows=rows)
+
+
+def _dynos(apps: Sequence[AppFigures]) -> list[Family]:
+    states: list[Row] = []
+    restarts: list[Row] = []
+    uptime: list[Row] = []
+    memory: list[Row] = []
+    quota: list[Row] = []
+    cpu: list[Row] = []
+    processes: list[Row] = []
     for app in apps:
         for dyno in app.dynos:
-            labels = [app.name, dyno.process_type, dyno.name]
-            for each in STATES:
-                state.add_metric([*labels, each.value], dyno.state is each)
-            for cause in RestartCause:
-                restarts.add_metric([*labels, cause.value], dyno.restarts.get(cause, 0))
-            for family, value in plain:
-                if (known := value(dyno)) is not None:
-                    assert isinstance(family, GaugeMetricFamily | CounterMetricFamily)  # noqa: S101 (as built above)
-                    family.add_metric(labels, known)
-    return [state, restarts, *(family for family, _ in plain)]
+            labels = (app.name, dyno.process_type, dyno.name)
+            states += [((*labels, each.value), int(dyno.state is each)) for each in STATES]
+            restarts += [((*labels, cause.value), dyno.restarts.get(cause, 0)) for cause in RestartCause]
+            for rows, known in (
+                (uptime, dyno.up_s),
+                (memory, dyno.memory),
+                (quota, dyno.quota),
+                (cpu, dyno.cpu_s),
+                (processes, dyno.processes),
+            ):
+                if known is not None:
+                    rows.append((labels, known))
+    return [
+        _gauge("dynod_dyno_state", "1 for the state that it is in.", (*DYNO, "state"), states),
+        _counter("dynod_dyno_restarts", "Its processes that another one followed.", (*DYNO, "reason"), restarts),
+        _gauge("dynod_dyno_uptime_seconds", "Since it was up.", DYNO, uptime),
+        _gauge("dynod_dyno_memory_bytes", "Shared pages in parts.", DYNO, memory),
+        _gauge("dynod_dyno_memory_quota_bytes", "By its size.", DYNO, quota),
+        _counter("dynod_dyno_cpu_seconds", "Since its start.", DYNO, cpu),
+        _gauge("dynod_dyno_processes", "Living now.", DYNO, processes),
+    ]
 
 
-def _formation(apps: list[AppFigures]) -> list[Metric]:
-    wanted = GaugeMetricFamily("dynod_formation_dynos", "How many dynos are wanted.", labels=TYPE)
-    boots = HistogramMetricFamily("dynod_dyno_boot_seconds", "From a dyno's launch until it was up.", labels=TYPE)
-    one_offs = GaugeMetricFamily("dynod_one_off_dynos", "One-off dynos that run.", labels=APP)
-    maintenance = GaugeMetricFamily("dynod_app_maintenance", "1 in maintenance mode.", labels=APP)
-    for app in apps:
-        for process_type, count in app.wanted.items():
-            wanted.add_metric([app.name, process_type], count)
-        for process_type, histogram in app.boots.items():
-            _add(boots, [app.name, process_type], histogram)
-        one_offs.add_metric([app.name], app.one_offs)
-        maintenance.add_metric([app.name], app.maintenance)
-    return [wanted, boots, one_offs, maintenance]
+def _formation(apps: Sequence[AppFigures]) -> list[Family]:
+    wanted: list[Row] = [((app.name, kind), count) for app in apps for kind, count in app.wanted.items()]
+    one_offs: list[Row] = [((app.name,), app.one_offs) for app in apps]
+    maintenance: list[Row] = [((app.name,), int(app.maintenance)) for app in apps]
+    return [
+        _gauge("dynod_formation_dynos", "How many dynos are wanted.", TYPE, wanted),
+        MetricFamily(
+            name="dynod_dyno_boot_seconds",
+            type="histogram",
+            documentation="From a dyno's launch until it was up.",
+            labels=TYPE,
+            bounds=BOOT_BOUNDS_S,
+            bins=[_bins((app.name, kind), histogram) for app in apps for kind, histogram in app.boots.items()],
+        ),
+        _gauge("dynod_one_off_dynos", "One-off dynos that run.", APP, one_offs),
+        _gauge("dynod_app_maintenance", "1 in maintenance mode.", APP, maintenance),
+    ]
 
 
-def _logs(apps: list[AppFigures]) -> list[Metric]:
-    lines = CounterMetricFamily("dynod_log_lines", "Lines of the app's log.", labels=APP)
-    size = CounterMetricFamily("dynod_log_bytes", "Bytes of the app's log, without what frames them.", labels=APP)
-    lost = CounterMetricFamily("dynod_log_dropped_lines", "Lines that could not be kept.", labels=APP)
-    sent = CounterMetricFamily("dynod_drain_sent_lines", "Lines that its receiver took.", labels=DRAIN)
-    dropped = CounterMetricFamily("dynod_drain_dropped_lines", "Lines that were given up.", labels=DRAIN)
-    lag_lines = GaugeMetricFamily("dynod_drain_lag_lines", "Lines that it has not sent yet.", labels=DRAIN)
-    lag_bytes = GaugeMetricFamily("dynod_drain_lag_bytes", "Bytes that it has not sent yet.", labels=DRAIN)
-    failures = GaugeMetricFamily("dynod_drain_failures", "Attempts that failed in a row.", labels=DRAIN)
-    for app in apps:
-        lines.add_metric([app.name], app.log.lines)
-        size.add_metric([app.name], app.log.bytes)
-        lost.add_metric([app.name], app.log.dropped)
-        for record, health in app.drains:
-            if health is None:
-                continue
-            labels = [app.name, record.id]
-            sent.add_metric(labels, health.sent)
-            dropped.add_metric(labels, health.dropped)
-            lag_lines.add_metric(labels, health.lag_lines)
-            lag_bytes.add_metric(labels, health.lag_bytes)
-            failures.add_metric(labels, health.failures)
-    return [lines, size, lost, sent, dropped, lag_lines, lag_bytes, failures]
+def _logs(apps: Sequence[AppFigures]) -> list[Family]:
+    logs = [((app.name,), app.log) for app in apps]
+    drains = [((app.name, record.id), health) for app in apps for record, health in app.drains if health is not None]
+    sent = [(labels, health.sent) for labels, health in drains]
+    lost = [(labels, health.dropped) for labels, health in drains]
+    lag_lines = [(labels, health.lag_lines) for labels, health in drains]
+    lag_bytes = [(labels, health.lag_bytes) for labels, health in drains]
+    failures = [(labels, health.failures) for labels, health in drains]
+    return [
+        _counter("dynod_log_lines", "Lines of the app's log.", APP, [(labels, log.lines) for labels, log in logs]),
+        _counter(
+            "dynod_log_bytes",
+            "Bytes of the app's log, without what frames them.",
+            APP,
+            [(labels, log.bytes) for labels, log in logs],
+        ),
+        _counter(
+            "dynod_log_dropped_lines",
+            "Lines that could not be kept.",
+            APP,
+            [(labels, log.dropped) for labels, log in logs],
+        ),
+        _counter("dynod_drain_sent_lines", "Lines that its receiver took.", DRAIN, sent),
+        _counter("dynod_drain_dropped_lines", "Lines that were given up.", DRAIN, lost),
+        _gauge("dynod_drain_lag_lines", "Lines that it has not sent yet.", DRAIN, lag_lines),
+        _gauge("dynod_drain_lag_bytes", "Bytes that it has not sent yet.", DRAIN, lag_bytes),
+        _gauge("dynod_drain_failures", "Attempts that failed in a row.", DRAIN, failures),
+    ]
 
 
-def _releases(apps: list[AppFigures], stored: StoredCounts | None) -> list[Metric]:
-    version = GaugeMetricFamily("dynod_release_version", "The release that is live.", labels=APP)
-    releases = GaugeMetricFamily("dynod_releases", "Releases that there are.", labels=[*APP, "status"])
-    builds = GaugeMetricFamily("dynod_builds", "Builds that there are.", labels=[*APP, "status"])
-    for app in apps:
-        if app.release is not None:
-            version.add_metric([app.name], app.release)
-        if stored is not None:
-            for status in ReleaseStatus:
-                releases.add_metric([app.name, status.value], stored.releases.get((app.id, status.value), 0))
-            for build in BUILD_STATUSES:
-                builds.add_metric([app.name, build], stored.builds.get((app.id, build), 0))
-    return [version, releases, builds]
+def _releases(apps: Sequence[AppFigures], stored: StoredCounts | None) -> list[Family]:
+    version: list[Row] = [((app.name,), app.release) for app in apps if app.release is not None]
+    releases: list[Row] = []
+    builds: list[Row] = []
+    if stored is not None:
+        for app in apps:
+            releases += [((app.name, each), stored.releases.get((app.id, each), 0)) for each in ReleaseStatus]
+            builds += [((app.name, each), stored.builds.get((app.id, each), 0)) for each in BUILD_STATUSES]
+    return [
+        _gauge("dynod_release_version", "The release that is live.", APP, version),
+        _gauge("dynod_releases", "Releases that there are.", (*APP, "status"), releases),
+        _gauge("dynod_builds", "Builds that there are.", (*APP, "status"), builds),
+    ]

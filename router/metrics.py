@@ -1,6 +1,7 @@
 """The router's numbers, as Prometheus reads them. The only file that imports prometheus_client.
 
-Flow: batches of finished records → plain counters here → `collect()` when somebody scrapes. Counting per record into
+Flow: batches of finished records → plain counters here → `families()` when somebody scrapes; a router without dynod has
+them from `collect()`, in prometheus_client's own types. Counting per record into
 prometheus_client's own objects costs 8.1 µs a request (a lock and a labels lookup per metric); a dictionary of small
 arrays, turned into metric families at scrape time, 0.8.
 
@@ -14,16 +15,24 @@ from time import monotonic
 from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from router.core.metric_family import Bins, MetricFamily, Row
 from router.core.request_record import RequestRecord
 
 BOUNDS_MS: Final = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000)
 KEPT_S: Final = 600.0  # how long the numbers of a dyno that is gone can still be scraped; scrapes are a minute apart
 FIRST_SERVER_ERROR: Final = 500
-_SERIES_LABELS: Final = ["app", "process_type", "dyno", "status", "code"]
-_DYNO_LABELS: Final = ["app", "process_type", "dyno"]
+BOUNDS_S: Final = tuple(bound / 1000.0 for bound in BOUNDS_MS)
+_SERIES_LABELS: Final = ("app", "process_type", "dyno", "status", "code")
+_DYNO_LABELS: Final = ("app", "process_type", "dyno")
+_TIMES: Final = (
+    ("total", "dynod_router_request_seconds", "From the whole request head to the answer's end."),
+    ("connect", "dynod_router_connect_seconds", "Connecting to the dyno; 0 on a kept connection."),
+    ("queue", "dynod_router_queue_seconds", "Waiting for a dyno."),
+    ("service", "dynod_router_service_seconds", "From the dyno's connection to the answer's end."),
+)
 
 
 class _Histogram:
@@ -37,6 +46,10 @@ class _Histogram:
         self.buckets = [0] * (len(BOUNDS_MS) + 1)
         self.total_ms = 0.0
         self.zeros = 0
+
+    def counts(self) -> tuple[int, ...]:
+        """How many in each bucket."""
+        return (self.buckets[0] + self.zeros, *self.buckets[1:])
 
 
 class _Timings:
@@ -156,15 +169,18 @@ class RouterMetrics(Collector):
         self._faults[reason] = self._faults.get(reason, 0) + 1
 
     def collect(self) -> Iterable[Metric]:
-        """Everything, as metric families."""
+        """Everything, for prometheus_client."""
+        return map(_as_metric, self.families())
+
+    def families(self) -> list[MetricFamily]:
+        """Everything, as of now: nothing in it changes any more, so it can be put into words in another thread."""
         self._sweep(self._clock())
-        requests = CounterMetricFamily("dynod_router_requests", "Requests ended.", labels=_SERIES_LABELS)
-        bytes_in = CounterMetricFamily(
-            "dynod_router_request_body_bytes", "Request bodies relayed.", labels=_DYNO_LABELS
-        )
-        bytes_out = CounterMetricFamily(
-            "dynod_router_response_bytes", "Answers relayed, heads included.", labels=_DYNO_LABELS
-        )
+        return [*self._passed(), *self._histograms(), *self._rest()]
+
+    def _passed(self) -> list[MetricFamily]:
+        requests: list[Row] = []
+        bytes_in: list[Row] = []
+        bytes_out: list[Row] = []
         for app, dyno, timings in self._walk():
             labels = _labels(app, dyno)
             got = sent = 0
@@ -174,15 +190,14 @@ class RouterMetrics(Collector):
                 grouped[key] = grouped.get(key, 0) + series.count
                 got += series.bytes_in
                 sent += series.bytes_out
-            for key, count in grouped.items():
-                requests.add_metric([*labels, *key], count)
-            bytes_in.add_metric(labels, got)
-            bytes_out.add_metric(labels, sent)
-        yield requests
-        yield bytes_in
-        yield bytes_out
-        yield from self._histograms()
-        yield from self._rest()
+            requests += [((*labels, *key), count) for key, count in grouped.items()]
+            bytes_in.append((labels, got))
+            bytes_out.append((labels, sent))
+        return [
+            _counter("dynod_router_requests", "Requests ended.", _SERIES_LABELS, requests),
+            _counter("dynod_router_request_body_bytes", "Request bodies relayed.", _DYNO_LABELS, bytes_in),
+            _counter("dynod_router_response_bytes", "Answers relayed, heads included.", _DYNO_LABELS, bytes_out),
+        ]
 
     def _new_series(self, record: RequestRecord) -> _Series:
         timings = self._timings.setdefault(record.app, {}).setdefault(record.dyno, _Timings())
@@ -196,54 +211,41 @@ class RouterMetrics(Collector):
             for dyno, timings in dynos.items():
                 yield app, dyno.decode("latin-1"), timings
 
-    def _histograms(self) -> Iterable[Metric]:
-        for name, text in (
-            ("total", "From the whole request head to the answer's end."),
-            ("connect", "Connecting to the dyno; 0 on a kept connection."),
-            ("queue", "Waiting for a dyno."),
-            ("service", "From the dyno's connection to the answer's end."),
-        ):
-            metric = "request" if name == "total" else name
-            family = HistogramMetricFamily(f"dynod_router_{metric}_seconds", text, labels=_DYNO_LABELS)
+    def _histograms(self) -> list[MetricFamily]:
+        found = []
+        for time, name, text in _TIMES:
+            bins: list[Bins] = []
             for app, dyno, timings in self._walk():
-                histogram: _Histogram = getattr(timings, name)
-                running = histogram.zeros
-                buckets: list[tuple[str, float]] = []
-                for bound, count in zip((*BOUNDS_MS, None), histogram.buckets, strict=True):
-                    running += count
-                    buckets.append(("+Inf" if bound is None else str(bound / 1000.0), running))
-                if running:
-                    family.add_metric(_labels(app, dyno), buckets, histogram.total_ms / 1000.0)
-            yield family
+                histogram: _Histogram = getattr(timings, time)
+                counts = histogram.counts()
+                if any(counts):
+                    bins.append((_labels(app, dyno), counts, histogram.total_ms / 1000.0))
+            found.append(
+                MetricFamily(
+                    name=name, type="histogram", documentation=text, labels=_DYNO_LABELS, bounds=BOUNDS_S, bins=bins
+                )
+            )
+        return found
 
-    def _rest(self) -> Iterable[Metric]:
-        retries = CounterMetricFamily("dynod_router_retries", "Attempts after the first.", labels=["app"])
-        for app, count in self._retries.items():
-            retries.add_metric([app], count)
-        yield retries
-        faults = CounterMetricFamily("dynod_router_refused_heads", "Requests that were none.", labels=["reason"])
-        for reason, count in self._faults.items():
-            faults.add_metric([reason], count)
-        yield faults
-        in_flight = GaugeMetricFamily("dynod_router_in_flight", "Requests at a dyno now.", labels=_DYNO_LABELS)
-        tunnels = GaugeMetricFamily("dynod_router_tunnels", "Upgraded connections now.", labels=_DYNO_LABELS)
+    def _rest(self) -> list[MetricFamily]:
         now: dict[tuple[str, str], list[int]] = {}
         for app, dyno, requests, upgraded in self._gauges():  # two of one name, while it is restarted
             both = now.setdefault((app, dyno), [0, 0])
             both[0] += requests
             both[1] += upgraded
-        for (app, dyno), (requests, upgraded) in now.items():
-            in_flight.add_metric(_labels(app, dyno), requests)
-            tunnels.add_metric(_labels(app, dyno), upgraded)
-        yield in_flight
-        yield tunnels
-        queued = GaugeMetricFamily("dynod_router_queued", "Requests waiting for a dyno now.", labels=["app"])
-        for app, waiting in self._queued():
-            queued.add_metric([app], waiting)
-        yield queued
-        connections = GaugeMetricFamily("dynod_router_client_connections", "Client connections now.")
-        connections.add_metric([], self._connections())
-        yield connections
+        in_flight: list[Row] = [(_labels(*key), requests) for key, (requests, _) in now.items()]
+        tunnels: list[Row] = [(_labels(*key), upgraded) for key, (_, upgraded) in now.items()]
+        retries: list[Row] = [((app,), count) for app, count in self._retries.items()]
+        faults: list[Row] = [((reason,), count) for reason, count in self._faults.items()]
+        queued: list[Row] = [((app,), waiting) for app, waiting in self._queued()]
+        return [
+            _counter("dynod_router_retries", "Attempts after the first.", ("app",), retries),
+            _counter("dynod_router_refused_heads", "Requests that were none.", ("reason",), faults),
+            _gauge("dynod_router_in_flight", "Requests at a dyno now.", _DYNO_LABELS, in_flight),
+            _gauge("dynod_router_tunnels", "Upgraded connections now.", _DYNO_LABELS, tunnels),
+            _gauge("dynod_router_queued", "Requests waiting for a dyno now.", ("app",), queued),
+            _gauge("dynod_router_client_connections", "Client connections now.", (), [((), self._connections())]),
+        ]
 
     def _sweep(self, now: float) -> None:
         """Forget what was counted of dynos and apps that have been gone for KEPT_S."""
@@ -267,16 +269,39 @@ class RouterMetrics(Collector):
 
 
 def _totals(timings: _Timings) -> Totals:
-    histogram = timings.total
     return Totals(
         requests=sum(series.count for _, _, series in timings.series),
         failed=sum(
             series.count for status, _, series in timings.series if status is not None and status >= FIRST_SERVER_ERROR
         ),
-        buckets=(histogram.buckets[0] + histogram.zeros, *histogram.buckets[1:]),
+        buckets=timings.total.counts(),
     )
 
 
-def _labels(app: str, dyno: str) -> list[str]:
+def _labels(app: str, dyno: str) -> tuple[str, str, str]:
     """The values of `_DYNO_LABELS`; the process type is what stands before the dyno's number."""
-    return [app, dyno.rpartition(".")[0] or dyno, dyno]
+    return app, dyno.rpartition(".")[0] or dyno, dyno
+
+
+def _counter(name: str, text: str, labels: Sequence[str], rows: Sequence[Row]) -> MetricFamily:
+    return MetricFamily(name=name, type="counter", documentation=text, labels=labels, rows=rows)
+
+
+def _gauge(name: str, text: str, labels: Sequence[str], rows: Sequence[Row]) -> MetricFamily:
+    return MetricFamily(name=name, type="gauge", documentation=text, labels=labels, rows=rows)
+
+
+def _as_metric(family: MetricFamily) -> Metric:
+    metric = Metric(family.name, family.documentation, family.type)
+    name = f"{family.name}_total" if family.type == "counter" else family.name
+    for values, number in family.rows:
+        metric.add_sample(name, dict(zip(family.labels, values, strict=True)), number)
+    for values, counts, total in family.bins:
+        labels = dict(zip(family.labels, values, strict=True))
+        running = 0
+        for bound, count in zip((*family.bounds, "+Inf"), counts, strict=True):
+            running += count
+            metric.add_sample(f"{name}_bucket", {**labels, "le": str(bound)}, running)
+        metric.add_sample(f"{name}_count", labels, running)
+        metric.add_sample(f"{name}_sum", labels, total)
+    return metric

@@ -323,7 +323,7 @@ def test_up_has_metrics_too_and_refuses_a_port_that_is_taken(tmp_path: Path) -> 
         up.wait_until_up("web.1")
         status, text = get(port, "/metrics", {})
         assert status == 200
-        assert 'dynod_dyno_state{app="app",dyno="web.1",process_type="web",state="up"} 1.0' in text
+        assert 'dynod_dyno_state{app="app",process_type="web",dyno="web.1",state="up"} 1\n' in text
         other = app_folder(tmp_path, procfile={"web": toy("web_server")}, name="other")
         with Up(other, "--metrics", f"127.0.0.1:{port}") as refused:
             assert refused.wait() == 1

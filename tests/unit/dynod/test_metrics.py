@@ -117,8 +117,12 @@ class Daemon:
         self.router.count([record])
         self.router.client_fault("a reason")
 
+    def text(self, accept: str = "") -> str:
+        return asyncio.run(self.metrics.expose(accept)).body.decode()
+
     def families(self) -> list[Metric]:
-        return asyncio.run(self.metrics.families())
+        """As prometheus_client reads what is answered."""
+        return list(read_text(self.text()))
 
     def series(self) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
         return {
