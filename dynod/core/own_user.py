@@ -4,6 +4,7 @@
     DYNOS/INSTANCE/tmp     its TMPDIR
     DYNOS/INSTANCE/begun   made before the copy is,
     DYNOS/INSTANCE/copied  touched once it is whole: what has changed since is the dyno's own
+    DYNOS/INSTANCE/of      a link to the code: what is more than that is the dyno's, whatever times its files have
 
 It is that user from its exec on, so it makes the copy with no more rights than it has: the code comes as a descriptor,
 because the folders above it let nobody in.
@@ -19,6 +20,7 @@ CODE: Final = "app"
 TEMPORARY: Final = "tmp"
 BEGUN: Final = "begun"
 COPIED: Final = "copied"
+CODE_IS: Final = "of"
 # "$1 …" are pairs of a folder that lasts and where it is to be seen, then "--" and the command.
 _SHOW_ONE: Final = 'mkdir -p "${2%/*}" && rm -rf "$2" && ln -s "$1" "$2" || exit 1; shift 2'
 _SHOW: Final = f'while [ "$1" != -- ]; do {_SHOW_ONE}; done; '

@@ -15,7 +15,7 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
@@ -177,20 +177,7 @@ class Containers:
         Each name counts as a block at least, so that their number is bounded too, and with it this walk. A file that
         has no name any more is not seen.
         """
-        total = 0
-        linked: set[int] = set()
-        for folder in ("upper", "tmp"):
-            for entry in entries(self._root / instance_id / folder):
-                with contextlib.suppress(OSError):
-                    status = entry.stat(follow_symlinks=False)
-                    if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
-                        if status.st_ino in linked:
-                            continue
-                        linked.add(status.st_ino)
-                    total += max(status.st_blocks * 512, BLOCK)
-                if total > most:
-                    return total
-        return total
+        return size_below((self._root / instance_id / folder for folder in ("upper", "tmp")), most)
 
     def close(self) -> None:
         """Let go of what the kernel holds for the apps' users."""
@@ -337,19 +324,60 @@ def _written(upper: Path) -> Iterator[Written]:
                 yield Written(os.path.relpath(entry.path, upper), status.st_blocks * 512)
 
 
+def size_below(folders: Iterable[Path], most: int) -> int:
+    """Bytes on disk of everything below these; counted until it is more than `most`. Blocks.
+
+    Each name counts as a block at least, a file with several once.
+    """
+    total = 0
+    linked: set[int] = set()
+    for folder in folders:
+        for entry in entries(folder):
+            with contextlib.suppress(OSError):
+                status = entry.stat(follow_symlinks=False)
+                if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+                    if status.st_ino in linked:
+                        continue
+                    linked.add(status.st_ino)
+                total += max(status.st_blocks * 512, BLOCK)
+            if total > most:
+                return total
+    return total
+
+
 def entries(folder: Path) -> Iterator[os.DirEntry[str]]:
     """Everything below it. Not os.walk, which calls itself: how deep folders are is the dyno's to choose."""
     waiting = [os.fspath(folder)]
     while waiting:
-        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as found:
+        with contextlib.suppress(OSError), _listed(waiting.pop()) as found:
             for entry in found:
                 yield entry
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(entry.path)
 
 
+def _listed(folder: str) -> "os._ScandirIterator[str]":
+    """What is in it, also where a dyno of dynod's own user has taken the right to look from its folder. Raises OSError.
+
+    Else such a folder would hide what it holds, and stay for ever. By a descriptor that follows no link: a dyno could
+    put one in its place.
+    """
+    try:
+        return os.scandir(folder)
+    except PermissionError:
+        opened = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.chmod(f"/proc/self/fd/{opened}", 0o700)  # noqa: PTH101 (fchmod(2) takes no such descriptor)
+        finally:
+            os.close(opened)
+        return os.scandir(folder)
+
+
 def remove(folder: Path) -> None:
     """What a dyno has left, as far as that can be done. Blocks."""
+    if os.geteuid() != 0:
+        for _ in entries(folder):
+            pass  # each that is closed is opened by the look
     for each in (folder / "work" / "work", folder):  # overlayfs keeps a folder there that not even its owner may enter
         with contextlib.suppress(OSError):
             if not each.is_symlink() and each.lstat().st_uid == os.geteuid():

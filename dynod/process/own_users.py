@@ -7,14 +7,15 @@ Flow: launch → **own users** → placement; the same seam as `container.Contai
 import contextlib
 import os
 import stat
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
 from dynod.core.container import Container, User
 from dynod.core.discarded import Discarded, Written
-from dynod.core.own_user import BEGUN, COPIED, enter_command, first_command, folders, own_paths, reach
-from dynod.process.container import BLOCK, NAMED, Enclosed, Wanted, entries, remove
+from dynod.core.own_user import BEGUN, CODE_IS, COPIED, enter_command, first_command, folders, own_paths, reach
+from dynod.process.container import BLOCK, NAMED, Enclosed, Wanted, entries, remove, size_below
 
 NOT_YET: Final = 0  # the time of the file that says that the copy is whole, until it is
 
@@ -33,6 +34,7 @@ class OwnUsers:
         self._root = root
         self._visible = visible
         self._confine = confine
+        self._sizes: dict[str, int] = {}  # of code, by instance
 
     @property
     def confines(self) -> bool:
@@ -42,7 +44,7 @@ class OwnUsers:
     def enclose(self, instance_id: str, container: Container, wanted: Wanted) -> Enclosed:
         """As `Containers.enclose`. Raises OSError."""
         scratch = os.fspath(self._root / instance_id)
-        _make(self._root / instance_id, _user(container))
+        _make(self._root / instance_id, _user(container), container.code)
         files = [os.open(container.code, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)] if container.code else []
         argv = first_command(wanted.argv, container, home=folders(scratch)[0])
         try:
@@ -80,6 +82,7 @@ class OwnUsers:
 
     def discard(self, instance_id: str) -> Discarded:
         """As `Containers.discard`. Blocks."""
+        self._sizes.pop(instance_id, None)
         scratch = self._root / instance_id
         home = Path(folders(os.fspath(scratch))[0])
         found = Discarded.of(
@@ -94,14 +97,27 @@ class OwnUsers:
         return found
 
     def written(self, instance_id: str, most: int) -> int:
-        """As `Containers.written`, without what was copied. Blocks."""
+        """As `Containers.written`: what there is beyond the size of the code, as times are the dyno's to set. Blocks.
+
+        So code that it has removed makes room for as much of its own.
+        """
         scratch = self._root / instance_id
-        total = 0
-        for _entry, status in _own(scratch, temporary=True):
-            total += max(status.st_blocks * 512, BLOCK)
-            if total > most:
-                break
-        return total
+        copied = self._code_size(instance_id)
+        if copied is None:
+            return 0
+        return max(0, size_below(map(Path, folders(os.fspath(scratch))), copied + most) - copied)
+
+    def _code_size(self, instance_id: str) -> int | None:
+        """Bytes that the copy of its code takes, looked up once; None: of another version's dynos it is not known."""
+        if instance_id not in self._sizes:
+            scratch = self._root / instance_id
+            try:
+                code = (scratch / CODE_IS).readlink()
+                same = code.stat().st_dev == scratch.stat().st_dev
+            except OSError:
+                return None
+            self._sizes[instance_id] = size_below([code], sys.maxsize) if same else _apparent_size(code)
+        return self._sizes[instance_id]
 
     def close(self) -> None:
         """There is nothing to let go of."""
@@ -113,7 +129,7 @@ def _user(container: Container) -> User:
     return container.user
 
 
-def _make(scratch: Path, user: User) -> None:
+def _make(scratch: Path, user: User, code: str) -> None:
     """Its folders; again where a launch is tried again.
 
     The outermost stays dynod's, and the dyno may but go through it: else it could lay links where dynod works.
@@ -123,6 +139,8 @@ def _make(scratch: Path, user: User) -> None:
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder, 0o700)  # noqa: PTH102 (a text)
     (scratch / BEGUN).touch()
+    with contextlib.suppress(FileExistsError):
+        (scratch / CODE_IS).symlink_to(code or os.devnull)
     copied = os.fspath(scratch / COPIED)
     with contextlib.suppress(FileExistsError):
         os.close(os.open(copied, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -133,25 +151,31 @@ def _make(scratch: Path, user: User) -> None:
     scratch.chmod(0o710)
 
 
-def _own(scratch: Path, *, temporary: bool = False) -> Iterator[tuple[os.DirEntry[str], os.stat_result]]:
-    """What the dyno made or changed in its copy, and with `temporary` what it has put beside it.
+def _apparent_size(code: Path) -> int:
+    """Of code on another file system, which may store it in another way: what it takes where nothing is saved."""
+    sizes = 0
+    for entry in entries(code):
+        with contextlib.suppress(OSError):
+            sizes += max(-(-entry.stat(follow_symlinks=False).st_size // BLOCK), 1) * BLOCK
+    return sizes
+
+
+def _own(scratch: Path) -> Iterator[tuple[os.DirEntry[str], os.stat_result]]:
+    """What the dyno made or changed in its copy, as far as the times of its files tell: for words, not for limits.
 
     A copied file has the time of its original, and was last touched before the copy was whole. The kernel's times go
     by ticks of some milliseconds, so one of the two alone would now and then be wrong about a dyno's first ones.
     """
-    home, beside = map(Path, folders(os.fspath(scratch)))
+    home = Path(folders(os.fspath(scratch))[0])
     try:
         begun_ns, copied = (scratch / BEGUN).stat().st_mtime_ns, (scratch / COPIED).lstat()
     except OSError:
         return
     if copied.st_mtime_ns == NOT_YET:
         return  # it has not got that far
-    whole_ns = min(copied.st_mtime_ns, copied.st_ctime_ns)  # no later than it was, whatever the dyno says of it
+    whole_ns = min(copied.st_mtime_ns, copied.st_ctime_ns)
     for entry in entries(home):
         with contextlib.suppress(OSError):
             status = entry.stat(follow_symlinks=False)
             if status.st_ctime_ns > whole_ns or status.st_mtime_ns >= begun_ns:
                 yield entry, status
-    for entry in entries(beside) if temporary else ():
-        with contextlib.suppress(OSError):
-            yield entry, entry.stat(follow_symlinks=False)

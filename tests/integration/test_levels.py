@@ -29,6 +29,13 @@ CHECK = {
     "command": ["sh", "-c", 'test "$PWD" = "$HOME" && test -f ../copied && ls'],
 }
 SETTINGS = {"DYNOD_DYNOS_SETTLE_S": "0.2", "DYNOD_CONTAINER_WRITE_MB": "20"}
+# Half of it beside the code, all of it long ago: the file by which it says when its copy was whole is its own too.
+FORGES = """\
+ls
+head -c 12500000 /dev/zero >more; head -c 12500000 /dev/zero >$TMPDIR/more
+touch -d @1 more $TMPDIR/more; touch ../copied
+exec sleep 1000
+"""
 BY_USERS = "dynos are kept apart by users alone, each app its own"
 
 
@@ -133,7 +140,7 @@ def test_a_dyno_that_writes_too_much_is_killed_and_its_code_does_not_count(docke
     app = docker.app(docker.own, "writer", procfile={"worker": "sh writes.sh"})
     with (folder / "large").open("wb") as file:
         file.write(b"x" * 30_000_000)
-    (folder / "writes.sh").write_text("ls; head -c 25000000 /dev/zero >$TMPDIR/more; echo wrote; exec sleep 1000\n")
+    (folder / "writes.sh").write_text(FORGES)
     app.scale("worker=1")
     app.wait_for_log(r"app\[worker\.1\]: large")
     line = app.wait_for_log(r"heroku\[worker\.1\]: Error \(Disk limit exceeded\)")

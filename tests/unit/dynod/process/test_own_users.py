@@ -1,6 +1,7 @@
 """The folders of dynos that are kept apart by users alone: whose they are, what counts as written, what is left."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from dynod.core.container import Container, User
 from dynod.core.own_user import COPIED, folders
 from dynod.ownership import give_to
-from dynod.process.container import BLOCK, Wanted, remove
+from dynod.process.container import BLOCK, Wanted, remove, size_below
 from dynod.process.own_users import OwnUsers
 
 USER = User(uid=os.geteuid(), gid=os.getegid())  # whom everybody may give files to
@@ -47,28 +48,75 @@ def test_a_dynos_folder_is_its_users_alone_and_the_code_comes_by_a_descriptor(us
     assert list(scratch.parent.iterdir()) == []
 
 
-def test_what_was_copied_is_not_written_and_what_was_changed_is(users: OwnUsers, code: Path) -> None:
+def copied(users: OwnUsers, code: Path) -> tuple[Path, Path]:
+    """A dyno whose copy is whole: where its code is, and where its temporary files are."""
     for fd in users.enclose("one", Container(code=str(code), user=USER), WANTED).files:
         os.close(fd)
     home, temporary = map(Path, folders(str(code.parent / "dynos" / "one")))
-    old = code.stat().st_mtime_ns - 10**9
-    for name in ("shipped", "changed"):
-        (home / name).write_text("x" * 10_000)
-        os.utime(home / name, ns=(old, old))  # as cp leaves it
-    assert users.written("one", 10**9) == 0, "it is not whole yet: nothing can be told"
-    (home.parent / COPIED).touch()
-    whole = max((home / name).stat().st_ctime_ns for name in ("shipped", "changed")) + 1
+    assert users.written("one", 10**9) == 0, "nothing of it is there yet"
+    shutil.copytree(code, home, dirs_exist_ok=True)
+    whole = max(each.lstat().st_ctime_ns for each in home.iterdir()) + 1
     os.utime(home.parent / COPIED, ns=(whole, whole))
+    return home, temporary
+
+
+def test_what_was_copied_is_not_written_and_what_was_changed_is(users: OwnUsers, code: Path) -> None:
+    (code / "changed").write_text("x" * 10_000)
+    old = code.stat().st_mtime_ns - 10**9
+    for each in code.iterdir():
+        os.utime(each, ns=(old, old))
+    home, temporary = copied(users, code)
     assert users.written("one", 10**9) == 0
     (home / "media").mkdir()
     (home / "media" / "new").write_text("y")
     (home / "changed").write_text("z")
-    assert users.written("one", 10**9) == 3 * BLOCK
-    (temporary / "beside").write_text("t")
-    assert users.written("one", 10**9) == 4 * BLOCK
-    assert users.written("one", BLOCK) == 2 * BLOCK, "it is counted until it is too much"
+    (temporary / "beside").write_text("t" * 20_000)
+    # Two blocks of the file that was changed are free, and count for what came in their place.
+    assert users.written("one", 10**9) == (2 + 5 - 2) * BLOCK
+    assert users.written("one", 2 * BLOCK) > 2 * BLOCK, "it is counted until it is too much"
+    (home / "hard").hardlink_to(home / "media" / "new")
+    assert users.written("one", 10**9) == (2 + 5 - 2) * BLOCK, "a file of two names is one"
     found = users.discard("one")
-    assert (found.files, found.names) == (2, ("changed", "media/new"))
+    assert (found.files, found.names) == (3, ("changed", "hard", "media/new"))
+
+
+@pytest.mark.parametrize("whole_ns", [0, 10**18, 4 * 10**18])
+def test_no_time_that_a_dyno_sets_hides_what_it_has_written(users: OwnUsers, code: Path, whole_ns: int) -> None:
+    """Not of its files, nor of the one by which it says that the copy is whole."""
+    home, temporary = copied(users, code)
+    for folder in (home, temporary):
+        (folder / "old").write_text("x" * 40_000)
+        os.utime(folder / "old", ns=(0, 0))
+    os.utime(home.parent / COPIED, ns=(whole_ns, whole_ns))
+    assert users.written("one", 10**9) == 20 * BLOCK
+    assert OwnUsers(home.parent.parent).written("one", 10**9) == 20 * BLOCK, "nor is it forgotten with the core"
+
+
+def test_a_folder_that_nobody_may_look_into_is_counted_and_removed(tmp_path: Path) -> None:
+    """As a dyno has it that runs as dynod's own user, who is not root: that one looks anyway."""
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    ours = tmp_path / "ours"
+    hidden = ours / "dyno" / "deep" / "hidden"
+    ours.mkdir()
+    ours.chmod(0o777)
+    if (child := os.fork()) == 0:
+        try:
+            if os.geteuid() == 0:
+                os.setuid(65534)
+            hidden.mkdir(parents=True)
+            (hidden / "file").write_text("x" * 10_000)
+            for mode in (0o300, 0):
+                for folder in (hidden, hidden.parent):
+                    folder.chmod(mode)
+                if mode and size_below([ours / "dyno"], 10**9) != (2 + 3) * BLOCK:
+                    os._exit(1)
+            remove(ours / "dyno")
+            os._exit(0)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert not list(ours.iterdir())
 
 
 def test_a_dyno_needs_a_user(users: OwnUsers, code: Path) -> None:
