@@ -146,6 +146,7 @@ class AppRun:
         self.sizes = parts.sizes
         self._reports = parts.reports
         self._containers = running.containers
+        self._all = running
         self._reachable = ReachabilityNotices() if parts.names_open_binds else None
         self._known: dict[tuple[int, str], Command] = {}  # by release and process type
         self.know(parts.commands)
@@ -173,7 +174,7 @@ class AppRun:
             attach=parts.attach,
             reports=parts.reports,
             last_lines=self._last_lines,
-            limits=lambda name: running.limits_of(self._size_of(name)),
+            limits=self._limits,
             containers=self._containers,
             pid_of=self.pid_of,
         )
@@ -213,6 +214,9 @@ class AppRun:
         """Heroku's log-runtime-metrics: two lines for each dyno every 20 seconds."""
         self._sampler.write_metrics(uuid.uuid5(uuid.NAMESPACE_URL, self.id).int % APP_NUMBERS if on else None)
 
+    def _limits(self, name: str) -> Mapping[str, int] | None:
+        return self._all.limits_of(self._size_of(name))
+
     def _size_of(self, name: str) -> DynoSize:
         return self.sizes.get(name) or self.sizes.get(name.rpartition(".")[0], UNSIZED)
 
@@ -230,9 +234,14 @@ class AppRun:
         environment = command.environment(instance.name, instance.port)
         containers, container = self._containers, command.container
         if containers is None or container is None:
-            return Place(command.cwd, environment)
+            return Place(command.cwd, environment, limits=self._limits(instance.name))
         id_, pid = instance.id, instance.pid
-        return Place(command.cwd, environment, lambda wanted: containers.enter(id_, pid, container, wanted))
+        return Place(
+            command.cwd,
+            environment,
+            lambda wanted: containers.enter(id_, pid, container, wanted),
+            self._limits(instance.name),
+        )
 
     def _command_of(self, instance: Instance) -> Command | None:
         """By which it was started."""
@@ -555,7 +564,7 @@ class RunningApps:
 
     def limits_of(self, size: DynoSize) -> Mapping[str, int] | None:
         """Of a dyno that starts now; None: nothing was said of limits."""
-        return limits_of(size) if self._confined else None
+        return limits_of(size, counted="pids" in self.controllers) if self._confined else None
 
     def _owners(self) -> dict[str, processes.Owner]:
         builds = self._builds.owners() if self._builds is not None else {}

@@ -24,7 +24,8 @@ from dynod.core.container import FIRST_FILE, HOME, Container, User
 from dynod.core.isolation import Abilities
 from dynod.core.seccomp import filter_program
 from dynod.keeper import landlock
-from dynod.keeper.features import become, drop_ambient_capabilities
+from dynod.keeper.call_filter import put_on
+from dynod.keeper.features import become, drop_ambient_capabilities, gain_nothing
 from dynod.keeper.mounts import show_as
 from dynod.process.container import DYNOS, Containers, Enclosed, Encloses, Tools, Wanted, machine
 from dynod.process.own_users import OwnUsers
@@ -53,7 +54,8 @@ def find_tools(state: Path, *, user: User | None, visible: Sequence[str] = (), h
         return Found(Abilities(container=lack), None)
     by_namespace = user is not None and os.geteuid() != 0
     shown = machine(visible=visible, hidden=hidden)
-    tools = Tools(bwrap=bwrap, machine=shown, filter=program, by_namespace=by_namespace)
+    scope = landlock.scope if landlock.has_scopes() else None
+    tools = Tools(bwrap=bwrap, machine=shown, filter=program, scope=scope, by_namespace=by_namespace)
     mapped: str | None = None
     container = _attempt(state, partial(Containers, tools=tools), user)
     if container is not None and by_namespace:
@@ -62,7 +64,13 @@ def find_tools(state: Path, *, user: User | None, visible: Sequence[str] = (), h
     elif container is not None and user is not None:
         mapped, tools = container, replace(tools, mapped=False)
         container = _attempt(state, partial(Containers, tools=tools), user)
-    abilities = Abilities(container=container, own_users=user is not None, mapped=mapped, filtered=program is not None)
+    abilities = Abilities(
+        container=container,
+        own_users=user is not None,
+        mapped=mapped,
+        filtered=program is not None,
+        scoped=scope is not None,
+    )
     return Found(abilities, tools if container is None else None)
 
 
@@ -102,7 +110,18 @@ def find_bwrap() -> str | None:
 
 def own_users(root: Path, *, visible: Sequence[str]) -> OwnUsers:
     """What keeps dynos apart without containers, with Landlock where the kernel has it. `root`: STATE/dynos."""
-    return OwnUsers(root, visible=visible, confine=landlock.ruleset if landlock.is_there() else None)
+    confine = landlock.ruleset if landlock.is_there() else None
+    return OwnUsers(root, visible=visible, confine=confine, call_filter=filter_program(platform.machine()))
+
+
+def without_containers() -> Abilities:
+    """What the kernel holds users to, as far as that is not found by trying."""
+    return Abilities(
+        container="not looked for",
+        confined=landlock.is_there(),
+        filtered=filter_program(platform.machine()) is not None,
+        scoped=landlock.has_scopes(),
+    )
 
 
 def users_lack(state: Path, user: User, *, visible: Sequence[str]) -> str | None:
@@ -150,7 +169,7 @@ def _attempt_in(state: Path, makes: Callable[[Path], Encloses], user: User | Non
 
 
 def _run(enclosed: Enclosed) -> str | None:
-    last = len(enclosed.files) - (1 if enclosed.shown_as is not None or enclosed.confined else 0)
+    own = len(enclosed.files) - sum((enclosed.shown_as is not None, enclosed.filtered, enclosed.confined))
 
     def before_exec() -> None:
         try:
@@ -162,14 +181,18 @@ def _run(enclosed: Enclosed) -> str | None:
     def prepare() -> None:
         least = FIRST_FILE + len(enclosed.files)  # from there on are numbers that nothing is moved to
         above = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, least) for fd in enclosed.files]
+        others = above[own:]
         if enclosed.shown_as is not None:
-            show_as(*enclosed.shown_as, above[-1])
-        for place, fd in enumerate(above[:last], start=FIRST_FILE):
+            show_as(*enclosed.shown_as, others.pop(0))
+        for place, fd in enumerate(above[:own], start=FIRST_FILE):
             os.dup2(fd, place)
         if enclosed.as_owner and enclosed.owner is not None:
             become(*enclosed.owner)
         if enclosed.confined:
-            landlock.restrict(above[-1])
+            gain_nothing()
+            landlock.restrict(others.pop())
+        if enclosed.filtered:
+            put_on(others.pop())
         drop_ambient_capabilities()  # as no dyno has them
 
     ended = subprocess.run(  # noqa: S603 (ours)

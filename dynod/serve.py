@@ -297,7 +297,7 @@ class Serve:
             self._apps.listen(signalled=self._signalled, lost=self._keeper_lost, cores=cores)
             self._retired_cores.begin(self._routing.apps)
             await confined
-            unlimited = limit_lacks(self._apps.controllers)
+            unlimited = limit_lacks(self._apps.controllers, own_users=self._kept_apart.user is not None)
             lacking += unlimited
             for number in self._snapshot.signals:
                 self._signalled(number)

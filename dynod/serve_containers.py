@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dynod.build_place import CACHES, WORKS, BuildsApart, open_way
-from dynod.container_tools import Found, find_tools, own_user_lack, own_users, users_lack
+from dynod.container_tools import Found, find_tools, own_user_lack, own_users, users_lack, without_containers
 from dynod.core.container import User
 from dynod.core.isolation import Abilities, Isolation, choose
 from dynod.keeper.features import may_change_users
@@ -57,11 +57,11 @@ class _Looking:
         if wanted == Isolation.NONE:
             chosen = choose(wanted, Abilities(container=None))
             return Kept(chosen.level, None, None, chosen.lacks, (), self._for_builds)
-        found = self._tools() if wanted != Isolation.USER else Found(Abilities(container="not looked for"), None)
+        found = self._tools() if wanted != Isolation.USER else Found(without_containers(), None)
         abilities = found.abilities
         users = own_users(self._state / DYNOS, visible=self.container.visible)
         if found.tools is None and self._may_give:
-            abilities = replace(abilities, users=self._users_lack(), confined=users.confines)
+            abilities = replace(without_containers(), container=abilities.container, users=self._users_lack())
         chosen = choose(wanted, abilities)
         if found.tools is not None:
             self._state.chmod(0o700)  # nobody has to get through it, as without containers

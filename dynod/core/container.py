@@ -219,14 +219,17 @@ def enter_command(
     user: User | None,
     terminal: bool,
     held: Mapping[str, str],
+    scoped: bool = False,
     by_namespace: bool = False,
 ) -> list[str]:
     """What is executed on the machine to run something in a container that is there, by the machine's number of its
-    first process: `program`, the words of `process/enter`, does it. `filtered`: it comes with the program for seccomp.
+    first process: `program`, the words of `process/enter`, does it. `filtered`: it comes with the program for seccomp;
+    `scoped`: and after that with a Landlock ruleset.
 
     `by_namespace`: its user is one of a namespace, where dynod's own is root, and may become it.
     """
-    words = [str(first_process), str(FIRST_FILE) if filtered else "-", "root" if by_namespace and user else "self"]
+    held_by = [str(FIRST_FILE) if filtered else "-", str(FIRST_FILE + filtered) if scoped else "-"]
+    words = [str(first_process), *held_by, "root" if by_namespace and user else "self"]
     inner = [ENV, f"--chdir={HOME}", *argv]
     return [*program, *words, *inner_command(inner, user=user, terminal=terminal, held=held)]
 

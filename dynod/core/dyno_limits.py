@@ -15,14 +15,22 @@ EVERYBODYS_WEIGHT: Final = 100  # of CPU; the most is 10000 (cgroup v2, cpu.weig
 MOST_WEIGHT: Final = 10_000
 SHARED_PROCESSORS: Final = 4  # Heroku: "1x-4x" for each share of a size that is not dedicated
 PROCESSES_UNSIZED: Final = 16_384  # and threads: nothing that an app does, and less than a machine can take
+SHARED_BY: Final = 16  # dynos at their limit fit into their app's, where the kernel counts by user alone
 
 
-def limits_of(size: DynoSize) -> dict[str, int]:
-    """By the names of the keeper's `controllers`. More than all may have together is held by the limit of all."""
+def limits_of(size: DynoSize, *, counted: bool = True) -> dict[str, int]:
+    """By the names of the keeper's `controllers` and `limits`. More than all may have is held by the limit of all.
+
+    `counted`: control groups count the processes of each dyno. Else the kernel counts those of a user, which all dynos
+    of an app are.
+    """
+    processes = size.processes or PROCESSES_UNSIZED
     limits = {
-        "processes": size.processes or PROCESSES_UNSIZED,
+        "processes": processes,
         "cpu_weight": min(EVERYBODYS_WEIGHT * size.cpu_share, MOST_WEIGHT),
     }
+    if not counted:
+        limits["user_processes"] = max(processes, min(processes * SHARED_BY, PROCESSES_UNSIZED))
     if size.memory is not None:
         limits["memory"] = int(size.memory * size.kill_share)
         limits["memory_high"] = int(limits["memory"] * HIGH_SHARE)
@@ -37,10 +45,11 @@ def limits_of_all(memory: int, *, most_mb: int = 0) -> dict[str, int]:
     return {"memory": most_mb * MB or max(least, memory - max(LEAST_LEFT, int(memory * SHARE_LEFT)))}
 
 
-def limit_lacks(controllers: Mapping[str, str]) -> list[str]:
-    """What cannot be kept, in a sentence each; `controllers`: those that there are."""
+def limit_lacks(controllers: Mapping[str, str], *, own_users: bool = False) -> list[str]:
+    """What cannot be kept, in a sentence each; `controllers`: those that there are, `own_users`: apps are users."""
     words = {"memory": "memory", "pids": "how many processes they have", "cpu": "CPU"}
     missing = [word for name, word in words.items() if name not in controllers]
     if not missing:
         return []
-    return [f"the kernel does not limit dynos in {', '.join(missing)}: no control groups for that here"]
+    but = ", but processes of an app by its user" if own_users and "pids" not in controllers else ""
+    return [f"the kernel does not limit dynos in {', '.join(missing)}: no control groups for that here{but}"]

@@ -221,6 +221,7 @@ class KeeperClient:
         limits: Mapping[str, int] | None = None,
         as_owner: bool = False,
         confined: bool = False,
+        filtered: bool = False,
     ) -> Launched:
         """Start an instance. Raises LaunchError when the operating system refuses.
 
@@ -250,6 +251,7 @@ class KeeperClient:
                     None if shown_as is None else list(shown_as),
                     as_owner,
                     confined,
+                    filtered,
                 ),
                 files,
             )

@@ -88,6 +88,11 @@ def become(uid: int, gid: int) -> None:
     os.setgroups([])
     os.setgid(gid)  # all three of them, for whoever may
     os.setuid(uid)
+    gain_nothing()
+
+
+def gain_nothing() -> None:
+    """No program that is executed from now on gives more rights than this process has. Raises OSError."""
     if sys.platform == "linux":
         _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 

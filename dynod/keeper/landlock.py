@@ -1,7 +1,8 @@
-"""Which files a process may open, whatever its user's rights: Landlock (landlock(7), Linux 5.13).
+"""Which files a process may open, and whom it reaches without any, whatever its user's rights: Landlock (landlock(7)).
 
 The core makes a ruleset, the keeper's child puts it on between fork and exec, and nothing that comes from there gets
-rid of it. From version 2 on: before that a file could not be moved from folder to folder. Standard library only.
+rid of it. Files from version 2 on (Linux 5.19): before that none could be moved from folder to folder. Sockets without
+a file, which belong to no mount namespace, and signals from version 6 on (6.12). Standard library only.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ _RESTRICT_SELF = 446
 _ASK_VERSION = 1
 _PATH_BENEATH = 1
 _LEAST = 2
+_LEAST_FOR_SCOPES = 6
 
 # linux/landlock.h, LANDLOCK_ACCESS_FS_*
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = (1 << bit for bit in range(4))
@@ -27,6 +29,9 @@ _SINCE = {2: _REFER, 3: _TRUNCATE, 5: _IOCTL_DEV}
 _READING = _EXECUTE | _READ_FILE | _READ_DIR
 _OF_A_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 
+# LANDLOCK_SCOPE_*: only those that are held to the same ruleset, or have been held to more since, are reached
+_ABSTRACT_SOCKETS, _SIGNALS = 1 << 0, 1 << 1
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -35,15 +40,29 @@ def is_there() -> bool:
     return _version() >= _LEAST
 
 
-def ruleset(*, read: Iterable[str], written: Iterable[str]) -> int:
+def has_scopes() -> bool:
+    """Whether abstract sockets and signals can be kept within."""
+    return _version() >= _LEAST_FOR_SCOPES
+
+
+def scope() -> int:
+    """A descriptor: abstract sockets are reached within alone. It leaves files alone, and with them mounts.
+
+    Needs `has_scopes`. Raises OSError.
+    """
+    return _made(0, _ABSTRACT_SOCKETS)
+
+
+def ruleset(*, read: Iterable[str], written: Iterable[str], signals_within: bool = False) -> int:
     """A descriptor: files are read and executed below the ones of these paths, and everything below the others.
 
-    Paths that are not there are left out. Raises OSError.
+    Paths that are not there are left out. Where the kernel can, abstract sockets are reached within alone, as are
+    signals if that is wanted. Raises OSError.
     """
     handled = _OF_VERSION_1
     for version, access in _SINCE.items():
         handled |= access if version <= _version() else 0
-    made = _call(_CREATE_RULESET, struct.pack("=Q", handled), 8, 0)
+    made = _made(handled, (_ABSTRACT_SOCKETS | (_SIGNALS if signals_within else 0)) if has_scopes() else 0)
     try:
         for paths, access in ((read, _READING), (written, handled)):
             for path in paths:
@@ -51,13 +70,20 @@ def ruleset(*, read: Iterable[str], written: Iterable[str]) -> int:
     except OSError:
         os.close(made)
         raise
-    os.set_inheritable(made, False)
     return made
 
 
 def restrict(made: int) -> None:
     """Hold this process, and all that it starts, to it for good. It must not be able to gain rights. Raises OSError."""
     _call(_RESTRICT_SELF, made, 0)
+
+
+def _made(files: int, scopes: int) -> int:
+    """By struct landlock_ruleset_attr: files, network, scopes."""
+    attributes = struct.pack("=QQQ", files, 0, scopes) if scopes else struct.pack("=Q", files)
+    made = _call(_CREATE_RULESET, attributes, len(attributes), 0)
+    os.set_inheritable(made, False)
+    return made
 
 
 def _version() -> int:

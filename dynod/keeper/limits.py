@@ -1,7 +1,9 @@
 """How much dynod and its dynos may take of the system (setrlimit(2)): descriptors, and dumps of memory at a crash.
 
 Flow: keeper → **limits** → fork. The core inherits the keeper's own; dynos get theirs at their exec. Standard library
-only. What a dyno may take of memory and CPU is not decided here.
+only. What a dyno may take of memory and CPU is not decided here. What is not named here, such as memory that is locked
+and queues of messages and signals, is as whoever started dynod has it: bounded by the kernel for a user, as a service
+manager leaves it.
 """
 
 import contextlib
@@ -17,6 +19,9 @@ OPEN_MAX = 10_240  # the most descriptors that macOS gives where its limit says 
 NO_DUMP = 1 if sys.platform == "linux" else 0
 
 
+PROCESSES = "user_processes"  # of an instance's limits: of its user, whose processes and threads are counted together
+
+
 class Limits(NamedTuple):
     """Of a dyno, each soft and hard."""
 
@@ -27,6 +32,16 @@ class Limits(NamedTuple):
         """To this process. Raises OSError, ValueError."""
         resource.setrlimit(resource.RLIMIT_NOFILE, self.nofile)
         resource.setrlimit(resource.RLIMIT_CORE, self.core)
+
+
+def limit_processes(most: int) -> None:
+    """Of the user that this process is about to be; never more than there were, which only who may could raise.
+
+    Raises OSError.
+    """
+    hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
 
 
 def of_dynos(*, may_dump: bool) -> Limits:

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, NoReturn, get_args, get_origin, get_type_hints
 
-VERSION = 3
+VERSION = 4
 MAX_FDS = 253  # SCM_MAX_FD of Linux, the descriptors one message may carry
 MAX_FRAME_BYTES = 64 * 2**20  # above any environment that an exec takes (6 MiB, escaped six-fold at worst)
 RECEIVE_BYTES = 65_536
@@ -56,8 +56,8 @@ class Notify(NamedTuple):
 class Spawn(NamedTuple):
     """Start an instance. Answered by `Spawned` (with its descriptors) or `SpawnFailed`. A known id starts nothing.
 
-    Descriptors that come with it are the process's 3, 4 and so on; the last one is not among them with `shown_as`
-    or `confined`.
+    Descriptors that come with it are the process's 3, 4 and so on, but for the last ones: of `shown_as`, `filtered` and
+    `confined`, in this order, as far as they are asked for.
     """
 
     id: str
@@ -71,11 +71,12 @@ class Spawn(NamedTuple):
     terminal: list[int] | None = None  # rows and columns of one that it controls, in place of the pipe
     stdin: bool = False  # without a terminal: a pipe to write to, in place of nothing to read
     watches: bool = False  # the process only watches over the dyno's own, in sessions of theirs: it is sent no signal
-    limits: dict[str, int] | None = None  # what it may take, by the names of `controllers`; `Confine` comes first
+    limits: dict[str, int] | None = None  # what it may take: `controllers`, `limits.PROCESSES`; `Confine` comes first
     owner: list[int] | None = None  # user and group to whom its output belongs, so that /dev/stdout can be reopened
-    shown_as: list[str] | None = None  # a folder, and where it is mounted with the owners that the last descriptor maps
+    shown_as: list[str] | None = None  # a folder, and where it is mounted with the owners that a descriptor maps
     as_owner: bool = False  # it is that user from its exec on, and gains no rights any more
-    confined: bool = False  # with `as_owner`: the last descriptor is a Landlock ruleset that it is held to
+    confined: bool = False  # a descriptor is a Landlock ruleset that it is held to, and gains no rights any more
+    filtered: bool = False  # with `as_owner`: a descriptor is a program for seccomp that it is held to
 
 
 class Confine(NamedTuple):

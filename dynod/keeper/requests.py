@@ -5,6 +5,7 @@ Frames are checked by type where they arrive (`protocol`); here by meaning. Rais
 
 from typing import TypeVar
 
+from dynod.keeper.limits import PROCESSES
 from dynod.keeper.protocol import ProtocolError, Spawn
 from dynod.keeper.spawn import Inside
 
@@ -24,19 +25,26 @@ def terminal_size(request: Spawn) -> tuple[int, int] | None:
 
 def inside(request: Spawn, fds: list[int]) -> Inside:
     """What it needs to make a container, if it does. Raises ProtocolError."""
-    mapped, confined = request.shown_as is not None, request.confined
-    if mapped and confined:
-        raise ProtocolError("a container is not confined twice")
-    if (mapped or confined) and not fds:
-        raise ProtocolError("nothing says whose files are to be shown as whose, or which may be opened")
+    of_its_own = list(fds)
+    try:
+        ruleset = of_its_own.pop() if request.confined else -1
+        call_filter = of_its_own.pop() if request.filtered else -1
+        mapping = of_its_own.pop() if request.shown_as is not None else -1
+    except IndexError:
+        raise ProtocolError("a descriptor is missing of those by which it is held, or its files shown") from None
+    if call_filter >= 0 and not request.as_owner:
+        raise ProtocolError("what makes a container is not to be filtered")
+    owner = _pair(request.owner)
     return Inside(
         watches=request.watches,
-        owner=_pair(request.owner),
+        owner=owner,
         as_owner=request.as_owner,
         shown_as=_pair(request.shown_as),
-        mapping=fds[-1] if mapped else -1,
-        ruleset=fds[-1] if confined else -1,
-        files=tuple(fds[:-1] if mapped or confined else fds),
+        mapping=mapping,
+        filter=call_filter,
+        ruleset=ruleset,
+        files=tuple(of_its_own),
+        processes=(request.limits or {}).get(PROCESSES) if owner is not None else None,
     )
 
 

@@ -16,10 +16,11 @@ import termios
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
+from dynod.keeper.call_filter import put_on
 from dynod.keeper.cgroups import enter
-from dynod.keeper.features import Features, become, drop_ambient_capabilities, end_with_parent
+from dynod.keeper.features import Features, become, drop_ambient_capabilities, end_with_parent, gain_nothing
 from dynod.keeper.landlock import restrict
-from dynod.keeper.limits import Limits
+from dynod.keeper.limits import Limits, limit_processes
 from dynod.keeper.mounts import show_as
 
 _REPORT = "{} {}"
@@ -60,8 +61,8 @@ class Forked(NamedTuple):
 class Inside(NamedTuple):
     """What is different for a process that is kept apart: as in `protocol.Spawn`, by the same names.
 
-    `files` are its descriptors from 3 on, `mapping` the namespace by which `shown_as` maps owners, `ruleset` is
-    Landlock's.
+    `files` are its descriptors from 3 on, `mapping` the namespace by which `shown_as` maps owners, `filter` a program
+    for seccomp, `ruleset` Landlock's. `processes`: how many its user may have, None: as many as whoever started dynod.
     """
 
     watches: bool = False
@@ -69,8 +70,10 @@ class Inside(NamedTuple):
     as_owner: bool = False
     shown_as: tuple[str, str] | None = None
     mapping: int = -1
+    filter: int = -1
     ruleset: int = -1
     files: tuple[int, ...] = ()
+    processes: int | None = None
 
 
 class _Ends(NamedTuple):
@@ -233,14 +236,15 @@ def _child(
             during = "oom_score_adj"
             _be_nobody_special()
         during = "descriptors"
-        rules = [inside.ruleset] if inside.ruleset >= 0 else []
-        report, *files = _above(_FIRST_FILE + len(inside.files), [report, *inside.files, *rules])
-        rules = [files.pop() for _ in rules]
+        held = [fd if fd >= 0 else report for fd in (inside.filter, inside.ruleset)]
+        report, call_filter, ruleset, *files = _above(_FIRST_FILE + len(inside.files), [report, *held, *inside.files])
         during = "mount"
         if inside.shown_as is not None:
             show_as(*inside.shown_as, inside.mapping)
         during = "setrlimit"
         limits.apply()
+        if inside.processes is not None:
+            limit_processes(inside.processes)
         if inside.watches or inside.as_owner:
             os.umask(_DYNOS_UMASK)
         if takes_terminal:
@@ -257,9 +261,13 @@ def _child(
         if inside.as_owner and inside.owner is not None:
             during = "user"
             become(*inside.owner)
-        for ruleset in rules:
+        if inside.ruleset >= 0:
             during = "landlock"
+            gain_nothing()
             restrict(ruleset)
+        if inside.filter >= 0:
+            during = "seccomp"
+            put_on(call_filter)
         during = "exec"
         if features.pdeathsig:
             end_with_parent(signal.SIGKILL)
@@ -282,8 +290,8 @@ def _be_nobody_special() -> None:
 
 
 def _above(least: int, fds: list[int]) -> list[int]:
-    """The same, by numbers that nothing has to be moved to; those without files are left where they are."""
-    return fds if len(fds) == 1 else [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, least) for fd in fds]
+    """The same, by numbers that nothing has to be moved to."""
+    return fds if len(set(fds)) == 1 else [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, least) for fd in fds]
 
 
 def _exec(argv: list[str], env: Mapping[str, str]) -> NoReturn:

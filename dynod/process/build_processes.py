@@ -36,9 +36,9 @@ class BuildProcesses:
         self, placement: Placement, output: Output, *, limits: Callable[[], Mapping[str, int] | None] = lambda: None
     ) -> None:
         """`limits`: what a build may take, as `core.dyno_limits` has it; None: nobody limits it."""
-        self._limits = limits
         self._placement = placement
         self._output = output
+        self._limits = limits
         self._runs: dict[str, _Run] = {}
 
     @property
@@ -62,6 +62,7 @@ class BuildProcesses:
                 owner=enclosed.owner,
                 as_owner=enclosed.as_owner,
                 confined=enclosed.confined,
+                filtered=enclosed.filtered,
                 shown_as=enclosed.shown_as,
                 files=enclosed.files,
                 limits=self._limits(),

@@ -30,6 +30,7 @@ class Place(NamedTuple):
     cwd: str
     env: Mapping[str, str]
     enter: Callable[[Wanted], Enclosed] | None = None  # how to get into its container
+    limits: Mapping[str, int] | None = None  # what a command may take, as `core.dyno_limits` has it
 
 
 @dataclass(slots=True)
@@ -58,7 +59,7 @@ class CheckCommands:
         output: int | None = None
         files: list[int] = []
         try:
-            wanted = Wanted(argv, {**place.env, MARK: run_id})
+            wanted = Wanted(argv, {**place.env, MARK: run_id}, of_app=True)
             inside = place.enter(wanted) if place.enter is not None else not_enclosed(wanted, place.cwd)
             files += inside.files
             launched = await self._placement.launch(
@@ -74,6 +75,8 @@ class CheckCommands:
                 owner=inside.owner,
                 as_owner=inside.as_owner,
                 confined=inside.confined,
+                filtered=inside.filtered,
+                limits=place.limits,
                 files=inside.files,
             )
             output = launched.output

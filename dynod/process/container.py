@@ -15,7 +15,7 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
@@ -49,11 +49,15 @@ NAMED: Final = 3  # of the files that are discarded, so many by name
 
 
 class Wanted(NamedTuple):
-    """What is to run in a container. `terminal`: its standard streams are one."""
+    """What is to run in a container. `terminal`: its standard streams are one.
+
+    `of_app`: to enter is the app's own idea, not that of somebody who looks after it.
+    """
 
     argv: Sequence[str]
     env: Mapping[str, str]  # HOME and paths of the code as `core.container.inside_path` gives them
     terminal: bool = False
+    of_app: bool = False
 
 
 class Enclosed(NamedTuple):
@@ -68,6 +72,7 @@ class Enclosed(NamedTuple):
     watches: bool  # it makes a container, or enters one, and only watches over what runs in there
     as_owner: bool = False  # it is that user from the start
     confined: bool = False  # the last of the files is a Landlock ruleset
+    filtered: bool = False  # the last of the files, but for that, is a program for seccomp
 
 
 def not_enclosed(wanted: Wanted, cwd: str, user: User | None = None) -> Enclosed:
@@ -94,6 +99,7 @@ class Tools:
     machine: Machine
     filter: bytes | None
     mapped: bool = True  # files can be shown as another user's
+    scope: Callable[[], int] | None = None  # makes a Landlock ruleset by which dynos reach no sockets of others
     by_namespace: bool = False  # dynod is not root and may change users: they are those of namespaces of its own
 
 
@@ -104,6 +110,7 @@ class Containers:
         self._root = root
         self._tools = tools
         self._namespaces: dict[tuple[int, int, User], int] = {}
+        self._scope: int | None = None
 
     def enclose(self, instance_id: str, container: Container, wanted: Wanted) -> Enclosed:
         """Everything that is needed to start it in a container; its folders are there from now on. Raises OSError.
@@ -120,6 +127,7 @@ class Containers:
                 owner = Path(container.code).stat()
                 files.append(os.dup(self._namespace(container.user, owner.st_uid, owner.st_gid)))
                 shown_as = (container.code, folders["code"])
+            files += self._rules()
         except OSError:
             for fd in files:
                 os.close(fd)
@@ -135,22 +143,28 @@ class Containers:
             owner=None if user is None else (user.uid, user.gid),
             shown_as=shown_as,
             watches=True,
+            confined=self._tools.scope is not None,
         )
 
     def enter(self, instance_id: str, outer: int, container: Container, wanted: Wanted) -> Enclosed:
         """How to run something beside a dyno, in its container. `outer`: the pid that the keeper knows the dyno by.
 
-        Raises ProcessLookupError where it has ended, or has not begun.
+        Raises ProcessLookupError where it has ended, or has not begun. What is the app's own idea is held to the dyno's
+        ruleset too; whoever looks after it may trace what they find there, which none could from another one's.
         """
         del instance_id
         user = container.user
         env, held = split_environment(wanted.env)
+        first = first_process(outer)
+        files = [file_of(self._tools.filter)] if self._tools.filter is not None else []
+        rules = self._rules() if wanted.of_app else []
         return Enclosed(
             argv=enter_command(
                 _ENTER,
-                first_process(outer),
+                first,
                 wanted.argv,
-                filtered=self._tools.filter is not None,
+                filtered=bool(files),
+                scoped=bool(rules),
                 user=user,
                 terminal=wanted.terminal,
                 held=held,
@@ -158,7 +172,7 @@ class Containers:
             ),
             env=env,
             cwd="/",
-            files=[_file_of(self._tools.filter)] if self._tools.filter is not None else [],
+            files=files + rules,
             owner=None if user is None else (user.uid, user.gid),
             shown_as=None,
             watches=True,
@@ -184,6 +198,17 @@ class Containers:
         for fd in self._namespaces.values():
             os.close(fd)
         self._namespaces.clear()
+        if self._scope is not None:
+            os.close(self._scope)
+            self._scope = None
+
+    def _rules(self) -> list[int]:
+        """A descriptor of the ruleset for dynos, if there is one. Raises OSError."""
+        if self._tools.scope is None:
+            return []
+        if self._scope is None:
+            self._scope = self._tools.scope()
+        return [os.dup(self._scope)]
 
     def _files(self, container: Container, scratch: str) -> list[int]:
         """In the order of their numbers: the arguments, users, groups, filter and namespace as far as there are any."""
@@ -202,7 +227,7 @@ class Containers:
         tools = self._tools
         words = bwrap_arguments(container, scratch=scratch, machine=tools.machine, files=numbers, mapped=self._shows)
         arguments = b"\0".join(os.fsencode(word) for word in words) + b"\0"
-        made = [_file_of(content) for content in (arguments, *contents)]
+        made = [file_of(content) for content in (arguments, *contents)]
         if by_namespace and container.user is not None:
             try:
                 made.append(os.dup(self._namespace(container.user, os.geteuid(), os.getegid())))
@@ -300,7 +325,7 @@ def _made(scratch: Path, user: User | None) -> dict[str, str]:
     return folders
 
 
-def _file_of(content: bytes) -> int:
+def file_of(content: bytes) -> int:
     """A descriptor from which these bytes are read."""
     fd = os.memfd_create("dynod", os.MFD_CLOEXEC)
     os.write(fd, content)

@@ -1,9 +1,10 @@
 """A program: runs a command in the container of a dyno that runs, held to what that dyno itself is held to.
 
-    PYTHON -I -S enter.py PID FILTER WHO COMMAND …
+    PYTHON -I -S enter.py PID FILTER RULES WHO COMMAND …
 
-PID is the machine's number of the first process in the container; FILTER the descriptor of a program for seccomp(2), or
-`-`. WHO: `self`, whoever this is; `root`: of the container's namespace of users, who becomes another user after that.
+PID is the machine's number of the first process in the container; FILTER the descriptor of a program for seccomp(2),
+RULES of a Landlock ruleset, or `-`. WHO: `self`, whoever this is; `root`: of the container's namespace of users, who
+becomes another user after that.
 nsenter(1) can do but half of it: the filter has to be there before the command, and forbids to enter namespaces.
 
 Flow: containers' `enter` → keeper → **this** → command. A process of its own, of which nothing needs to be seen inside:
@@ -28,6 +29,7 @@ PR_CAPBSET_DROP: Final = 24
 SECCOMP_MODE_FILTER: Final = 2
 CAPABILITIES: Final = 64  # no kernel has more
 INSTRUCTION_BYTES: Final = 8  # struct sock_filter
+RESTRICT_SELF: Final = 446  # landlock_restrict_self(2), one number on every architecture
 LONGEST_FILTER: Final = 4096 * INSTRUCTION_BYTES  # BPF_MAXINSNS
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -41,17 +43,20 @@ class _Program(ctypes.Structure):
 
 def main(arguments: list[str]) -> int:
     """Returns the status that the command ended with; ends by the same signal where it was one."""
-    pid, filter_fd, who, *command = arguments
+    pid, filter_fd, rules_fd, who, *command = arguments
     for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)  # Python's own, of which the command would inherit those that are ignored
     program = b""
     if filter_fd != "-":
         program = os.read(int(filter_fd), LONGEST_FILTER)
         os.close(int(filter_fd))
+    rules = None if rules_fd == "-" else int(rules_fd)
     powerful = _enter(pid)
     child = os.fork()
     if child == 0:
-        _become(command, program, root=who == "root", powerful=powerful)
+        _become(command, program, rules, root=who == "root", powerful=powerful)
+    if rules is not None:
+        os.close(rules)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if status < 0:
         os.kill(os.getpid(), -status)
@@ -79,7 +84,7 @@ def _enter(pid: str) -> bool:
     return True
 
 
-def _become(command: list[str], program: bytes, *, root: bool, powerful: bool) -> NoReturn:
+def _become(command: list[str], program: bytes, rules: int | None, *, root: bool, powerful: bool) -> NoReturn:
     try:
         _check(_libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
         if root:
@@ -89,6 +94,9 @@ def _become(command: list[str], program: bytes, *, root: bool, powerful: bool) -
         elif powerful:  # else the command gives its powers up itself, once it has become its user by them
             for capability in range(CAPABILITIES):
                 _libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+        if rules is not None:  # not before: whoever is held to one looks into nobody else's namespaces
+            _check(_libc.syscall(RESTRICT_SELF, ctypes.c_long(rules), ctypes.c_long(0)))
+            os.close(rules)
         if program:
             filtering = _Program(len(program) // INSTRUCTION_BYTES, program)
             _check(_libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(filtering), 0, 0))

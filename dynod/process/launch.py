@@ -133,6 +133,7 @@ class Launcher:
                 owner=enclosed.owner,
                 as_owner=enclosed.as_owner,
                 confined=enclosed.confined,
+                filtered=enclosed.filtered,
                 shown_as=enclosed.shown_as,
                 files=enclosed.files,
                 limits=shared.limits(self._name),

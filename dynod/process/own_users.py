@@ -15,25 +15,36 @@ from typing import Final, Protocol
 from dynod.core.container import Container, User
 from dynod.core.discarded import Discarded, Written
 from dynod.core.own_user import BEGUN, CODE_IS, COPIED, enter_command, first_command, folders, own_paths, reach
-from dynod.process.container import BLOCK, NAMED, Enclosed, Wanted, entries, remove, size_below
+from dynod.process.container import BLOCK, NAMED, Enclosed, Wanted, entries, file_of, remove, size_below
 
 NOT_YET: Final = 0  # the time of the file that says that the copy is whole, until it is
 
 
 class Confine(Protocol):
-    """Makes a Landlock ruleset, a descriptor."""
+    """Makes a Landlock ruleset, a descriptor; `signals_within`: who is held to it signals nobody else."""
 
-    def __call__(self, *, read: Iterable[str], written: Iterable[str]) -> int: ...
+    def __call__(self, *, read: Iterable[str], written: Iterable[str], signals_within: bool) -> int: ...
 
 
 class OwnUsers:
     """Those of one daemon. `root`: STATE/dynos, into which apps' users can get."""
 
-    def __init__(self, root: Path, *, visible: Sequence[str] = (), confine: Confine | None = None) -> None:
-        """`visible`: what dynos read besides the system. `confine`: None: they read what every user may."""
+    def __init__(
+        self,
+        root: Path,
+        *,
+        visible: Sequence[str] = (),
+        confine: Confine | None = None,
+        call_filter: bytes | None = None,
+    ) -> None:
+        """`visible`: what dynos read besides the system. `confine`: None: they read what every user may.
+
+        `call_filter`: a program for seccomp.
+        """
         self._root = root
         self._visible = visible
         self._confine = confine
+        self._call_filter = call_filter
         self._sizes: dict[str, int] = {}  # of code, by instance
 
     @property
@@ -48,36 +59,49 @@ class OwnUsers:
         files = [os.open(container.code, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)] if container.code else []
         argv = first_command(wanted.argv, container, home=folders(scratch)[0])
         try:
-            return self._as_user(argv, wanted.env, container, scratch, files)
+            return self._as_user(argv, wanted.env, container, scratch, files, signals_within=True)
         except OSError:
             for fd in files:
                 os.close(fd)
             raise
 
     def enter(self, instance_id: str, outer: int, container: Container, wanted: Wanted) -> Enclosed:
-        """As `Containers.enter`: whoever enters needs the dyno's user and folder, and no process of it."""
+        """As `Containers.enter`: whoever enters needs the dyno's user and folder, and no process of it.
+
+        It may signal the dyno, which another's ruleset lets nobody do who may signal those within alone.
+        """
         del outer
         scratch = os.fspath(self._root / instance_id)
-        return self._as_user(enter_command(wanted.argv), wanted.env, container, scratch, [])
+        return self._as_user(enter_command(wanted.argv), wanted.env, container, scratch, [], signals_within=False)
 
     def _as_user(
-        self, argv: list[str], env: Mapping[str, str], container: Container, scratch: str, files: list[int]
+        self,
+        argv: list[str],
+        env: Mapping[str, str],
+        container: Container,
+        scratch: str,
+        files: list[int],
+        *,
+        signals_within: bool,
     ) -> Enclosed:
         user = _user(container)
-        rules = []
+        rules, filters = [], []
         if self._confine is not None:
             wide = reach(container, scratch=scratch, visible=self._visible)
-            rules.append(self._confine(read=wide.read, written=wide.written))
+            rules.append(self._confine(read=wide.read, written=wide.written, signals_within=signals_within))
+        if self._call_filter is not None:
+            filters.append(file_of(self._call_filter))
         return Enclosed(
             argv=argv,
             env=own_paths(env, scratch=scratch),
             cwd="/",
-            files=[*files, *rules],
+            files=[*files, *filters, *rules],
             owner=(user.uid, user.gid),
             shown_as=None,
             watches=False,
             as_owner=True,
             confined=bool(rules),
+            filtered=bool(filters),
         )
 
     def discard(self, instance_id: str) -> Discarded:

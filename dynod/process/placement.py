@@ -50,13 +50,14 @@ class Placement(Protocol):
         limits: Mapping[str, int] | None = None,
         as_owner: bool = False,
         confined: bool = False,
+        filtered: bool = False,
     ) -> Launched:
         """Start it; raises OSError when the operating system refuses.
 
         `terminal`: on one of so many rows and columns; `stdin`: with one to write to. `watches`: it makes a container
         and watches over what runs in there, whose user `owner` is; `shown_as` and `files`: `container.Enclosed`.
-        `limits`: what it may take, as `core.dyno_limits` has it. `as_owner`: without a container, it is that user,
-        `confined` with the last of the files as its Landlock ruleset.
+        `limits`: what it may take, as `core.dyno_limits` has it. `as_owner`: without a container, it is that user.
+        `filtered`, `confined`: as `container.Enclosed` has them.
         """
         ...
 

@@ -15,7 +15,7 @@ import pytest
 
 from support.app_folder import python, toy
 from support.attached_run import AttachedRun
-from support.contained import contained, needs_containers
+from support.contained import abstract_socket, contained, needs_containers
 from support.serve import Serve, ServedApp
 from support.source_tree import REPOSITORY
 
@@ -49,6 +49,13 @@ head -c 30000000 /dev/zero >left
 echo wrote some
 head -c 30000000 /dev/zero >/tmp/more
 exec sleep 1000
+"""
+
+# Ends well if it is refused.
+REACHES = """\
+import socket, sys
+client = socket.socket(socket.AF_UNIX)
+sys.exit(client.connect_ex(bytes.fromhex(sys.argv[1])) == 0)
 """
 
 WSGI = """\
@@ -89,7 +96,15 @@ def shop(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> ServedApp:
 
 
 @pytest.fixture(scope="module")
-def outcomes(serve: Serve, shop: ServedApp, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def abstract() -> Iterator[str | None]:
+    with abstract_socket() as name:
+        yield name
+
+
+@pytest.fixture(scope="module")
+def outcomes(
+    serve: Serve, shop: ServedApp, abstract: str | None, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
     """What a dyno of another app found out."""
     folder = tmp_path_factory.mktemp("thief")
     (in_tmp := folder / "of-the-machine").write_text("secret")
@@ -102,6 +117,7 @@ def outcomes(serve: Serve, shop: ServedApp, tmp_path_factory: pytest.TempPathFac
         "other_port": int(ports[-1]),
         "daemon": serve.pid,
         "in_tmp": str(in_tmp),
+        "abstract": abstract,
         "node": shutil.which("node") is not None,
         "java": shutil.which("java") is not None,
     }
@@ -220,14 +236,21 @@ def test_who_enters_a_dyno_is_held_to_what_it_is_held_to(serve: Serve, shop: Ser
     assert entered.splitlines()[-1] == "denied"
 
 
-def test_gunicorn_serves_and_its_check_runs_beside_it(serve: Serve, tmp_path: Path) -> None:
-    """Two workers, which report by files in /tmp; the command of the check finds what the dyno has made there."""
-    check = {"type": "startup", "name": "made", "command": ["sh", "-c", "test -e /tmp/ready && pwd && id -u"]}
+def test_gunicorn_serves_and_its_check_runs_beside_it(serve: Serve, abstract: str | None, tmp_path: Path) -> None:
+    """Two workers, which report by files in /tmp; the command of the check finds what the dyno has made there.
+
+    The check is the app's own idea, and reaches no more of the machine than the dyno does.
+    """
+    made = ["sh", "-c", "test -e /tmp/ready && pwd && id -u"]
+    reaches = [sys.executable, "-c", REACHES, (abstract or "\0of nobody").encode().hex()]
+    checks = [
+        {"type": "startup", "name": name, "command": words} for name, words in (("made", made), ("reaches", reaches))
+    ]
     folder = serve.folder_of(
         tmp_path,
         "wsgi",
         procfile={"web": f"{sys.executable} -m gunicorn --workers 2 --bind 0.0.0.0:$PORT wsgi:app"},
-        app_json={"healthchecks": {"web": [check]}},
+        app_json={"healthchecks": {"web": checks}},
         files={"wsgi.py": WSGI},
     )
     with contextlib.closing(serve.client) as client:

@@ -368,11 +368,13 @@ class LocalPlacement:
         limits: Mapping[str, int] | None = None,
         as_owner: bool = False,
         confined: bool = False,
+        filtered: bool = False,
     ) -> Launched:
         assert terminal is None
         assert not stdin
         assert (watches, as_owner, confined, owner, shown_as, limits) == (False, False, False, None, None, None)
         assert not files
+        assert not filtered
         assert stop_signal == signal.SIGKILL
         assert grace_s == 0
         assert all(mark in [f"{key}={value}" for key, value in env.items()] for mark in marks)

@@ -14,7 +14,7 @@ import pytest
 from dynod.keeper import landlock
 from support.app_folder import TOYS, toy
 from support.boxed import AS_NOBODY, AS_ROOTLESS, AS_SERVICE, IN_DOCKER, NOBODY, Boxed, needs_root
-from support.contained import needs_containers
+from support.contained import abstract_socket, needs_containers
 from support.serve import Serve, ServedApp
 from support.up import eventually
 
@@ -47,9 +47,10 @@ def notices(serve: Serve) -> list[str]:
     return list(filter(_ABOUT_IT, (line.text for line in serve.output.lines("stderr"))))
 
 
-def lacks(serve: Serve) -> list[str]:
+def lacks(serve: Serve, *, of: str | None = None) -> list[str]:
+    """What it says of isolation all along, or what has this text in it."""
     found = json.loads(serve.done("status", "--json").stdout)
-    return list(filter(_ABOUT_IT, found["lacks"]))
+    return [lack for lack in found["lacks"] if (_ABOUT_IT(lack) if of is None else of in lack)]
 
 
 # --- Docker: root with few rights, and no namespaces ------------------------------------------------------------------
@@ -80,7 +81,13 @@ def test_where_no_container_can_be_made_apps_are_users_and_one_line_says_so(dock
     assert [f"dynod: {lack}" for lack in lacks(docker)] == [notice]
 
 
-def test_dynos_reach_nothing_but_their_own(docker: Boxed, shop: ServedApp) -> None:
+@pytest.fixture(scope="module")
+def abstract() -> Iterator[str | None]:
+    with abstract_socket() as name:
+        yield name
+
+
+def test_dynos_reach_nothing_but_their_own(docker: Boxed, shop: ServedApp, abstract: str | None) -> None:
     code = docker.own / "thief"
     other = next((docker.state / "dynos").glob(f"{shop.dynos()['web.1']['id']}*"), docker.state / "dynos" / "none")
     known = {
@@ -92,6 +99,7 @@ def test_dynos_reach_nothing_but_their_own(docker: Boxed, shop: ServedApp) -> No
         "daemon": docker.pid,
         "other": shop.pids()["web.1"],
         "code": str(code),
+        "abstract": abstract,
     }
     command = f"{toy('kept_apart')} '{json.dumps(known)}'"
     thief = docker.app(docker.own, "thief", procfile={"worker": command}, quantities={"worker": 1})
@@ -104,7 +112,7 @@ def test_dynos_reach_nothing_but_their_own(docker: Boxed, shop: ServedApp) -> No
     assert found["uid"] != Path(f"/proc/{shop.pids()['web.1']}").stat().st_uid != 0
     assert found["groups"] == []
     assert {int(each, 16) for each in found["capabilities"]} == {0}
-    assert (found["no_new_privileges"], found["umask"]) == ("1", "0022")
+    assert (found["no_new_privileges"], found["umask"], found["filters"]) == ("1", "0022", "2")
     assert found["home"] == found["cwd"]
     assert Path(found["home"]).parent.parent == docker.state / "dynos"
     assert found["temporary"] == str(Path(found["home"]).parent / "tmp")
@@ -156,12 +164,26 @@ def test_daemons_of_a_dyno_end_with_it_though_root_may_not_look_into_them(docker
     pids = [int(other.wait_for_log(rf"app\[worker\.{number}\]: daemon").rpartition(" ")[2]) for number in (1, 2)]
     keeps, ends = pids
     eventually(lambda: parent_of(ends) == docker.pid, what="nobody else is its parent")
+    if landlock.has_scopes():  # dynos of one app are one user, and no signals of theirs to each other; but ps:exec's
+        kill = ("--", "sh", "-c", f"kill -0 {keeps}")
+        assert docker.dynod("run", "-a", "other", "--no-tty", *kill).returncode == 1
+        docker.done("ps:exec", "-a", "other", "--no-tty", "worker.1", *kill)
     other.scale("worker=1")
     other.wait_until_up("worker.1")
     eventually(lambda: not Path(f"/proc/{ends}").exists(), what="the daemon has ended")
     assert Path(f"/proc/{keeps}").exists()
     docker.done("apps:destroy", "other", "--confirm", "other")
     eventually(lambda: not Path(f"/proc/{keeps}").exists(), what="the other one has ended too")
+
+
+def test_where_no_group_counts_processes_those_of_an_app_are_limited_by_its_user(docker: Boxed) -> None:
+    assert any(lack.endswith("but processes of an app by its user") for lack in lacks(docker, of="no control groups"))
+    app = docker.app(docker.own, "many", procfile={"worker": toy("threads_until_refused", 5000)})
+    docker.done("ps:type", "worker=Basic", "-a", "many")
+    app.scale("worker=1")
+    line = app.wait_for_log(r"app\[worker\.1\]: (refused after|started all)")
+    assert 4000 < int(line.rpartition(" ")[2]) < 4096, line
+    docker.done("apps:destroy", "many", "--confirm", "many")
 
 
 def parent_of(pid: int) -> int:

@@ -3,17 +3,20 @@
 What dynos have to see besides the system: the toys, and the Python that runs them.
 """
 
+import contextlib
 import functools
 import os
+import socket
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from dynod.container_tools import find_tools
 from dynod.core.container import User
+from dynod.keeper import landlock
 from support.serve import Serve
 from support.source_tree import REPOSITORY
 
@@ -30,6 +33,15 @@ def needs_containers() -> None:
     """Skip the test where there are none."""
     if (why := lack()) is not None:
         pytest.skip(f"no containers here: {why}")
+
+
+@contextlib.contextmanager
+def abstract_socket() -> Iterator[str | None]:
+    """Somebody who listens on a socket without a file, as buses do; None where the kernel cannot keep dynos from it."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("")  # the kernel chooses a name
+        listener.listen()
+        yield listener.getsockname().decode() if landlock.has_scopes() else None
 
 
 def visible() -> list[str]:

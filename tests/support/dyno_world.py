@@ -243,9 +243,10 @@ class World:
         limits: Mapping[str, int] | None = None,
         as_owner: bool = False,
         confined: bool = False,
+        filtered: bool = False,
     ) -> Launched:
         del argv, cwd, stop_signal, grace_s, terminal, stdin
-        del watches, owner, shown_as, files, limits, as_owner, confined
+        del watches, owner, shown_as, files, limits, as_owner, confined, filtered
         assert set(marks) <= {f"{name}={value}" for name, value in env.items()}
         name = env["DYNO"]
         process_type = name.rpartition(".")[0]

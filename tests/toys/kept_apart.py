@@ -7,6 +7,8 @@ import functools
 import json
 import os
 import signal
+import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -28,6 +30,11 @@ def reopen_stdout() -> None:
         file.write("through /dev/stdout\n")
 
 
+def reach_abstract_socket() -> None:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(KNOWN["abstract"])
+
+
 status = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line)
 document = {
     "uid": os.getuid(),
@@ -39,6 +46,7 @@ document = {
     "no_new_privileges": status["NoNewPrivs"],
     "inherited": sorted(each.name for each in Path("/proc/self/fd").iterdir()),
     "umask": status["Umask"],
+    "filters": status["Seccomp"],
     "denied": {
         "list the state": outcome(lambda: list(Path(KNOWN["state"]).iterdir())),
         **{f"read {path}": outcome(Path(path).read_bytes) for path in KNOWN["secrets"]},
@@ -46,6 +54,8 @@ document = {
         "read the daemon's environment": outcome(lambda: Path(f"/proc/{KNOWN['daemon']}/environ").read_bytes()),
         "signal the daemon": outcome(lambda: os.kill(KNOWN["daemon"], 0)),
         "signal another app": outcome(lambda: os.kill(KNOWN["other"], 0)),
+        "reach a socket without a file": outcome(reach_abstract_socket),
+        "make a user namespace": outcome(lambda: subprocess.run(["unshare", "--user", "true"], stderr=-3, check=True)),
         "become root": outcome(lambda: os.setuid(0)),
         "write to the system": outcome(lambda: Path("/usr/made-by-a-dyno").write_text("x")),
         "write to its code": outcome(lambda: Path(KNOWN["code"], "made").write_text("x")),

@@ -45,6 +45,18 @@ def bind_other_port() -> None:
         other.bind(("127.0.0.1", KNOWN["other_port"]))
 
 
+def reach_abstract_socket() -> None:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(KNOWN["abstract"])
+
+
+def own_abstract_socket() -> None:
+    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as client:
+        server.bind("\0of-a-dyno")
+        server.listen()
+        client.connect("\0of-a-dyno")
+
+
 def shared_memory() -> None:
     with tempfile.NamedTemporaryFile(dir="/dev/shm") as file:
         file.write(b"x")
@@ -85,6 +97,7 @@ document = {
         "signal another dyno": outcome(lambda: os.kill(KNOWN["other_pid"], 0)),
         "signal what watches over it": outcome(lambda: os.kill(1, signal.SIGTERM)),
         "bind the port of another dyno": outcome(bind_other_port),
+        "reach a socket without a file": outcome(reach_abstract_socket),
         "become root": outcome(lambda: os.setuid(0)),
         "write to the system": outcome(lambda: Path("/usr/made-by-a-dyno").write_text("x")),
         "write to the kernel's settings": outcome(lambda: Path("/proc/sys/kernel/core_pattern").write_text("x")),
@@ -101,6 +114,7 @@ document = {
         "write to /var/tmp": outcome(lambda: Path("/var/tmp/mine").write_text("x")),
         "shared memory": outcome(shared_memory),
         "reopen stdout": outcome(reopen_stdout),
+        "a socket of its own without a file": outcome(own_abstract_socket),
         "name service": outcome(lambda: socket.getaddrinfo("localhost", 80)),
         "certificates": outcome(lambda: ssl.create_default_context().load_default_certs()),
         "time zones": outcome(lambda: run("env", "TZ=Europe/Berlin", "date")),

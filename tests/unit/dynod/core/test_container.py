@@ -96,13 +96,13 @@ def test_users_of_a_namespace_need_no_right_outside_of_it() -> None:
 
 def test_whoever_enters_is_put_beside_the_dyno() -> None:
     line = " ".join(enter_command(["enter"], 42, ["sh"], filtered=True, user=USER, terminal=False, held={}))
-    assert line.startswith("enter 42 3 self /usr/bin/setsid -- /usr/bin/setpriv")
+    assert line.startswith("enter 42 3 - self /usr/bin/setsid -- /usr/bin/setpriv")
     assert line.endswith(" -- /usr/bin/env --chdir=/app sh")
     for user, by_namespace, who in ((None, False, "self"), (None, True, "self"), (USER, True, "root")):
         words = enter_command(
             ["enter"], 42, ["sh"], filtered=False, user=user, terminal=False, held={}, by_namespace=by_namespace
         )
-        assert words[:4] == ["enter", "42", "-", who]
+        assert words[:5] == ["enter", "42", "-", "-", who]
 
 
 def test_variables_that_say_whose_code_runs_come_last() -> None:

@@ -27,6 +27,14 @@ def test_shares_of_cpu_are_as_sizes_have_them() -> None:
     assert "cpu_percent" not in limits_of(SIZES["Performance-M"])
 
 
+def test_where_no_group_counts_an_app_has_room_for_dynos_at_their_limit() -> None:
+    for size in SIZES.values():
+        each, shared = limits_of(size), limits_of(size, counted=False)
+        assert "user_processes" not in each
+        assert shared["processes"] <= shared["user_processes"] <= max(PROCESSES_UNSIZED, shared["processes"])
+    assert limits_of(SIZES["Basic"], counted=False)["user_processes"] == 4096
+
+
 @pytest.mark.parametrize(
     ("memory", "left"),
     [
@@ -58,3 +66,5 @@ def test_what_cannot_be_kept_is_said(controllers: dict[str, str], missing: str |
     said = limit_lacks(controllers)
     assert (said == []) is (missing is None)
     assert missing is None or missing in said[0]
+    (by_users,) = limit_lacks({"memory": "/m"}, own_users=True)
+    assert by_users.endswith(", but processes of an app by its user")

@@ -31,6 +31,13 @@ USERS = Abilities(container="no user namespaces", users=None)
         (STRONGEST, Abilities(container=None), Isolation.CONTAINER, ["dynod's own user"]),
         (STRONGEST, Abilities(container=None, own_users=True, mapped="mount: no"), Isolation.CONTAINER, ["mount: no"]),
         (STRONGEST, Abilities(container=None, own_users=True, filtered=False), Isolation.CONTAINER, ["not filtered"]),
+        (STRONGEST, replace(ALL, scoped=False), Isolation.CONTAINER, ["dynos reach abstract sockets of others: "]),
+        (
+            "user",
+            replace(USERS, filtered=False, scoped=False),
+            Isolation.USER,
+            ["by users", "not filtered", "abstract"],
+        ),
     ],
 )
 def test_the_level_that_is_used(wanted: str, abilities: Abilities, level: Isolation, said: list[str]) -> None:
