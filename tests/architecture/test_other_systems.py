@@ -26,6 +26,7 @@ NOT_ON_MACOS: Final = {
     ("dynod/keeper/landlock.py", "O_PATH"),  # behind `is_there`
     ("dynod/process/container.py", "memfd_create"),  # made only where container_tools has made one
     ("dynod/process/container.py", "MFD_CLOEXEC"),
+    ("dynod/process/container.py", "O_PATH"),  # of what dynos leave that were kept apart
     ("dynod/logs/write_mark.py", "MFD_CLOEXEC"),  # behind hasattr
     *(("router/hangups.py", name) for name in ("epoll", "EPOLLET", "EPOLLERR")),  # made only where there is epoll
     ("router/tcp.py", "TCP_INFO"),  # asked for only where sys.platform says linux
@@ -53,7 +54,13 @@ READS_PROC: Final = {
     "dynod.process.usage",  # behind UsageReader.proc, and of control groups
 }
 CALLS_C: Final = {
-    *("dynod.keeper.features", "dynod.keeper.landlock", "dynod.keeper.mounts", "dynod.logs.dyno_pipe"),
+    *(
+        "dynod.keeper.call_filter",
+        "dynod.keeper.features",
+        "dynod.keeper.landlock",
+        "dynod.keeper.mounts",
+        "dynod.logs.dyno_pipe",
+    ),
     "dynod.process.enter",
 }
 
