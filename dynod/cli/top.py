@@ -117,8 +117,9 @@ class _Top:
                 self._close_tail()
                 self._tail = LogTail(self._client, view.app)
         except DynodError as error:
-            view.says = str(error)
+            view.trouble = f"{error}; trying again"
             return
+        view.trouble = ""
         at = time.monotonic()
         before = self._now
         if view.app is not None:

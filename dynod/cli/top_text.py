@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Final
 
 from dynod.core.log_line import LogBatch
@@ -19,14 +20,28 @@ NOTHING: Final = DynoTraffic(requests=0, failed=0, buckets=(0,) * (len(BOUNDS_MS
 ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
 
 
+class Tone(Enum):
+    """What a row says at a glance, where there are colours."""
+
+    PLAIN = auto()
+    BAD = auto()
+    WARN = auto()
+    QUIET = auto()
+    ASK = auto()
+
+
+TONES: Final = {"crashed": Tone.BAD, "starting": Tone.WARN, "down": Tone.QUIET}  # of a dyno, by its state
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """What is shown of one moment. `names` are those of the rows, in their order."""
+    """What is shown of one moment. `names` are those of the rows, in their order, and `tones` how they are shown."""
 
     head: tuple[str, ...]
     titles: str
     rows: tuple[str, ...]
     names: tuple[str, ...]
+    tones: tuple[Tone, ...] = ()
 
     @property
     def lines(self) -> list[str]:
@@ -49,6 +64,7 @@ def of_app(now: Stats, before: Stats | None, seconds: float, p95s: Sequence[floa
         titles=titles,
         rows=tuple(table),
         names=tuple(dyno["name"] for dyno in now["dynos"]),
+        tones=tuple(TONES.get(dyno["state"], Tone.PLAIN) for dyno in now["dynos"]),
     )
 
 
@@ -64,6 +80,7 @@ def of_apps(now: Sequence[Stats], before: Sequence[Stats], seconds: float) -> Lo
         titles=titles,
         rows=tuple(table),
         names=tuple(each["app"]["name"] for each in now),
+        tones=tuple(map(_tone, now)),
     )
 
 
@@ -145,6 +162,13 @@ def _app_row(stats: Stats, traffic: DynoTraffic, seconds: float) -> tuple[str, .
         f"{sum(memories) / MB:.0f}M" if memories else "",
         "maintenance" if stats["maintenance"] else last,
     )
+
+
+def _tone(stats: Stats) -> Tone:
+    """The worst of an app's dynos."""
+    tones = {TONES.get(dyno["state"], Tone.PLAIN) for dyno in stats["dynos"]}
+    worst = next((tone for tone in (Tone.BAD, Tone.WARN) if tone in tones), Tone.PLAIN)
+    return Tone.WARN if stats["maintenance"] and worst is Tone.PLAIN else worst
 
 
 def _requests(traffic: DynoTraffic, seconds: float, *, served: bool) -> tuple[str, ...]:

@@ -4,12 +4,12 @@ Flow: keys → **view** → an act for whoever talks to the daemon; looks and lo
 change asks first, and the answer is about what the question named, whatever has changed in the table meanwhile.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
 
-from dynod.cli.top_text import Look
+from dynod.cli.top_text import Look, Tone
 from dynod.platform_api.schema import Stats
 
 UP: Final = frozenset({"up", "k"})
@@ -67,10 +67,11 @@ class Act:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """Lines of a screen; `marked` is the number of the one that is chosen."""
+    """Lines of a screen; `marked` is the number of the one that is chosen. `tones`: of lines, by their numbers."""
 
     lines: tuple[str, ...]
     marked: int | None
+    tones: Mapping[int, Tone] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -80,6 +81,7 @@ class View:
     app: str | None
     chosen: str = ""  # the name of a row
     says: str = ""  # until the next key
+    trouble: str = ""  # why what is shown is not what there is now; as long as it is so
     text: str = ""  # of the log's filter
     typed: str | None = None  # of a filter that is being typed
     question: tuple[Act, str] | None = None
@@ -93,7 +95,7 @@ class View:
 
     def go_to(self, app: str | None) -> None:
         """Another app, or all."""
-        self.app, self.chosen, self._row, self.says = app, "", 0, ""
+        self.app, self.chosen, self._row, self.says, self.trouble = app, "", 0, "", ""
 
     def press(self, key: str, stats: Sequence[Stats]) -> Act | None:
         """A key; `stats` are those shown: of the open app, or of all."""
@@ -149,14 +151,21 @@ class View:
         marked: int | None = len(top) + self._row - first
         if not look.rows or len(top) + self._row - first >= height - 1:  # a terminal of a few lines
             marked = None
-        return Frame(lines=_cut([*lines, self._foot()], width), marked=marked)
+        tones = {
+            number: tone
+            for number, tone in enumerate(look.tones[first : first + rows_room], len(top))
+            if number < height - 1
+        }
+        if self.question is not None or (self.trouble and self.typed is None):
+            tones[height - 1] = Tone.ASK if self.question is not None else Tone.BAD
+        return Frame(lines=_cut([*lines, self._foot()], width), marked=marked, tones=tones)
 
     def _foot(self) -> str:
         if self.question is not None:
             return self.question[1]
         if self.typed is not None:
             return f"/{self.typed}▏"
-        return self.says or (APPS_FOOT if self.app is None else FOOT)
+        return self.trouble or self.says or (APPS_FOOT if self.app is None else FOOT)
 
     def _type(self, typed: str, key: str) -> Act | None:
         match key:

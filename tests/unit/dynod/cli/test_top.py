@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from dynod.cli import top_text
 from dynod.cli.top_screen import keys
+from dynod.cli.top_text import Tone
 from dynod.cli.top_view import Act, Do, Frame, View
 from dynod.core.log_line import LogBatch
 from dynod.platform_api.schema import Stats, StatsDyno, StatsTraffic
@@ -222,3 +223,20 @@ def test_nothing_in_a_log_acts_on_the_terminal(written: bytes) -> None:
 def test_colours_of_a_log_are_left_out() -> None:
     batch = LogBatch(time=0.0, source="app", ps="web.1", text=b"\x1b[31mred\x1b[0m\tdone\x1b]0;title\x07\n")
     assert top_text.log_lines(batch, lambda _at: "-") == ["- app[web.1]: red     done"]
+
+
+def test_what_is_wrong_is_seen_at_a_glance() -> None:
+    """A row's tone goes with it, and what is not current is said for as long as that is so."""
+    broken = stats("shop", dyno("web.1"), dyno("web.2", state="crashed"), dyno("worker.1", state="starting"))
+    view, look = View("shop"), top_text.of_app(broken, None, 1.0)
+    frame = view.frame(look, [], width=80, height=24)
+    shown = {frame.lines[number].split()[0]: tone for number, tone in frame.tones.items()}
+    assert shown == {"web.1": Tone.PLAIN, "web.2": Tone.BAD, "worker.1": Tone.WARN}
+    assert top_text.of_apps([broken, SHOP], [], 1.0).tones == (Tone.BAD, Tone.PLAIN)
+    assert top_text.of_apps([stats("blog", maintenance=True)], [], 1.0).tones == (Tone.WARN,)
+
+    view.trouble = "dynod does not answer; trying again"
+    pressed(view, "l")
+    frame = view.frame(look, [], width=80, height=24)
+    assert (frame.lines[-1], frame.tones[23]) == (view.trouble, Tone.BAD), "no key makes it right"
+    assert max(view.frame(look, [], width=80, height=3).tones) == 2, "a terminal of a few lines has no other rows"
