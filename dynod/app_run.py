@@ -18,7 +18,7 @@ from typing import Final
 from dynod.app_logs import AppLogs, DrainKeeper
 from dynod.core.boot import Address
 from dynod.core.dyno import InstanceEvent, InstanceState
-from dynod.core.dyno_limits import limits_of, limits_of_all
+from dynod.core.dyno_limits import limits_of, limits_of_all, port_limits
 from dynod.core.dyno_sizes import MB, UNSIZED, DynoSize
 from dynod.core.incidents import Trouble
 from dynod.core.log_history import LogHistory
@@ -240,7 +240,7 @@ class AppRun:
             command.cwd,
             environment,
             lambda wanted: containers.enter(id_, pid, container, wanted),
-            self._limits(instance.name),
+            limits={**limits, **port_limits(None)} if (limits := self._limits(instance.name)) is not None else None,
         )
 
     def _command_of(self, instance: Instance) -> Command | None:

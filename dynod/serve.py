@@ -297,7 +297,9 @@ class Serve:
             self._apps.listen(signalled=self._signalled, lost=self._keeper_lost, cores=cores)
             self._retired_cores.begin(self._routing.apps)
             await confined
-            unlimited = limit_lacks(self._apps.controllers, own_users=self._kept_apart.user is not None)
+            unlimited = limit_lacks(
+                self._apps.controllers, own_users=self._kept_apart.user is not None, apart=containers is not None
+            )
             lacking += unlimited
             for number in self._snapshot.signals:
                 self._signalled(number)

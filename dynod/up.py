@@ -276,7 +276,11 @@ class Up:
             self._apps.listen(signalled=self._signalled, lost=self._lost.set)
             if confined is not None:
                 await confined
-                self._unlimited = limit_lacks(self._apps.controllers)
+                container = self._apart.container
+                own_users = container is not None and container.user is not None
+                self._unlimited = limit_lacks(
+                    self._apps.controllers, own_users=own_users, apart=self._apart.containers is not None
+                )
                 lacking += self._unlimited
             if (noted := self._snapshot.stored.get("ending")) is not None:
                 self._end(int(noted))

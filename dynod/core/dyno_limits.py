@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from dynod.core.dyno_sizes import MB, DynoSize
+from dynod.core.ports import FIRST_PORT, LAST_PORT
 
 LEAST_LEFT: Final = 512 * MB  # of the machine's memory, to everything that is no dyno
 SHARE_LEFT: Final = 0.2
@@ -45,11 +46,22 @@ def limits_of_all(memory: int, *, most_mb: int = 0) -> dict[str, int]:
     return {"memory": most_mb * MB or max(least, memory - max(LEAST_LEFT, int(memory * SHARE_LEFT)))}
 
 
-def limit_lacks(controllers: Mapping[str, str], *, own_users: bool = False) -> list[str]:
-    """What cannot be kept, in a sentence each; `controllers`: those that there are, `own_users`: apps are users."""
+def port_limits(own: int | None) -> dict[str, int]:
+    """Beside those of a size: of the ports that dynos are given it binds its own, if it has one."""
+    return {"port": own or 0, "ports_from": FIRST_PORT, "ports_to": LAST_PORT}
+
+
+def limit_lacks(controllers: Mapping[str, str], *, own_users: bool = False, apart: bool = False) -> list[str]:
+    """What cannot be kept, in a sentence each; `controllers`: those that there are.
+
+    `own_users`: apps are users. `apart`: dynos are kept apart, and so are to be their ports.
+    """
     words = {"memory": "memory", "pids": "how many processes they have", "cpu": "CPU"}
     missing = [word for name, word in words.items() if name not in controllers]
+    lacks = []
+    if apart and "ports" not in controllers:
+        lacks.append("dynos can take the ports of others that do not listen: to refuse that takes root and cgroup 2")
     if not missing:
-        return []
+        return lacks
     but = ", but processes of an app by its user" if own_users and "pids" not in controllers else ""
-    return [f"the kernel does not limit dynos in {', '.join(missing)}: no control groups for that here{but}"]
+    return [f"the kernel does not limit dynos in {', '.join(missing)}: no control groups for that here{but}", *lacks]

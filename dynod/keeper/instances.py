@@ -5,6 +5,7 @@ while no core lives: reap, run the deadline of a stop under way, and end what is
 ended (a container ends with its first process). Standard library only; waits for nothing.
 """
 
+import contextlib
 import errno
 import math
 import os
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-from dynod.keeper import cgroups, controllers, processes
+from dynod.keeper import cgroups, controllers, own_port, processes
 from dynod.keeper.features import Features
 from dynod.keeper.inheritance import request_of
 from dynod.keeper.launches import AT_ONCE_S, Launch, Launches, can_tell
@@ -27,6 +28,8 @@ from dynod.keeper.spawn import SpawnRefusedError, fork, outcome
 SWEEP_S = 0.05  # between rounds of SIGKILL while processes are still being forked
 SWEEP_UNTOLD_S = 0.25  # between looks for the end of processes where no SIGCHLD tells, and a look may be a run of ps
 LOOKS = 10  # at the process table, one after the other, before the keeper turns to other things
+PORTS: Final = "ports"  # among the folders of `Confined`, where `own_port` can be had
+_PROBE: Final = "probe"
 SPARE_FDS = 64  # of dynod's own: sockets, wake-up pipe, a look at /proc
 
 
@@ -291,7 +294,21 @@ class Instances:
             self._controllers = controllers.find(os.getpid(), self._groups)
         if self._controllers is not None:
             self._controllers.limit_all(limits)
-        return Confined(self._controllers.folders if self._controllers is not None else {})
+        folders = dict(self._controllers.folders) if self._controllers is not None else {}
+        if self._groups is not None and self._guards():
+            folders[PORTS] = self._groups.root
+        return Confined(folders)
+
+    def _guards(self) -> bool:
+        """Whether ports of others can be kept from instances: tried with a group for which there is none."""
+        assert self._groups is not None  # noqa: S101 (asked by whoever has looked)
+        try:
+            own_port.guard(self._groups.make(_PROBE), {own_port.OWN: 0, own_port.FIRST: 1, own_port.LAST: 1})
+        except OSError:
+            return False
+        finally:
+            self._groups.remove(_PROBE)
+        return True
 
     # --- control groups ---------------------------------------------------------------------------------------------
 
@@ -301,6 +318,8 @@ class Instances:
         try:
             if self._groups is not None:
                 made.append(self._groups.make(request.id))
+                with contextlib.suppress(OSError):  # where it cannot be had, `confine` has said so
+                    own_port.guard(made[0], request.limits or {})
             if self._controllers is not None and request.limits is not None:
                 made += self._controllers.make(request.id, request.limits)
         except OSError as error:

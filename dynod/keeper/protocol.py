@@ -71,7 +71,7 @@ class Spawn(NamedTuple):
     terminal: list[int] | None = None  # rows and columns of one that it controls, in place of the pipe
     stdin: bool = False  # without a terminal: a pipe to write to, in place of nothing to read
     watches: bool = False  # the process only watches over the dyno's own, in sessions of theirs: it is sent no signal
-    limits: dict[str, int] | None = None  # what it may take: `controllers`, `limits.PROCESSES`; `Confine` comes first
+    limits: dict[str, int] | None = None  # by the names of `controllers`, `limits` and `own_port`; after `Confine`
     owner: list[int] | None = None  # user and group to whom its output belongs, so that /dev/stdout can be reopened
     shown_as: list[str] | None = None  # a folder, and where it is mounted with the owners that a descriptor maps
     as_owner: bool = False  # it is that user from its exec on, and gains no rights any more
@@ -240,7 +240,10 @@ class SpawnFailed(NamedTuple):
 
 
 class Confined(NamedTuple):
-    """Answer to `Confine`: by controller (memory, pids, cpu) the folder in which instances have groups by their ids."""
+    """Answer to `Confine`: by controller (memory, pids, cpu) the folder in which instances have groups by their ids.
+
+    So for `ports`, where instances can be kept from those of others.
+    """
 
     folders: dict[str, str]
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from dynod.core.command import expand_port_for_display
 from dynod.core.dyno import InstanceEvent
+from dynod.core.dyno_limits import port_limits
 from dynod.core.dyno_metadata import DYNO_ID
 from dynod.core.formation import RELEASE
 from dynod.core.launch import R99, is_platform_fault, next_try_s, refused_status
@@ -136,7 +137,7 @@ class Launcher:
                 filtered=enclosed.filtered,
                 shown_as=enclosed.shown_as,
                 files=enclosed.files,
-                limits=shared.limits(self._name),
+                limits=self._limits(command, port),
             )
 
         begun(instance)
@@ -155,6 +156,13 @@ class Launcher:
         else:
             shared.output.add(instance.id, self._name, launched.output)
         return instance
+
+    def _limits(self, command: Command, port: int | None) -> Mapping[str, int] | None:
+        """A dyno that is kept apart keeps off the ports of others, too."""
+        limits = self._shared.limits(self._name)
+        if limits is None or command.container is None or self._shared.containers is None:
+            return limits
+        return {**limits, **port_limits(port)}
 
     def _enclosed(self, instance_id: str, command: Command, wanted: Wanted) -> Enclosed:
         """What is to be executed, in a container if it has one. Raises OSError."""

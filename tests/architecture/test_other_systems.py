@@ -61,7 +61,7 @@ CALLS_C: Final = {
         "dynod.keeper.mounts",
         "dynod.logs.dyno_pipe",
     ),
-    "dynod.process.enter",
+    *("dynod.keeper.own_port", "dynod.process.enter"),
 }
 
 

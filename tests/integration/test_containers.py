@@ -25,6 +25,7 @@ pytestmark = [
     pytest.mark.needs_ability("subreaper", "proc", reason="containers are Linux's, and so are these"),
 ]
 
+PORTS_OPEN = "dynos can take the ports of others"
 HELD = """\
 grep -E '^(Cap...|NoNewPrivs|Seccomp|SigIgn):' /proc/self/status
 unshare --user true 2>/dev/null || echo denied
@@ -116,6 +117,7 @@ def outcomes(
         "other_pid": shop.pids()["web.1"],
         "other_port": int(ports[-1]),
         "daemon": serve.pid,
+        "port_to_be": None if any(PORTS_OPEN in lack for lack in serve_status(serve)["lacks"]) else 29_998,
         "in_tmp": str(in_tmp),
         "abstract": abstract,
         "node": shutil.which("node") is not None,

@@ -45,6 +45,23 @@ def bind_other_port() -> None:
         other.bind(("127.0.0.1", KNOWN["other_port"]))
 
 
+def bind_port_to_be() -> None:
+    with socket.socket() as other, socket.socket(socket.AF_INET6) as sixth:
+        try:
+            other.bind(("", KNOWN["port_to_be"]))
+        except PermissionError:
+            sixth.bind(("::1", KNOWN["port_to_be"]))
+
+
+def bind_own_ports() -> None:
+    """Its own, those that the kernel chooses, and what is of another protocol."""
+    for number in (int(os.environ["PORT"]), 0):
+        with socket.socket() as own:
+            own.bind(("", number))
+    with socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+        datagrams.bind(("127.0.0.1", KNOWN["other_port"]))
+
+
 def reach_abstract_socket() -> None:
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(KNOWN["abstract"])
@@ -97,6 +114,7 @@ document = {
         "signal another dyno": outcome(lambda: os.kill(KNOWN["other_pid"], 0)),
         "signal what watches over it": outcome(lambda: os.kill(1, signal.SIGTERM)),
         "bind the port of another dyno": outcome(bind_other_port),
+        "bind the port of a dyno that is to come": outcome(bind_port_to_be),
         "reach a socket without a file": outcome(reach_abstract_socket),
         "become root": outcome(lambda: os.setuid(0)),
         "write to the system": outcome(lambda: Path("/usr/made-by-a-dyno").write_text("x")),
@@ -115,6 +133,7 @@ document = {
         "shared memory": outcome(shared_memory),
         "reopen stdout": outcome(reopen_stdout),
         "a socket of its own without a file": outcome(own_abstract_socket),
+        "ports of its own": outcome(bind_own_ports),
         "name service": outcome(lambda: socket.getaddrinfo("localhost", 80)),
         "certificates": outcome(lambda: ssl.create_default_context().load_default_certs()),
         "time zones": outcome(lambda: run("env", "TZ=Europe/Berlin", "date")),

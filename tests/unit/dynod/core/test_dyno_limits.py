@@ -66,5 +66,9 @@ def test_what_cannot_be_kept_is_said(controllers: dict[str, str], missing: str |
     said = limit_lacks(controllers)
     assert (said == []) is (missing is None)
     assert missing is None or missing in said[0]
+    assert limit_lacks({**controllers, "ports": "/"}, apart=True) == said
+    assert limit_lacks(controllers, apart=True)[-1].startswith(
+        "dynos can take the ports of others that do not listen: "
+    )
     (by_users,) = limit_lacks({"memory": "/m"}, own_users=True)
     assert by_users.endswith(", but processes of an app by its user")
