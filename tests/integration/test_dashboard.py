@@ -19,7 +19,9 @@ from support.up import eventually, free_port
 pytestmark = pytest.mark.timeout(180)
 TOML: Final = "[dynos]\nsettle_s = 0\nrestart = [300]\n"
 MARKUP: Final = "<img src=x onerror=alert(1)><script>alert(2)</script>"
-PHONE: Final = {"width": 390, "height": 844}
+LONG: Final = "process_type_of_a_long_name"
+PHONE: Final = {"width": 360, "height": 780}
+TABLET: Final = {"width": 768, "height": 1024}
 DESK: Final = {"width": 1280, "height": 900}
 
 
@@ -42,9 +44,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder, port = tmp_path_factory.mktemp("dashboard"), free_port()
     with Serve(folder / "state", "--api", f"127.0.0.1:{port}", toml=TOML) as serve:
         serve.wait_until_ready()
-        procfile = {"web": toy("web_server"), "worker": f"echo '{MARKUP}'; {toy('waits')}"}
-        app = serve.app(folder, "shop", procfile=procfile, quantities={"web": 1, "worker": 1})
-        app.wait_until_up("web.1", "worker.1")
+        procfile = {"web": toy("web_server"), "worker": f"echo '{MARKUP}'; {toy('waits')}", LONG: toy("waits")}
+        app = serve.app(folder, "shop", procfile=procfile, quantities={"web": 1, "worker": 1, LONG: 1})
+        app.wait_until_up("web.1", "worker.1", f"{LONG}.1")
         serve.done("config:set", "-a", "shop", "COLOUR=secret-red", "SIZE=secret-2")
         serve.done("config:set", "-a", "shop", "COLOUR=secret-blue")
         yield Running(serve, app, port)
@@ -111,12 +113,15 @@ def test_a_browser_shows_how_an_app_does(running: Running, tmp_path: Path) -> No
         ] == []
 
         # On a phone nothing has to be scrolled sideways; in the dark the ground is dark.
-        for scheme in ("light", "dark"):
-            browser.do("look", scheme=scheme, **PHONE)
+        for size, scheme in ((DESK, "light"), (TABLET, "light"), (PHONE, "light"), (PHONE, "dark")):
+            browser.do("look", scheme=scheme, **size)
             measured = browser.do("measure")
             assert isinstance(measured, dict)
-            assert measured["wide"] <= measured["window"]
-            browser.do("shoot", path=str(tmp_path / f"phone-{scheme}.png"), whole=True)
+            assert measured["wide"] <= measured["window"], size
+            browser.do("shoot", path=str(tmp_path / f"{size['width']}-{scheme}.png"), whole=True)
+            if size is not TABLET:
+                assert browser.do("bars") == [], (size, scheme)
+        assert browser.do("ask", script="getComputedStyle(document.getElementById('one')).animationName") == "none"
         assert browser.do("ask", script="getComputedStyle(document.body).backgroundColor") == "rgb(16, 18, 24)"
 
         # By keyboard alone: out, and in again by a token.
@@ -124,6 +129,7 @@ def test_a_browser_shows_how_an_app_does(running: Running, tmp_path: Path) -> No
         browser.do("ask", script="document.getElementById('leave').focus()")
         browser.do("press", key="Enter")
         browser.do("see", selector="#sign-in", text="Sign in")
+        assert browser.do("bars") == []
         browser.do("fill", selector="#token", text="dynod-nonsense")
         browser.do("press", key="Enter")
         browser.do("see", selector="#sign-in-error", text="That opens nothing")
@@ -134,8 +140,10 @@ def test_a_browser_shows_how_an_app_does(running: Running, tmp_path: Path) -> No
         assert token not in str(
             browser.do("ask", script="JSON.stringify([sessionStorage, localStorage, document.cookie])")
         )
-        browser.do("click", selector=".brand")
-        browser.do("see", selector="#apps [data-name='shop']", text="2 up")
+        browser.do("click", selector=".back a")
+        browser.do("see", selector="#apps [data-name='shop']", text="3 up")
+        browser.do("see", selector="#all-facts", text="1 app · 3 dynos")
+        assert browser.do("bars") == []
 
 
 def test_open_is_for_whatever_browser_there_is(running: Running, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ export class Graphs {
     const last = this.cells.at(-1);
     const errors = this.cells.reduce((sum, cell) => sum + (cell.failed * this.cellMs) / 1000, 0);
     const busiest = Math.max(0, ...this.cells.map((cell) => cell.rps)), worst = Math.max(0, ...this.cells.map((cell) => cell.p95 ?? 0));
-    this.requests.say(`at most ${rate(busiest)} in a second, ${plural(Math.round(errors), "error")} in the last hour`);
+    this.requests.say(last ? `at most ${rate(busiest)} in a second, ${plural(Math.round(errors), "error")} in the last hour` : "no requests in the last hour");
     this.times.say(last ? `at most ${time(worst)} in the last hour` : "no requests in the last hour");
     this.#read();
   }

@@ -24,6 +24,7 @@ export class Log {
     byId("log-from").addEventListener("change", () => this.#begin());
     byId("log-follow").addEventListener("change", () => this.#begin());
     this.box.addEventListener("scroll", () => { this.isAtEnd = this.box.scrollHeight - this.box.scrollTop - this.box.clientHeight < 40; }, { passive: true });
+    new ResizeObserver(() => { if (this.isAtEnd) this.box.scrollTop = this.box.scrollHeight; }).observe(this.box);
   }
 
   /** Another app, or none. */
@@ -75,7 +76,7 @@ export class Log {
         const headers = { Accept: "text/event-stream", ...(place !== null && { "Last-Event-ID": place }) };
         const answer = await ask(new URL(document.logplex_url).pathname, { headers, signal });
         if (!answer.ok) throw new Error(answer.statusText);
-        this.#say(wanted.tail ? "Following" : "");
+        this.#say("");
         onGood();
         for await (const event of events(answer)) {
           if (signal.aborted) return;

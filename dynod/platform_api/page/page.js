@@ -6,7 +6,7 @@ import { Log } from "./log.js";
 import { drawReleases } from "./releases.js";
 import { SignedOut, ask, events, forever, session, signIn } from "./server.js";
 import { appColumns, dynoColumns, fill, formation, stateOf, toneOf } from "./tables.js";
-import { count, memory, plural, rate, share, time } from "./words.js";
+import { clock, count, memory, plural, rate, share, time } from "./words.js";
 
 const SILENCE_MS = 15000; // a stream that has said nothing for so long is none any more
 const log = new Log({ onSignedOut: signedOut });
@@ -43,7 +43,8 @@ function look() {
   show(byId("all"), app === null);
   show(byId("one"), app !== null);
   write(byId("one-title"), app ?? "");
-  write(byId("one-facts"), "");
+  for (const id of ["one-facts", "all-facts"]) write(byId(id), "");
+  mark(byId("main"), "data-stale", null);
   document.title = app === null ? "dynod" : `${app} – dynod`;
   log.open(app);
   listen();
@@ -75,18 +76,24 @@ function listen() {
       }
       if (isEmpty) throw new Error("nothing came"); // else it has ended as streams do after a while
     },
-    { signal, onLost: () => say("Connection lost; trying again …", "warn"), onSignedOut: signedOut },
+    { signal, onLost: lost, onSignedOut: signedOut },
   );
 }
 
 function draw(picture) {
   say("Live", "good");
+  mark(byId("main"), "data-stale", null);
   const dropped = picture.dropped ? ` · ${plural(picture.dropped, "page")} dropped for being too slow` : "";
   write(byId("who"), `${picture.user} · dynod ${picture.version}${dropped}`);
   if (app === null) {
     fill(byId("apps"), appColumns, picture.apps);
     show(byId("no-apps"), picture.apps.length === 0);
-    show(byId("apps").parentElement, picture.apps.length > 0);
+    show(byId("apps").closest(".card"), picture.apps.length > 0);
+    const crashed = picture.apps.filter((each) => each.states.crashed).length;
+    const facts = crashed ? [element("span", { class: "badge bad" }, `${plural(crashed, "app")} with a crashed dyno`)] : [];
+    const dynos = picture.apps.reduce((sum, each) => Object.values(each.states).reduce((all, one) => all + one, sum), 0);
+    const text = picture.apps.length ? `${plural(picture.apps.length, "app")} · ${plural(dynos, "dyno")}` : "";
+    redraw(byId("all-facts"), ...facts, text);
     return;
   }
   const found = picture.apps.find((each) => each.name === picture.app);
@@ -97,7 +104,7 @@ function draw(picture) {
   const badge = element("span", { class: `badge ${toneOf(found)}` }, stateOf(found));
   const facts = [formation(found), found.release ? `v${found.release}` : "", found.one_off_dynos ? plural(found.one_off_dynos, "one-off dyno") : ""];
   const text = facts.filter((each) => each && each !== "–").join(" · ");
-  if (byId("one-facts").textContent !== badge.textContent + text) byId("one-facts").replaceChildren(badge, text);
+  redraw(byId("one-facts"), badge, text);
   figures({
     "Requests/s": [rate(found.rps)],
     "Errors/s": [rate(found.failed), found.failed > 0 ? "bad" : ""],
@@ -110,9 +117,15 @@ function draw(picture) {
   });
   fill(byId("dynos"), dynoColumns, picture.dynos);
   show(byId("no-dynos"), picture.dynos.length === 0);
-  show(byId("dynos").parentElement, picture.dynos.length > 0);
+  show(byId("dynos").closest(".card"), picture.dynos.length > 0);
   log.offer(Object.keys(found.formation), picture.dynos.map((dyno) => dyno.name));
   refreshReleases(`${app} ${found.releases}`);
+}
+
+/** Only where its text differs, as `write` does. */
+function redraw(node, ...children) {
+  const made = element("p", {}, ...children);
+  if (node.textContent !== made.textContent) node.replaceChildren(...made.childNodes);
 }
 
 function figures(found) {
@@ -133,6 +146,13 @@ function refreshReleases(now) {
     released = null; // with the next picture
     if (error instanceof SignedOut) signedOut();
   });
+}
+
+/** What is shown is no longer so, and looks it. */
+function lost() {
+  if (byId("main").dataset.stale) return;
+  mark(byId("main"), "data-stale", "yes");
+  say(`Connection lost at ${clock(new Date())}; trying again …`, "warn");
 }
 
 function say(text, tone) {

@@ -35,7 +35,7 @@ export const appColumns = [
   { title: "App", text: (row) => row.name, href: (row) => `#/apps/${encodeURIComponent(row.name)}` },
   { title: "State", text: stateOf, tone: toneOf, isBadge: true },
   { title: "Release", number: true, text: (row) => (row.release ? `v${row.release}` : none) },
-  { title: "Formation", text: formation },
+  { title: "Formation", loose: true, text: formation },
   ...ofTraffic.filter((column) => column.title !== "p50" && column.title !== "p99"),
   { title: "CPU", number: true, text: (row) => share(row.cpu) },
   { title: "Memory", number: true, text: (row) => memory(row.memory) },
@@ -83,7 +83,7 @@ function newRow(columns, row) {
     const cell = number ? element("td", { role: "cell" }) : element("th", { scope: "row", role: "rowheader" });
     cell.dataset.title = column.title;
     if (column.number) cell.classList.add("number");
-    if (column.wide) cell.classList.add("wide");
+    for (const kind of ["wide", "loose"]) if (column[kind]) cell.classList.add(kind);
     cell.append(column.href ? element("a", { href: column.href(row) }) : element("span"));
     return cell;
   });

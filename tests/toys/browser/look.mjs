@@ -1,12 +1,15 @@
 // Looks at the dashboard in a real browser, as a test tells it: `node look.mjs CHROMIUM`, one JSON command a line on stdin, one
 // answer a line on stdout. What the page complains of (its console, its errors, what its policy refused) is in each answer.
 
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import readline from "node:readline";
 import { chromium } from "playwright-core";
 
 const QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 
 const browser = await chromium.launch({ executablePath: process.argv[2], args: QUIET });
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core"), "utf8");
 let page = null;
 let complaints = [];
 
@@ -29,6 +32,12 @@ const commands = {
   look: ({ width, height, scheme }) => Promise.all([page.setViewportSize({ width, height }), page.emulateMedia({ colorScheme: scheme })]),
   // Wider than the window would have to be scrolled sideways, on a phone too.
   measure: () => page.evaluate(() => ({ wide: document.documentElement.scrollWidth, window: innerWidth, address: location.href })),
+  // What keeps people with disabilities out (axe-core), each with the first place where it does.
+  async bars() {
+    await page.evaluate(`if (!window.axe) { ${AXE} }`);
+    const { violations } = await page.evaluate("axe.run()");
+    return violations.map((each) => `${each.id}: ${each.help}: ${each.nodes[0].html}`);
+  },
   ask: ({ script }) => page.evaluate(script),
   shoot: ({ path, whole = false }) => page.screenshot({ path, fullPage: whole }).then(() => null),
 };
