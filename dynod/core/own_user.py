@@ -25,8 +25,8 @@ CODE_IS: Final = "of"
 _SHOW_ONE: Final = 'mkdir -p "${2%/*}" && rm -rf "$2" && ln -s "$1" "$2" || exit 1; shift 2'
 _SHOW: Final = f'while [ "$1" != -- ]; do {_SHOW_ONE}; done; '
 _COPY: Final = 'cp -a "$0/." "$HOME" || exit 1; '
-_BEGIN: Final = f': >"$HOME/../{COPIED}"; cd "$HOME" || exit 1; {_SHOW}shift; exec {FIRST_FILE}<&- "$@"'
-_ENTER: Final = 'cd "$HOME" && exec "$@"'
+_BEGIN: Final = f': >"$HOME/../{COPIED}"; cd "$HOME" || exit 1; {_SHOW}shift; unset OLDPWD; exec {FIRST_FILE}<&- "$@"'
+_ENTER: Final = 'cd "$HOME" && unset OLDPWD && exec "$@"'
 # Shared with every user of the machine, as long as there is no mount to make others of them.
 _SHARED: Final = ("/tmp", "/var/tmp", "/dev", "/proc")  # noqa: S108 (modes and sticky bits are their own)
 

@@ -40,7 +40,7 @@ def test_a_build_is_its_apps_own_users_and_sees_nothing_else(serve: Serve, tmp_p
     app = serve.known_app("shop")
     with contextlib.closing(serve.client) as client:
         client.replace_buildpacks("shop", [f"file://{PACKS}/assets", f"file://{PACKS}/greeter"])
-    secrets = [serve.state / "dynod.db", serve.config, *serve.state.glob("*.db*")]
+    secrets = [serve.state / "state.db", serve.config, *serve.state.glob("*.db*")]
     serve.done("config:set", f"SECRETS={' '.join(map(str, secrets))}")
     code = {"server.py": (TOYS / "web_server.py").read_text(), "assets.txt": "some\n", "greeting.txt": "hello\n"}
     serve.done("storage:mount", "data:/data")

@@ -92,7 +92,7 @@ def test_dynos_reach_nothing_but_their_own(docker: Boxed, shop: ServedApp, abstr
     other = next((docker.state / "dynos").glob(f"{shop.dynos()['web.1']['id']}*"), docker.state / "dynos" / "none")
     known = {
         "state": str(docker.state),
-        "secrets": [str(docker.state / "dynod.db"), "/etc/shadow"],
+        "secrets": [str(docker.state / "state.db"), "/etc/shadow"],
         "folders": [str(docker.state / name) for name in ("dynos", "logs", "slugs", "work", "cache")]
         + [str(other)]
         + (["/"] if landlock.is_there() else []),  # which every user may list
@@ -231,7 +231,7 @@ def test_a_build_is_its_apps_users_too(docker: Boxed) -> None:
     others = docker.state / "cache" / "of-another"
     others.mkdir(mode=0o700)
     (others / "file").write_text("x")
-    secrets = [docker.state / "dynod.db", others / "file", *kept[:20]]
+    secrets = [docker.state / "state.db", others / "file", *kept[:20]]
     docker.done("config:set", "-a", "built", f"SECRETS={' '.join(map(str, secrets))}")
     said = docker.done("builds:create", "-a", "built", "--source-dir", str(folder)).stdout
     found = re.search(r"^-----> User (\d+) in \S+ with \S+ reads (.*)$", said, re.MULTILINE)
@@ -279,7 +279,7 @@ def test_a_service_that_is_not_root_gives_each_app_a_user_in_its_container() -> 
         apps[1].restart(dyno="web.1")
         apps[1].wait()
         assert apps[1].get("/").status == 200
-        inside = f"pwd; id -u; echo x >>server.py; mkdir sub/made; cat {serve.state}/dynod.db 2>/dev/null; id -un"
+        inside = f"pwd; id -u; echo x >>server.py; mkdir sub/made; cat {serve.state}/state.db 2>/dev/null; id -un"
         inside += "; grep -h -e CapEff -e CapBnd -e NoNew -e Seccomp: /proc/self/status"
         inside += "; echo kept >/data/kept; kill -0 1 2>&1"
         for verb in (("run", "-a", "blog", "--no-tty"), ("ps:exec", "-a", "blog", "--no-tty", "web.1")):
@@ -319,7 +319,7 @@ def deployed(serve: Boxed, name: str) -> ServedApp:
     serve.done("apps:create", name)
     with contextlib.closing(serve.client) as client:
         client.replace_buildpacks(name, [f"file://{TOYS}/buildpacks/{pack}" for pack in ("assets", "greeter")])
-    secrets = f"SECRETS={serve.state / 'dynod.db'} {serve.config}"
+    secrets = f"SECRETS={serve.state / 'state.db'} {serve.config}"
     serve.done("config:set", "-a", name, secrets)
     code = {"server.py": (TOYS / "web_server.py").read_text(), "assets.txt": f"{name}\n", "greeting.txt": "hello\n"}
     procfile = {"web": "exec python3 server.py"}

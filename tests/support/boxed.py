@@ -87,7 +87,7 @@ class _Box:
     """The machine: `own` is the only folder of it that can be written to, and every user gets there."""
 
     def __init__(self) -> None:
-        self._place = Path(tempfile.mkdtemp(prefix="boxed-"))
+        self._place = Path(tempfile.mkdtemp(prefix="boxed-", dir="/srv"))  # not in /tmp, which dynos of users share
         self._place.chmod(0o755)
         self.own = self._place / "own"
         for folder in (self.own, self._place / "root"):
