@@ -52,7 +52,6 @@ from dynod.kept_notes import from_note, kept_secret, to_note
 from dynod.kept_troubles import KeptIncidents, KeptMessages
 from dynod.listeners import url
 from dynod.local_ca import LocalAuthority
-from dynod.metrics import DaemonMetrics, MetricSources, StoredCounts
 from dynod.metrics_listener import MetricsListener
 from dynod.one_build import BuildTools
 from dynod.operations import Operations, RunningApp
@@ -440,6 +439,9 @@ class Serve:
 
     async def _measure(self) -> None:
         """Answer Prometheus, where that was asked for."""
+        if self._metrics_listener.url is None:
+            return
+        from dynod.metrics import DaemonMetrics, MetricSources, StoredCounts  # noqa: PLC0415 (15 ms, where asked for)
 
         async def stored() -> StoredCounts:
             store = self._store

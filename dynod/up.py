@@ -39,7 +39,6 @@ from dynod.listeners import listen, listen_near, url
 from dynod.local_ca import LocalAuthority
 from dynod.logs.stdout_sink import StdoutSink, local_text
 from dynod.logs.write_mark import WriteMark
-from dynod.metrics import DaemonMetrics, MetricSources
 from dynod.metrics_listener import MetricsListener
 from dynod.operations import Operations, RunningApp
 from dynod.platform_api.server import PlatformApi
@@ -352,6 +351,10 @@ class Up:
 
     async def _measure(self) -> None:
         """Answer Prometheus, where that was asked for."""
+        if self._metrics_listener.url is None:
+            return
+        from dynod.metrics import DaemonMetrics, MetricSources  # noqa: PLC0415 (15 ms, for those who asked for it)
+
         lag = Histogram(LAG_BOUNDS_S)
         self._keeper.beat_late = lag.observe
         sources = MetricSources(

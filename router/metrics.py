@@ -1,9 +1,8 @@
-"""The router's numbers, as Prometheus reads them. The only file that imports prometheus_client.
+"""The router's numbers, counted here, and put together for whoever scrapes.
 
 Flow: batches of finished records → plain counters here → `families()` when somebody scrapes; a router without dynod has
-them from `collect()`, in prometheus_client's own types. Counting per record into
-prometheus_client's own objects costs 8.1 µs a request (a lock and a labels lookup per metric); a dictionary of small
-arrays, turned into metric families at scrape time, 0.8.
+them in `registry`, by `prometheus`. Counting per record into prometheus_client's own objects costs 8.1 µs a request (a
+lock and a labels lookup per metric); a dictionary of small arrays, turned into metric families at scrape time, 0.8.
 
 Labels are bounded: app, process type, dyno, status class, code. What is counted of a dyno goes when the dyno has been
 gone for a while, so that apps and dynos may come and go for years.
@@ -11,15 +10,15 @@ gone for a while, so that apps and dynos may come and go for years.
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from time import monotonic
-from typing import Final, NamedTuple
-
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import Metric
-from prometheus_client.registry import Collector
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from router.core.metric_family import Bins, MetricFamily, Row
 from router.core.request_record import RequestRecord
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 BOUNDS_MS: Final = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000)
 KEPT_S: Final = 600.0  # how long the numbers of a dyno that is gone can still be scraped; scrapes are a minute apart
@@ -84,8 +83,8 @@ class Totals(NamedTuple):
     buckets: tuple[int, ...]
 
 
-class RouterMetrics(Collector):
-    """All of one router's metrics, in a registry of their own, so that two routers fit in one process.
+class RouterMetrics:
+    """All of one router's metrics.
 
     `gauges` is asked at scrape time for (app, dyno, requests in flight, tunnels) of each backend, `queued` for (app,
     waiting requests) of each app, `connections` for the number of client connections. `clock` gives monotonic seconds.
@@ -108,8 +107,6 @@ class RouterMetrics(Collector):
         self._timings: dict[str, dict[bytes, _Timings]] = {}  # by app, then dyno: whoever asks for one app walks one
         self._faults: dict[str, int] = {}
         self._retries: dict[str, int] = {}
-        self.registry = CollectorRegistry()
-        self.registry.register(self)
 
     def count(self, records: Sequence[RequestRecord]) -> None:
         """Add finished requests."""
@@ -168,9 +165,12 @@ class RouterMetrics(Collector):
         """A request was refused before it was one."""
         self._faults[reason] = self._faults.get(reason, 0) + 1
 
-    def collect(self) -> Iterable[Metric]:
-        """Everything, for prometheus_client."""
-        return map(_as_metric, self.families())
+    @cached_property
+    def registry(self) -> "CollectorRegistry":
+        """The same for prometheus_client, with nothing else in it, so that two routers fit in one process."""
+        from router.prometheus import registry_of  # noqa: PLC0415 (15 ms of each start, and dynod does without)
+
+        return registry_of(self.families)
 
     def families(self) -> list[MetricFamily]:
         """Everything, as of now: nothing in it changes any more, so it can be put into words in another thread."""
@@ -289,19 +289,3 @@ def _counter(name: str, text: str, labels: Sequence[str], rows: Sequence[Row]) -
 
 def _gauge(name: str, text: str, labels: Sequence[str], rows: Sequence[Row]) -> MetricFamily:
     return MetricFamily(name=name, type="gauge", documentation=text, labels=labels, rows=rows)
-
-
-def _as_metric(family: MetricFamily) -> Metric:
-    metric = Metric(family.name, family.documentation, family.type)
-    name = f"{family.name}_total" if family.type == "counter" else family.name
-    for values, number in family.rows:
-        metric.add_sample(name, dict(zip(family.labels, values, strict=True)), number)
-    for values, counts, total in family.bins:
-        labels = dict(zip(family.labels, values, strict=True))
-        running = 0
-        for bound, count in zip((*family.bounds, "+Inf"), counts, strict=True):
-            running += count
-            metric.add_sample(f"{name}_bucket", {**labels, "le": str(bound)}, running)
-        metric.add_sample(f"{name}_count", labels, running)
-        metric.add_sample(f"{name}_sum", labels, total)
-    return metric

@@ -49,7 +49,9 @@ MAY_IMPORT = {
     "dynod.metrics": ("dynod.app_figures", "dynod.core", "dynod.__version__"),
     "dynod.metrics_listener": (
         *("dynod.app_figures", "dynod.listeners", "dynod.metrics_token", "dynod.core", "dynod.errors"),
+        "dynod.metrics_site",
     ),
+    "dynod.metrics_site": ("dynod.app_figures", "dynod.metrics_token", "dynod.core"),
     "dynod.metrics_token": ("dynod.errors",),
     "dynod.routing": ("dynod.core", "dynod.errors", "dynod.stderr", "router"),
     "dynod.doctor": (

@@ -24,7 +24,7 @@ from dynod.core.histogram import BOOT_BOUNDS_S, LAG_BOUNDS_S, Histogram
 from dynod.errors import SettingsError
 from dynod.logs.drain import DrainHealth
 from dynod.metrics import DaemonMetrics, MetricSources, StoredCounts
-from dynod.metrics_listener import targets
+from dynod.metrics_site import targets
 from dynod.metrics_token import token_hash
 from router import RequestRecord, RouterMetrics
 from support.source_tree import REPOSITORY
