@@ -13,10 +13,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from dynod.app_logs import AppLogs
-from dynod.app_releases import AppReleases
 from dynod.core.dyno import SlotState
 from dynod.core.dyno_sizes import UNSIZED, DynoSize, size_named
 from dynod.core.formation import RELEASE
@@ -29,6 +28,9 @@ from dynod.process.sampler import Sample
 from dynod.process.slot import Slot
 from dynod.process.slot_log import Happening
 from dynod.process.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from dynod.app_releases import AppReleases
 
 ONE_OFF = ("run", RELEASE, "scheduler")  # kinds that may be named though no dyno of the kind is there
 MOST_ONE_OFFS = 500  # of an app, at the same time: as many as dynos of a type
@@ -137,7 +139,7 @@ class RunningApp:
     logs: AppLogs
     one_offs: OneOffs
     usage: Callable[[str], Sample | None] = lambda _instance: None  # memory and CPU of an instance when last read
-    releases: AppReleases | None = None  # none in `up`: the app runs as its folder is
+    releases: "AppReleases | None" = None  # none in `up`: the app runs as its folder is
     has_code: bool = True
     maintenance: bool = False
     note: Callable[[str, str, str], None] = lambda _action, _detail, _by: None  # an event, on somebody's behalf

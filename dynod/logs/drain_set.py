@@ -25,7 +25,6 @@ from dynod.logs.drain import HTTP_TARGET_BYTES, TARGET_BYTES, Drain, DrainHealth
 from dynod.logs.drain_supply import HistorySupply, StreamSupply, Supply
 from dynod.logs.drain_transport import Delivery, FileTransport, Frame, StdoutTransport, Transport
 from dynod.logs.history_sink import HistorySink
-from dynod.logs.http_transport import HttpTransport
 from dynod.logs.stream import LogStream
 from dynod.logs.syslog_transport import SyslogTransport
 from dynod.logs.tail import Tail
@@ -133,6 +132,8 @@ class DrainSet:
     def _transport(self, record: DrainRecord) -> Transport:
         match record.url.kind:
             case DrainKind.HTTP:
+                from dynod.logs.http_transport import HttpTransport  # noqa: PLC0415 (aiohttp: 0.1 s, for such drains)
+
                 return HttpTransport(record.url, token=record.token, make_context=self._make_context)
             case DrainKind.SYSLOG:
                 return SyslogTransport(record.url, make_context=self._make_context)
