@@ -10,15 +10,16 @@ import signal
 import socket
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from dynod import own_share
-from dynod.access import Access
 from dynod.api_listener import ApiListener
+from dynod.api_on_demand import ApiOnDemand
 from dynod.app_figures import AppFigures, figures_of
 from dynod.app_run import AppParts, RunningApps, attach_rules
 from dynod.cli.up import UpOptions
@@ -36,13 +37,10 @@ from dynod.keeper.client import KeeperClient, Snapshot
 from dynod.keeper.features import Features
 from dynod.kept_notes import from_note, kept_secret, to_note
 from dynod.listeners import listen, listen_near, url
-from dynod.local_ca import LocalAuthority
 from dynod.logs.stdout_sink import StdoutSink, local_text
 from dynod.logs.write_mark import WriteMark
 from dynod.metrics_listener import MetricsListener
 from dynod.operations import Operations, RunningApp
-from dynod.platform_api.server import PlatformApi
-from dynod.platform_api.tcp_door import OverTcp
 from dynod.process.instance import Instance
 from dynod.process.surroundings import Command
 from dynod.routing import Routing
@@ -56,6 +54,9 @@ from dynod.up_drains import KeptDrains
 from dynod.up_plan import PLAN, UpPlan
 from dynod.up_tokens import NOTE as KEPT_TOKENS
 from dynod.up_tokens import KeptTokens
+
+if TYPE_CHECKING:
+    from dynod.platform_api.server import PlatformApi
 
 
 class KeptFormation(msgspec.Struct, frozen=True, kw_only=True):
@@ -251,24 +252,8 @@ class Up:
             operations = Operations([running])
             history = TrafficWatch(operations, lambda app: self._routing.traffic_of(app.name), clock=self._loop.time)
             graphs = group.create_task(history.run(), name="traffic-watch")
-            api = PlatformApi(
-                operations,
-                facts=DaemonFacts(
-                    verb="up",
-                    listeners=[url([each]) for each in self._listeners],
-                    api=self._api_listener.url,
-                    control=str(self._claim.control.getsockname()),
-                    state="",
-                    lacks=lacking,
-                    refused=lambda: 0,
-                ),
-                over_tcp=self._over_tcp(),
-                secret=self._secret,
-                events=events,
-                traffic=lambda app: self._routing.traffic_of(app.name),
-                histories=history.of,
-            )
-            await api.start([self._claim.control])
+            api = ApiOnDemand(self._claim.control, lambda: self._make_api(operations, lacking, events, history))
+            asked = group.create_task(api.run(), name="api-on-demand")
             await self._api_listener.start(api)
             await self._measure()
             adopted = self._apps.adopt(self._app)
@@ -296,6 +281,7 @@ class Up:
             if watch is not None:
                 watch.cancel()
             await self._shut_down()
+            asked.cancel()
             await api.close()
             await asyncio.to_thread(self._apart.close)
             self._claim.release()
@@ -362,12 +348,35 @@ class Up:
         )
         await self._metrics_listener.start(DaemonMetrics(sources), self._figures)
 
-    def _over_tcp(self) -> OverTcp:
-        return OverTcp(
-            access=Access(KeptTokens(self._snapshot.stored.get(KEPT_TOKENS), self._keeper.put)),
-            authority=LocalAuthority(user_state_folder(os.environ) / "up-ca"),
-            open=self._api_listener.open,
-            names=self._api_listener.names,
+    def _make_api(
+        self, operations: Operations, lacking: Sequence[str], events: MemoryEvents, history: TrafficWatch
+    ) -> "PlatformApi":
+        from dynod.access import Access  # noqa: PLC0415 (imported for whoever asks; see api_on_demand)
+        from dynod.local_ca import LocalAuthority  # noqa: PLC0415 (as above)
+        from dynod.platform_api.server import PlatformApi  # noqa: PLC0415 (as above)
+        from dynod.platform_api.tcp_door import OverTcp  # noqa: PLC0415 (as above)
+
+        return PlatformApi(
+            operations,
+            facts=DaemonFacts(
+                verb="up",
+                listeners=[url([each]) for each in self._listeners],
+                api=self._api_listener.url,
+                control=str(self._claim.control.getsockname()),
+                state="",
+                lacks=lacking,
+                refused=lambda: 0,
+            ),
+            over_tcp=OverTcp(
+                access=Access(KeptTokens(self._snapshot.stored.get(KEPT_TOKENS), self._keeper.put)),
+                authority=LocalAuthority(user_state_folder(os.environ) / "up-ca"),
+                open=self._api_listener.open,
+                names=self._api_listener.names,
+            ),
+            secret=self._secret,
+            events=events,
+            traffic=lambda app: self._routing.traffic_of(app.name),
+            histories=history.of,
         )
 
     async def _keep_formation(self, quantities: Mapping[str, int], sizes: Mapping[str, DynoSize], by: str) -> None:

@@ -123,6 +123,21 @@ def test_a_mistake_is_told_before_the_daemons_parts_are_loaded() -> None:
     assert not loaded & {"aiohttp", "router", "prometheus_client", "dynod.up", "dynod.serve", "dynod.operations"}
 
 
+def test_an_app_in_a_folder_starts_without_what_it_may_never_need() -> None:
+    """What `dynod up` loads before its first dyno: no API, no aiohttp, no store. Half of it all."""
+    loaded = loaded_by("import dynod.daemon, dynod.up")
+    assert {"dynod.operations", "dynod.routing", "dynod.process.supervisor"} <= loaded
+    assert not loaded & {"aiohttp", "prometheus_client", "sqlite3", "cryptography", "yaml", "email.message"}
+    assert {name for name in loaded if name.startswith(("dynod.platform_api", "dynod.store", "dynod.doctor"))} == set()
+    assert not loaded & {"dynod.serve", "dynod.app_releases", "dynod.app_builds", "dynod.metrics", "dynod.doctor"}
+
+
+def test_a_service_is_loaded_before_it_serves() -> None:
+    """Its API included, as another version may be installed over it, and a rehearsal has to find what is missing."""
+    loaded = loaded_by("import dynod.daemon, dynod.serve")
+    assert {"dynod.platform_api.server", "dynod.store.store", "dynod.app_builds", "aiohttp"} <= loaded
+
+
 def test_the_buildpacks_load_the_standard_library_and_themselves_alone() -> None:
     """They run as an app's user, perhaps in a container, and each of their scripts is a process of its own."""
     names = [m.name for m in modules() if m.name.startswith("dynod.builds.packs")]
