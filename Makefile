@@ -189,14 +189,14 @@ test-packages: test-programs
 # One after the other: the first may have to fetch apt's lists, which the second reads.
 .PHONY: unpacked
 unpacked:
-	@$(MAKE) --no-print-directory tests/.peers/.unpacked || echo "No nginx, HAProxy, Caddy, PHP, sshd, Prometheus: no tests with them"
+	@$(MAKE) --no-print-directory tests/.peers/.unpacked || echo "No nginx, HAProxy, Caddy, PHP, sshd, Prometheus, Docker: no tests with them"
 	@$(MAKE) --no-print-directory tests/.rsyslog/.unpacked || echo "No rsyslog: its tests will be skipped"
 
 # What the machine has itself is left alone; libraries that the rest lacks are installed, if we may.
 tests/.peers/.unpacked:
 	rm -rf tests/.peers && mkdir tests/.peers
-	@cd tests/.peers && packages=; for tool in nginx haproxy caddy sshd php prometheus go; do \
-	  PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || packages="$$packages $$(echo $$tool | sed "s/sshd/openssh-server/; s/^go$$/golang-go/")"; done; \
+	@cd tests/.peers && packages=; for tool in nginx haproxy caddy sshd php prometheus go dockerd; do \
+	  PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || packages="$$packages $$(echo $$tool | sed "s/sshd/openssh-server/; s/^go$$/golang-go/; s/dockerd/docker.io containerd runc tini/")"; done; \
 	if [ -z "$$packages" ]; then exit 0; fi; \
 	apt-cache show $$packages >/dev/null 2>&1 || apt-get -qq update; \
 	packages=$$(echo "$$packages" | sed "s/ php\\b/ $$(apt-cache depends php-cli | sed -n 's/^ *Depends: //p')/"); \
