@@ -24,7 +24,7 @@ from dynod.keeper.cores import Patience
 from dynod.platform_api.client import ApiClient
 from dynod.platform_api.finding import Daemon
 from dynod.platform_api.schema import Dyno
-from support import processes
+from support import processes, verbs
 from support.app_folder import app_folder
 from support.transcript import TIMEOUT_S
 from support.up import Answer, Up, clean_environment, eventually
@@ -103,16 +103,8 @@ class Serve(Up):
 
     def dynod(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """A verb that talks to this daemon, run to its end."""
-        return subprocess.run(
-            [sys.executable, "-m", "dynod", *arguments],
-            env={**clean_environment(), **(env or {}), "DYNOD_SOCKET": str(self.socket)},
-            cwd=self.runtime,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=VERB_TIMEOUT_S,
-            check=False,
-        )
+        environment = {**clean_environment(), **(env or {}), "DYNOD_SOCKET": str(self.socket)}
+        return verbs.run(arguments, env=environment, cwd=self.runtime, timeout_s=VERB_TIMEOUT_S)
 
     def done(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """As `dynod`, for a verb that must succeed."""
