@@ -1,11 +1,13 @@
 """Versions of dynod in a booted guest, as pip would have put them there, from what this environment has.
 
 To build and install a wheel for each would take longer than everything that is then looked at; that it can be done is
-shown elsewhere (test_systemd_service.py, test_wheel.py).
+shown elsewhere (test_systemd_service.py, test_wheel.py). As pip does, it leaves compiled code beside the sources: the
+service may not write there, and each of its processes would compile all of it again.
 """
 
 import importlib.metadata
 import shutil
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Final
 
@@ -41,12 +43,11 @@ def add(vm: Booted, version: str, *, breaks: str = "") -> str:
 
 
 def _copy_dynod(to: Path, version: str) -> None:
-    compiled = list((REPOSITORY / "router").glob("*.so"))
-    for path in [*written_files(), *compiled]:
+    extensions = list((REPOSITORY / "router").glob("*.so"))
+    for path in [*written_files(), *extensions]:
         relative = path.relative_to(REPOSITORY)
         if relative.parts[0] in PACKAGES:
-            (to / relative).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, to / relative)
+            _copy(path, to / relative)
     own = to / "dynod/__init__.py"
     own.write_text(f'{own.read_text()}\n__version__ = "{version}"\n')
 
@@ -60,8 +61,7 @@ def _copy_requirements(to: Path) -> None:
             for file in distribution.files or ():
                 source = Path(str(distribution.locate_file(file)))
                 if ".." not in file.parts and source.suffix != ".pyc" and source.is_file():
-                    (to / file).parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy(source, to / file)
+                    _copy(source, to / file)
         for text in distribution.requires or ():
             requirement = Requirement(text)
             if requirement.name not in found and (
@@ -69,3 +69,13 @@ def _copy_requirements(to: Path) -> None:
             ):
                 found.add(requirement.name)
                 wanted.append(requirement.name)
+
+
+def _copy(source: Path, to: Path) -> None:
+    """With its time, by which what was compiled of it is known as its own; of another Python's it is not looked at."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(source, to)
+    compiled = Path(cache_from_source(str(source)))
+    if source.suffix == ".py" and compiled.is_file():
+        (to.parent / compiled.parent.name).mkdir(exist_ok=True)
+        shutil.copy2(compiled, to.parent / compiled.parent.name / compiled.name)
