@@ -25,8 +25,19 @@ WEB = {"web": toy("web_server")}
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
+    """One with nothing in it."""
     with Serve(tmp_path / "state") as running:
         running.wait_until_ready()
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    """One for all tests to which other apps beside theirs are nothing, and among them is one that is `taken`."""
+    parent = tmp_path_factory.mktemp("shared")
+    with Serve(parent / "state") as running:
+        running.wait_until_ready()
+        running.app(parent, "taken", procfile={"worker": toy("waits")})
         yield running
 
 
@@ -61,10 +72,10 @@ def test_it_starts_with_nothing_and_stops_clean(serve: Serve) -> None:
     assert not serve.socket.exists()
 
 
-def test_nobody_else_can_look_at_its_state(serve: Serve, tmp_path: Path) -> None:
-    shop = serve.app(tmp_path, "shop", procfile=WEB)
-    shop.wait_until_up("web.1")
-    for path in [serve.state, *serve.state.rglob("*"), serve.socket]:
+def test_nobody_else_can_look_at_its_state(shared: Serve, tmp_path: Path) -> None:
+    private = shared.app(tmp_path, "private", procfile=WEB)
+    private.wait_until_up("web.1")
+    for path in [shared.state, *shared.state.rglob("*"), shared.socket]:
         mode = stat.S_IMODE(path.stat().st_mode)
         assert not mode & 0o077, f"{path}: {mode:o}"
 
@@ -93,12 +104,28 @@ def test_check_looks_at_the_settings_and_starts_nothing(tmp_path: Path) -> None:
         ),
     ],
 )
-@pytest.mark.parametrize("check", [True, False])
-def test_a_wrong_setting_is_refused_before_anything_is_made(
-    tmp_path: Path, toml: str, message: str, check: bool
-) -> None:
+def test_a_wrong_setting_is_refused_before_anything_is_made(tmp_path: Path, toml: str, message: str) -> None:
     state = tmp_path / "state"
-    arguments = ["--state", str(state), "--socket", str(tmp_path / "s"), *(["--check"] if check else [])]
+    ended = serve_once(tmp_path, "--state", str(state), "--socket", str(tmp_path / "s"), toml=toml)
+    assert ended.returncode == 1, ended.stderr
+    assert message in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not state.exists()
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
+    ("toml", "message"),
+    [
+        ("[dynos]\ngrace = 5\n", "dynos.grace: "),
+        ("[serve\n", "dynod.toml"),
+        ("[router]\nbalance = 'fair'\n", "balance"),
+    ],
+)
+def test_a_wrong_setting_is_told_by_check(tmp_path: Path, toml: str, message: str) -> None:
+    """By the same look: the table above would be the same here."""
+    state = tmp_path / "state"
+    arguments = ["--state", str(state), "--socket", str(tmp_path / "s"), "--check"]
     ended = serve_once(tmp_path, *arguments, toml=toml)
     assert ended.returncode == 1, ended.stderr
     assert message in ended.stderr
@@ -140,20 +167,22 @@ def test_a_file_that_is_no_socket_is_not_replaced_by_one(tmp_path: Path) -> None
     assert precious.read_text() == "mine"
 
 
-def test_a_second_one_on_the_same_state_or_socket_or_port_is_refused(serve: Serve, tmp_path: Path) -> None:
-    listen = f"127.0.0.1:{free_port()}"
-    state, other = str(serve.state), str(tmp_path / "other")
+def test_a_second_one_on_the_same_state_or_socket_or_port_is_refused(shared: Serve, tmp_path: Path) -> None:
+    listen, before = f"127.0.0.1:{free_port()}", shared.app_names()
+    state, other = str(shared.state), str(tmp_path / "other")
     same_state = serve_once(tmp_path, "--state", state, "--socket", str(tmp_path / "s"), "--listen", listen)
     assert same_state.returncode == 1
     assert "another dynod (pid" in same_state.stderr
-    same_socket = serve_once(tmp_path, "--state", other, "--socket", str(serve.socket), "--listen", listen)
+    same_socket = serve_once(tmp_path, "--state", other, "--socket", str(shared.socket), "--listen", listen)
     assert same_socket.returncode == 1
-    assert f"another dynod serves on {serve.socket}" in same_socket.stderr
-    taken = f"127.0.0.1:{serve.port}"
+    assert f"another dynod serves on {shared.socket}" in same_socket.stderr
+    taken = f"127.0.0.1:{shared.port}"
     same_port = serve_once(tmp_path, "--state", other, "--socket", str(tmp_path / "s"), "--listen", taken)
     assert same_port.returncode == 1
-    assert f":{serve.port}: another program listens there: stop it, or choose another with --listen" in same_port.stderr
-    assert serve.app_names() == []  # and the first one still serves
+    assert (
+        f":{shared.port}: another program listens there: stop it, or choose another with --listen" in same_port.stderr
+    )
+    assert shared.app_names() == before  # and the first one still serves
 
 
 def test_after_a_kill_state_and_socket_are_free_again(tmp_path: Path) -> None:
@@ -190,16 +219,17 @@ def test_a_new_app_runs_one_web_dyno_and_is_reached_by_its_name(serve: Serve, tm
     assert re.fullmatch(r"app\[api\]: Initial release by user \S+", shop.log()[0])
 
 
-def test_app_json_says_how_many_there_are_at_first(serve: Serve, tmp_path: Path) -> None:
-    shop = serve.app(tmp_path, "shop", procfile={**WEB, "worker": toy("waits")}, quantities={"web": 2, "worker": 1})
-    shop.wait_until_up("web.1", "web.2", "worker.1")
+def test_app_json_says_how_many_there_are_at_first(shared: Serve, tmp_path: Path) -> None:
+    procfile = {**WEB, "worker": toy("waits")}
+    several = shared.app(tmp_path, "several", procfile=procfile, quantities={"web": 2, "worker": 1})
+    several.wait_until_up("web.1", "web.2", "worker.1")
 
 
-def test_a_relative_folder_is_the_callers(serve: Serve) -> None:
-    serve.folder_of(serve.runtime, "here", procfile=WEB)
-    serve.done("apps:create", "here", "--dir", "here")
-    serve.known_app("here").wait_until_up("web.1")
-    shutil.rmtree(serve.runtime / "here")
+def test_a_relative_folder_is_the_callers(shared: Serve) -> None:
+    shared.folder_of(shared.runtime, "here", procfile=WEB)
+    shared.done("apps:create", "here", "--dir", "here")
+    shared.known_app("here").wait_until_up("web.1")
+    shutil.rmtree(shared.runtime / "here")
 
 
 @pytest.mark.parametrize(
@@ -217,25 +247,26 @@ def test_a_relative_folder_is_the_callers(serve: Serve) -> None:
     ],
 )
 def test_an_app_that_is_refused_changes_nothing(
-    serve: Serve, tmp_path: Path, name: str, procfile: str | None, message: str
+    shared: Serve, tmp_path: Path, name: str, procfile: str | None, message: str
 ) -> None:
-    serve.app(tmp_path, "taken", procfile={"worker": toy("waits")})
+    before, logs = shared.app_names(), os.listdir(shared.state / "logs")  # noqa: PTH208 (names)
     folder = app_folder(tmp_path, name="new", procfile=procfile)
-    refused = serve.dynod("apps:create", name, "--dir", str(folder))
+    refused = shared.dynod("apps:create", name, "--dir", str(folder))
     assert refused.returncode == 1, refused.stderr
     assert message in refused.stderr
-    assert "Traceback" not in refused.stderr + str(serve.output)
-    assert serve.app_names() == ["taken"]
+    assert "Traceback" not in refused.stderr + str(shared.output)
+    assert shared.app_names() == before
     assert [entry.name for entry in folder.iterdir()] == (["Procfile"] if procfile is not None else [])
-    assert len(list((serve.state / "logs").iterdir())) == 1
+    assert sorted(os.listdir(shared.state / "logs")) == sorted(logs)  # noqa: PTH208 (names)
 
 
-def test_a_folder_that_is_none_is_refused(serve: Serve, tmp_path: Path) -> None:
-    for folder in (tmp_path / "missing", tmp_path / "state.toml"):
-        refused = serve.dynod("apps:create", "shop", "--dir", str(folder))
+def test_a_folder_that_is_none_is_refused(shared: Serve, tmp_path: Path) -> None:
+    before = shared.app_names()
+    for folder in (tmp_path / "missing", shared.config):
+        refused = shared.dynod("apps:create", "shop", "--dir", str(folder))
         assert refused.returncode == 1
         assert str(folder) in refused.stderr
-    assert serve.app_names() == []
+    assert shared.app_names() == before
 
 
 def test_an_app_is_destroyed_only_when_its_name_is_said_again(serve: Serve, tmp_path: Path) -> None:
@@ -318,8 +349,8 @@ def test_settings_name_the_domain_and_the_default_app(tmp_path: Path) -> None:
         assert json.loads(answer.body)["pid"] == shop.pids()["web.1"]
 
 
-def test_many_apps_at_once(serve: Serve, tmp_path: Path) -> None:
-    apps = [serve.app(tmp_path, f"app-{number}", procfile=WEB) for number in range(12)]
+def test_many_apps_at_once(shared: Serve, tmp_path: Path) -> None:
+    apps = [shared.app(tmp_path, f"app-{number}", procfile=WEB) for number in range(12)]
     for app in apps:
         app.wait_until_up("web.1")
     pids = {app.name: app.pids()["web.1"] for app in apps}
