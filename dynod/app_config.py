@@ -20,6 +20,7 @@ from dynod.core.release import (
     draft_config,
     draft_rollback,
 )
+from dynod.core.suggest import release_not_found
 from dynod.kept_notes import from_note
 from dynod.one_build import Deploy
 from dynod.operations import AppView, InvalidError, NotFoundError, Operations, RunningApp
@@ -109,10 +110,11 @@ class AppConfig:
 
     async def release(self, ref: str, which: str) -> ReleaseView:
         """One, by version (`7`, `v7`), id, or `current`. Raises NotFoundError, StoreError."""
-        for each in await self.releases(ref):
+        known = await self.releases(ref)
+        for each in known:
             if _is_meant(each.release, which, is_current=each.is_current):
                 return each
-        raise _not_found()
+        raise _not_found(which, [view.release for view in known])
 
     async def deploy(self, ref: str, slug_id: str, description: str | None, *, by: str) -> ReleaseView:
         """A new release of a slug's code. Raises NotFoundError, InvalidError, DynodError."""
@@ -133,7 +135,7 @@ class AppConfig:
             current = current_of(known)
             target = next((each for each in known if _is_meant(each, which, is_current=each is current)), None)
             if target is None:
-                raise _not_found()
+                raise _not_found(which, known)
             try:
                 return draft_rollback(base, target, runs_command=declares_release(target.plan), code_only=code_only)
             except ReleaseRefusedError as error:
@@ -161,7 +163,7 @@ class AppConfig:
                         "Release command not started yet. Please try again in a few seconds.", "release"
                     )
                 return releases.output.stream(version)
-        raise _not_found()
+        raise NotFoundError("Couldn't find that release.", "release")
 
     # ----------------------------------------------------------------------------------------------------------------
 
@@ -194,5 +196,6 @@ def _is_meant(release: Release, which: str, *, is_current: bool) -> bool:
     return which.removeprefix("v") == str(release.version) or which == release.id or (which == CURRENT and is_current)
 
 
-def _not_found() -> NotFoundError:
-    return NotFoundError("Couldn't find that release.", "release")
+def _not_found(which: str, known: Sequence[Release]) -> NotFoundError:
+    newest = max((each.version for each in known), default=None)
+    return NotFoundError(release_not_found(which, newest), "release")

@@ -12,6 +12,7 @@ import idna
 
 from dynod.core.domain_name import WILDCARD, domain_fault
 from dynod.core.fault import quoted
+from dynod.core.suggest import not_found
 from dynod.operations import AppView, InvalidError, NotFoundError, Operations, RunningApp
 from dynod.store.audit import actor
 from dynod.store.domains import Domain
@@ -76,9 +77,10 @@ class AppDomains:
         app = self._operations.find(ref)
         async with self._operations.changing(app):
             names = {domain, _written(domain)}
-            found = next((d for d in await self._store.domains.of(app.id) if names & {d.id, d.hostname}), None)
+            known = await self._store.domains.of(app.id)
+            found = next((d for d in known if names & {d.id, d.hostname}), None)
             if found is None:
-                raise NotFoundError("Couldn't find that domain name.", "domain")
+                raise NotFoundError(not_found("domain name", domain, [d.hostname for d in known]), "domain")
             await self._store.domains.remove(app.id, found, by=actor(by))
             await self._reroute(app.id)
             app.journal.api(f"Remove domain {found.hostname} by user {by}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dynod.core.app_features import FEATURES, Feature
-from dynod.core.suggest import did_you_mean
+from dynod.core.suggest import not_found
 from dynod.operations import NotFoundError, Operations, RunningApp
 from dynod.store.audit import actor
 from dynod.store.features import FeatureRow
@@ -58,9 +58,7 @@ def known_feature(name: str) -> Feature:
     """The feature of that name. Raises NotFoundError."""
     feature = FEATURES.get(name)
     if feature is None:
-        raise NotFoundError(
-            f"Couldn't find that feature ({name[:100]}){did_you_mean(name[:100], FEATURES) or '.'}", "feature"
-        )
+        raise NotFoundError(not_found("feature", name, list(FEATURES)), "feature")
     return feature
 
 

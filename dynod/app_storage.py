@@ -15,6 +15,7 @@ from typing import NamedTuple
 from dynod.core.container import HOME, Bind, User
 from dynod.core.isolation import Isolation
 from dynod.core.storage_mount import StorageMount
+from dynod.core.suggest import not_found
 from dynod.operations import AppView, InvalidError, NotFoundError, Operations
 from dynod.ownership import give_to
 from dynod.store.audit import actor
@@ -72,7 +73,9 @@ class AppStorage:
         async with self._operations.changing(app):
             removed = await self._store.storage.remove(app.id, name, by=actor(by))
         if removed is None:
-            raise NotFoundError("Couldn't find that folder.", "storage")
+            known = [each.mount for each in await self._store.storage.of(app.id)]
+            names = [mount.path if name.startswith("/") else mount.name for mount in known]
+            raise NotFoundError(not_found("folder", name, names), "storage")
         await self._refit(app.id)
         return self._view(app.id, removed)
 

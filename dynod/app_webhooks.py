@@ -6,6 +6,7 @@ Flow: platform_api → **app webhooks** → store, then sender.
 import secrets
 from collections.abc import Sequence
 
+from dynod.core.suggest import not_found
 from dynod.core.webhook import Webhook, fault_of
 from dynod.operations import AppView, InvalidError, NotFoundError, Operations
 from dynod.store.audit import actor
@@ -38,9 +39,10 @@ class AppWebhooks:
 
     async def one(self, ref: str, webhook_id: str) -> Webhook:
         """One of them. Raises NotFoundError, StoreError."""
-        found = next((each for each in await self.of(ref) if each.id == webhook_id), None)
+        known = await self.of(ref)
+        found = next((each for each in known if each.id == webhook_id), None)
         if found is None:
-            raise NotFoundError("Couldn't find that app webhook.", "app_webhook")
+            raise NotFoundError(not_found("app webhook", webhook_id, [each.id for each in known]), "app_webhook")
         return found
 
     async def add(

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from dynod.app_logs import AppLogs
 from dynod.core.dyno import SlotState
-from dynod.core.dyno_sizes import UNSIZED, DynoSize, size_named
+from dynod.core.dyno_sizes import UNSIZED, DynoSize, no_such_size, size_named
 from dynod.core.formation import RELEASE
 from dynod.core.random_name import random_app_names
 from dynod.core.scaling import FormationUpdate, ScalingRefusedError, plan_scaling
+from dynod.core.suggest import dyno_not_found, not_found
 from dynod.errors import DynodError
 from dynod.process.attachment import Attachment, Window
 from dynod.process.one_off import OneOff, OneOffs
@@ -407,7 +408,7 @@ class Operations:
         for slot in app.supervisor.slots:
             if ref in {slot.name, _dyno_id(app, slot)}:
                 return slot
-        raise NotFoundError("Couldn't find that dyno.", "dyno")
+        raise NotFoundError(dyno_not_found(ref, [slot.name for slot in app.supervisor.slots]), "dyno")
 
 
 def _expanded(command: str, commands: Mapping[str, str]) -> str:
@@ -423,10 +424,10 @@ def _one_off_size(app: RunningApp, asked: OneOffRequest) -> DynoSize:
     if asked.size is not None:
         size = size_named(asked.size)
         if size is None:
-            raise InvalidError(f"No such size as {asked.size[:100]}.")
+            raise InvalidError(no_such_size(asked.size))
         return size
     if asked.process_type is not None and asked.process_type not in {*app.commands, *ONE_OFF}:
-        raise NotFoundError(f"Couldn't find that process type ({asked.process_type[:100]}).", "formation")
+        raise NotFoundError(not_found("process type", asked.process_type, sorted(app.commands)), "formation")
     return app.sizes.get(asked.process_type or "", UNSIZED)
 
 

@@ -93,6 +93,7 @@ def create(session: Session, name: str | None, folder: Path | None, remote: str,
 
     Without a name it gets a made up one. In a git work tree that has no remote `dynod` yet, it becomes that one.
     """
+    name = _name_of_new(name, session.given_app)
     client = session.client  # a missing daemon is said before anything else
     code = _folder_there(folder, client.daemon) if folder is not None else None
     with action(f"Creating {app_name(name) if name is not None else 'app'}") as outcome:
@@ -105,6 +106,13 @@ def create(session: Session, name: str | None, folder: Path | None, remote: str,
     else:
         addresses = [address for address in (app["web_url"], added) if address]
         show(" | ".join(addresses) or "no web address")
+
+
+def _name_of_new(name: str | None, by_option: str | None) -> str | None:
+    """As on Heroku `-a NAME` names it too. Raises UsageError where the two differ."""
+    if name is not None and by_option is not None and name != by_option:
+        raise UsageError(f"one name, not two: {name}, and {by_option} by -a")
+    return name or by_option
 
 
 def _folder_there(folder: Path, daemon: Daemon) -> str:

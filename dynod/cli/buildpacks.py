@@ -5,6 +5,7 @@ import click
 from dynod.cli.session import Session, with_session
 from dynod.cli.terminal import app_name, header, show
 from dynod.core.buildpack import buildpack_reference
+from dynod.core.suggest import did_you_mean, there_are
 from dynod.errors import DynodError, UsageError
 
 Position = click.IntRange(min=1)
@@ -65,7 +66,8 @@ def remove(session: Session, buildpack: str | None, index: int | None) -> None:
         wanted = buildpack_reference(buildpack)
     if wanted is None or wanted not in urls:
         what = f"{wanted} is not among" if wanted is not None else f"There is no number {index} among"
-        raise NoBuildpackError(f"{what} the buildpacks of {session.app}.")
+        hint = did_you_mean(wanted, urls) if wanted is not None else ""
+        raise NoBuildpackError(f"{what} the buildpacks of {session.app}{hint or there_are(urls)}")
     _replace(session, [url for url in urls if url != wanted], "removed")
 
 

@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,7 @@ from dynod.cli.config_text import config_lines, editable, shell_lines, shell_val
 from dynod.cli.release_wait import carry_out, no_wait
 from dynod.cli.session import Session, with_session
 from dynod.cli.terminal import action, app_name, header, show, tell
+from dynod.core.suggest import did_you_mean
 from dynod.errors import DynodError, UsageError
 
 STDIN: Final = "-"
@@ -62,6 +63,7 @@ def config(session: Session, shell: bool, as_object: bool) -> None:
 def get(session: Session, names: tuple[str, ...], shell: bool) -> None:
     """Print values, each on a line of its own; an empty line for what is not set."""
     found = session.client.config_vars(session.app)
+    _name_the_near(session, names, found)
     if session.as_json:
         session.show_json({name: found.get(name) for name in names})
     elif shell:
@@ -107,6 +109,7 @@ def unset(session: Session, names: tuple[str, ...], no_wait: bool) -> None:
     if not names:
         raise UsageError("Usage: dynod config:unset KEY1 [KEY2 ...]\nMust specify KEY to unset.")
     app = session.app
+    _name_the_near(session, names, session.client.config_vars(app))
     release = carry_out(
         session,
         f"Unsetting {', '.join(names)} and restarting {app_name(app)}",
@@ -150,7 +153,9 @@ def edit(session: Session, no_wait: bool) -> None:
 def purge(session: Session, name: str) -> None:
     """Unset a config var, and remove its value from every old release too: a secret that has leaked."""
     app = session.app
-    if name in session.client.config_vars(app):
+    found = session.client.config_vars(app)
+    _name_the_near(session, [name], found)
+    if name in found:
         carry_out(
             session,
             f"Unsetting {name} and restarting {app_name(app)}",
@@ -162,6 +167,13 @@ def purge(session: Session, name: str) -> None:
         outcome.text = f"done, {count} of them had it"
     if session.as_json:
         session.show_json({"name": name, "releases": count})
+
+
+def _name_the_near(session: Session, names: Sequence[str], found: Mapping[str, str]) -> None:
+    """A slip, most likely; but what is not set may be asked for and unset, so that scripts can do both twice."""
+    for name in names:
+        if name not in found and (hint := did_you_mean(name, found)):
+            tell(f"dynod: {name} is not set on {session.app}{hint}")
 
 
 # --- what is given -----------------------------------------------------------------------------------------------

@@ -95,5 +95,7 @@ def _default() -> Path:
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (UnicodeDecodeError, ValueError) as error:
+        raise UsageError(f"{path} is no public key of ssh: it is no text") from error

@@ -16,17 +16,19 @@ from typing import Final
 import click
 
 from dynod.cli.session import Session, with_session
-from dynod.cli.terminal import wants_colour
+from dynod.cli.terminal import tell, wants_colour
 from dynod.core.log_line import LogBatch
 from dynod.core.log_reading import LineReader
 from dynod.core.log_text import TerminalText
 from dynod.core.moment_text import parse_moment
+from dynod.core.suggest import dyno_not_found, not_found
 from dynod.core.syslog_frame import full_stamp
 from dynod.errors import UsageError
 from dynod.platform_api.requests import CUT_SHORT, ApiError
 
 READ_BYTES: Final = 64 * 1024
 AGAIN_S: Final = 0.2  # between two sessions, where one is cut as soon as it is opened
+SPEAKERS: Final = ("router", "api", "release", "run", "scheduler")  # have lines though they are no dynos, or none yet
 NAME_WIDTH: Final = len("heroku[worker.1]:")
 
 
@@ -79,8 +81,21 @@ def command(
         "tail": tail,
         "dynod": extras,
     }
+    if dyno is not None or process_type is not None:
+        _name_the_near(session, dyno, process_type)
     show = _Show(as_json=session.as_json, force_colours=force_colors, no_colours=no_color)
     _Follower(session, wanted, show).run()
+
+
+def _name_the_near(session: Session, dyno: str | None, process_type: str | None) -> None:
+    """A dyno that is no more has lines all the same, so that to ask for one is no mistake; but it may be."""
+    dynos = [each["name"] for each in session.client.dynos(session.app)]
+    declared = {each["type"] for each in session.client.formation(session.app)}
+    types = sorted(declared | {name.rpartition(".")[0] for name in dynos})
+    if dyno is not None and dyno not in {*dynos, *types} and dyno.partition(".")[0] not in SPEAKERS:
+        tell(f"dynod: {dyno_not_found(dyno, [*dynos, *SPEAKERS])}")
+    if process_type is not None and process_type not in {*types, *SPEAKERS}:
+        tell(f"dynod: {not_found('process type', process_type, types)}")
 
 
 class _Show:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from dynod.core.suggest import did_you_mean
 from dynod.errors import DynodError, ExitStatus
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+LONGEST_LINE: Final = 2000  # characters of a message: whatever was given is repeated in it
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -190,8 +192,6 @@ class VerbTable(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         known = {**VERBS, **ALIASES}
         if args and args[0] not in known and not args[0].startswith("-") and not ctx.resilient_parsing:
-            from dynod.core.suggest import did_you_mean  # noqa: PLC0415 - what only a mistake needs, no verb pays for
-
             raise click.UsageError(f'no such command "{args[0]}"{did_you_mean(args[0], known)}', ctx)
         return super().resolve_command(ctx, args)
 
@@ -244,7 +244,8 @@ def main(arguments: Sequence[str]) -> int:
 def refuse(message: str, status: ExitStatus) -> int:
     """Say why on stderr, each line under dynod's name, and give the exit status back."""
     for line in message.splitlines():
-        click.echo(f"dynod: {line}", err=True)
+        shown = line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 1]}…"
+        click.echo(f"dynod: {shown}", err=True)
     return status
 
 

@@ -16,6 +16,7 @@ from dynod.cli import ps_text
 from dynod.cli.release_wait import LOOK_AGAIN_S
 from dynod.cli.session import Session, with_session
 from dynod.cli.terminal import HELD, action, app_name, show, tell
+from dynod.core.suggest import did_you_mean
 from dynod.errors import DynodError, UsageError
 from dynod.platform_api.requests import ApiError
 
@@ -57,11 +58,11 @@ def ps(session: Session, types: tuple[str, ...], why: str | None) -> None:
     present = {dyno["type"] for dyno in dynos}
     missing = [name for name in types if name not in present]
     if missing:
-        from dynod.core.suggest import did_you_mean  # noqa: PLC0415 - what only a mistake needs, no verb pays for
-
-        raise NoDynosError(
-            f"No {' or '.join(missing)} dynos on {app_name(session.app)}{did_you_mean(missing[0], present)}"
-        )
+        declared = [entry["type"] for entry in session.client.formation(session.app)]
+        hint = f"; start one with `dynod ps:scale {missing[0]}=1`"
+        if missing[0] not in declared or missing[0] == ps_text.RELEASE:
+            hint = did_you_mean(missing[0], [*present, *declared])
+        raise NoDynosError(f"No {' or '.join(missing)} dynos on {app_name(session.app)}{hint}")
     shown = [dyno for dyno in dynos if not types or dyno["type"] in types]
     if session.as_json:
         session.show_json(shown)
@@ -197,7 +198,8 @@ def _sizes(changes: tuple[str, ...], known: list[str]) -> list[dict[str, str]]:
         if not equals or not name or not named:
             raise UsageError(f'expected TYPE=SIZE, found "{change}"; for example: web=standard-2x')
         if name not in known:
-            raise UsageError(f"Type {name} not found in process formation.\nTypes: {', '.join(known)}")
+            hint = did_you_mean(name, known) or "."
+            raise UsageError(f"Type {name} not found in process formation{hint}\nTypes: {', '.join(known)}")
         updates.append({"type": name, "size": named})
     return updates
 

@@ -10,6 +10,7 @@ from typing import Concatenate, ParamSpec
 import click
 
 from dynod.cli.terminal import show
+from dynod.core.suggest import did_you_mean
 from dynod.errors import DynodError, UsageError
 from dynod.platform_api.client import ApiClient
 from dynod.platform_api.finding import Daemon, daemon_at, find_daemon, names_app_of
@@ -17,6 +18,7 @@ from dynod.platform_api.git_folder import nearest_remote
 from dynod.platform_api.requests import ApiError
 
 Given = ParamSpec("Given")
+NAMES = frozenset({"app", "socket", "host", "dyno", "dyno_name", "process_type", "size", "user", "why"})  # of options
 NO_APP = "Couldn't find that app"  # Heroku's words
 
 
@@ -39,6 +41,11 @@ class Session:
     def named_app(self) -> str | None:
         """The app that somebody has named, if they have."""
         return self._app or os.environ.get("DYNOD_APP") or None
+
+    @property
+    def given_app(self) -> str | None:
+        """What `-a` said."""
+        return self._app
 
     @cached_property
     def client(self) -> ApiClient:
@@ -88,8 +95,6 @@ class Session:
         named = self.named_app
         if named is None or str(error) != f"{NO_APP}.":
             return error
-        from dynod.core.suggest import did_you_mean  # noqa: PLC0415 - what only a mistake needs, no verb pays for
-
         try:
             names = [app["name"] for app in self.client.apps()]
         except DynodError:
@@ -112,6 +117,7 @@ def with_session(function: Callable[Concatenate[Session, Given], None]) -> Calla
 
     @wraps(function)
     def run(*args: Given.args, **kwargs: Given.kwargs) -> None:
+        _refuse_empty(click.get_current_context())
         options = {name: kwargs.pop(name) for name in ("app", "socket", "as_json")}
         session = Session(
             app=_text(options["app"]), socket=_text(options["socket"]), as_json=options["as_json"] is True
@@ -130,6 +136,18 @@ def with_session(function: Callable[Concatenate[Session, Given], None]) -> Calla
     ):
         option(run)
     return run
+
+
+def _refuse_empty(context: click.Context) -> None:
+    """A variable that is not set does not mean whichever there is: `ps:stop -a "$APP"`. Raises UsageError."""
+    for parameter in context.command.params:
+        if parameter.type is click.UNPROCESSED:  # the words of a command, of which one may be empty
+            continue
+        names_something = isinstance(parameter, click.Argument) or parameter.name in NAMES
+        given = context.params.get(parameter.name or "")
+        if names_something and "" in (given if isinstance(given, tuple) else (given,)):
+            named = parameter.opts[0] if isinstance(parameter, click.Option) else parameter.make_metavar(context)
+            raise UsageError(f"{named}: expected something, found an empty text")
 
 
 def _text(value: object) -> str | None:

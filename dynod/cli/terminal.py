@@ -11,6 +11,7 @@ import click
 
 from dynod.errors import UsageError
 
+LONGEST_ACTION: Final = 500  # characters; what was given is repeated in it
 APP_SIGN: Final = "⬢"  # as Heroku's command line has it
 
 _STATES: Final = {"up": "green", "starting": "yellow", "crashed": "red"}
@@ -72,7 +73,8 @@ class Outcome:
 @contextlib.contextmanager
 def action(message: str) -> Iterator[Outcome]:
     """`Doing it... done`, or `!` where it is refused."""
-    tell(f"{message}... ", newline=False)
+    shown = message if len(message) <= LONGEST_ACTION else f"{message[: LONGEST_ACTION - 1]}…"
+    tell(f"{shown}... ", newline=False)
     outcome = Outcome()
     try:
         yield outcome

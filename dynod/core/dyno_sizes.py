@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from dynod.core.suggest import did_you_mean, there_are
+
 MB: Final = 1024 * 1024
 GB: Final = 1024 * MB
 
@@ -49,3 +51,8 @@ def size_named(name: str) -> DynoSize | None:
     legacy = {"1x": "standard-1x", "2x": "standard-2x", "hobby": "basic", "free": "eco"}
     lower = name.lower()
     return _BY_LOWER.get(legacy.get(lower, lower))
+
+
+def no_such_size(typed: str) -> str:
+    """What to say where `size_named` finds none."""
+    return f"No such size as {typed[:100]}{did_you_mean(typed, SIZES) or there_are(list(SIZES))}"

@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dynod.core.dyno_sizes import DynoSize, size_named
+from dynod.core.dyno_sizes import DynoSize, no_such_size, size_named
 from dynod.core.formation import MOST_DYNOS, RELEASE
-from dynod.core.suggest import did_you_mean
+from dynod.core.suggest import not_found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +44,7 @@ def plan_scaling(
     for update in updates:
         name = update.process_type
         if name not in types:
-            raise ScalingRefusedError(
-                f"Couldn't find that process type ({name}){did_you_mean(name, known) or '.'}", unknown_type=True
-            )
+            raise ScalingRefusedError(not_found("process type", name, known), unknown_type=True)
         if update.quantity is not None:
             if name == RELEASE:
                 raise ScalingRefusedError("release is not scaled: it runs once, before a release goes live.")
@@ -54,7 +52,7 @@ def plan_scaling(
         if update.size is not None:
             size = size_named(update.size)
             if size is None:
-                raise ScalingRefusedError(f"No such size as {update.size}.")
+                raise ScalingRefusedError(no_such_size(update.size))
             sizes[name] = size
     return ScalingPlan(quantities=planned, sizes=sizes)
 

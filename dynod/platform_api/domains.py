@@ -6,6 +6,7 @@ from typing import Annotated, Final
 import msgspec
 from aiohttp import web
 
+from dynod.core.suggest import not_found
 from dynod.operations import NotFoundError
 from dynod.platform_api import serializers
 from dynod.platform_api.exchange import answer, answer_list, member, read_body, stored
@@ -42,10 +43,12 @@ async def add(request: web.Request) -> web.Response:
 async def info(request: web.Request) -> web.Response:
     """One domain, by name or id."""
     wanted = request.match_info["domain"]
-    for document in await _all(request):
+    documents = await _all(request)
+    for document in documents:
         if wanted in {document["id"], document["hostname"]}:
             return answer(document)
-    raise NotFoundError("Couldn't find that domain name.", "domain")
+    known = [str(document["hostname"]) for document in documents]
+    raise NotFoundError(not_found("domain name", wanted, known), "domain")
 
 
 @routes.delete("/apps/{app}/domains/{domain}")

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from dynod.core.dyno_sizes import SIZES
 from dynod.core.scaling import FormationUpdate
-from dynod.core.suggest import did_you_mean
+from dynod.core.suggest import not_found
 from dynod.operations import ONE_OFF, FormationView, NotFoundError
 from dynod.platform_api import serializers
 from dynod.platform_api.errors import RefusedError
@@ -120,7 +120,7 @@ def _process_type(request: web.Request) -> FormationView:
     for view in views:
         if wanted in {view.process_type, view.id}:
             return view
-    raise NotFoundError(_unknown(wanted, [view.process_type for view in views]), "formation")
+    raise NotFoundError(not_found("process type", wanted, [view.process_type for view in views]), "formation")
 
 
 def _kind(request: web.Request) -> tuple[str, str]:
@@ -129,7 +129,3 @@ def _kind(request: web.Request) -> tuple[str, str]:
     if request.match_info["type"] in ONE_OFF:
         return app, request.match_info["type"]
     return app, _process_type(request).process_type
-
-
-def _unknown(wanted: str, known: list[str]) -> str:
-    return f"Couldn't find that process type ({wanted[:128]}){did_you_mean(wanted[:128], known) or '.'}"

@@ -7,6 +7,7 @@ import msgspec
 from aiohttp import web
 
 from dynod.app_logs import DrainState
+from dynod.core.suggest import not_found
 from dynod.operations import NotFoundError
 from dynod.platform_api import serializers
 from dynod.platform_api.exchange import answer, answer_list, member, operations, read_body
@@ -54,7 +55,7 @@ async def remove(request: web.Request) -> web.Response:
     app = operations(request).app(request.match_info["app"])
     state = await operations(request).logs(app.id).remove_drain(_drain(request).record.id, by=asker(request))
     if state is None:
-        raise _no_such_drain()
+        raise NotFoundError("Couldn't find that log drain.", "log-drain")  # somebody else was faster
     return answer(serializers.log_drain(app, state))
 
 
@@ -69,11 +70,9 @@ async def test(request: web.Request) -> web.Response:
 
 
 def _drain(request: web.Request) -> DrainState:
-    state = operations(request).logs(request.match_info["app"]).drain(request.match_info["drain"])
+    logs, ref = operations(request).logs(request.match_info["app"]), request.match_info["drain"]
+    state = logs.drain(ref)
     if state is None:
-        raise _no_such_drain()
+        known = [each.record.url.shown for each in logs.drains()]
+        raise NotFoundError(not_found("log drain", ref, known, repeated=False), "log-drain")
     return state
-
-
-def _no_such_drain() -> NotFoundError:
-    return NotFoundError("Couldn't find that log drain.", "log-drain")

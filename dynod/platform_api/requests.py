@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn, cast
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from dynod.errors import DynodError
+from dynod.core.fault import quoted
+from dynod.errors import DynodError, UsageError
 from dynod.platform_api.finding import START_ONE, Daemon, NoDaemonError
 from dynod.platform_api.http_connection import BrokenAnswerError, Fields, HttpConnection, UnixConnection, read_answer
 
@@ -27,6 +28,7 @@ LONGEST_REFUSAL: Final = 65_536  # bytes to read at once
 FIRST_REFUSAL: Final = 400  # status
 CUT_SHORT: Final = "cut_short"  # of an ApiError: an answer began, or was under way, and did not come whole
 STREAM_BYTES: Final = 64 * 1024
+LONGEST_NAME: Final = 2048  # characters: a drain is named by its URL
 
 
 class ApiError(DynodError):
@@ -169,7 +171,7 @@ class Requests:
         sent = {"Accept": ACCEPT, "User-Agent": "dynod", **headers}
         encoded = None
         if body is not None:
-            encoded = json.dumps(body).encode()
+            encoded = _as_json(body)
             sent["Content-Type"] = "application/json"
         for attempt in (1, 2):
             self._opened(self._connection).settimeout(timeout_s or self._connection.timeout)
@@ -257,7 +259,28 @@ def _head(connection: socket.socket) -> tuple[bytes, bytes]:
 
 
 def path_of(*parts: str) -> str:
-    return "".join(f"/{quote(part, safe='')}" for part in parts)
+    """The address of what is called so. Raises UsageError for what nothing can be called: no part is ever left out."""
+    for part in parts:
+        if not part:
+            raise UsageError("an empty name was given: a variable of a script that is not set, perhaps")
+        if len(part) > LONGEST_NAME:
+            raise UsageError(f"{quoted(part)}: no name has {len(part)} characters")
+    try:
+        return "".join(f"/{quote(part, safe='')}" for part in parts)
+    except UnicodeEncodeError as error:
+        raise _no_text(error) from error
+
+
+def _as_json(body: object) -> bytes:
+    try:
+        return json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise _no_text(error) from error
+
+
+def _no_text(error: UnicodeEncodeError) -> UsageError:
+    """Arguments that are no text come from the system as lone surrogates."""
+    return UsageError(f"{quoted(error.object)}: is no text in UTF-8")
 
 
 def _unreachable(daemon: Daemon, error: OSError) -> NoDaemonError:

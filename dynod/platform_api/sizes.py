@@ -5,6 +5,7 @@ from typing import Final
 from aiohttp import web
 
 from dynod.core.dyno_sizes import SIZES, size_named
+from dynod.core.suggest import not_found
 from dynod.operations import NotFoundError
 from dynod.platform_api import serializers
 from dynod.platform_api.exchange import answer, answer_list, member, operations
@@ -27,7 +28,7 @@ async def info(request: web.Request) -> web.Response:
     by_id = next((each for each in SIZES.values() if serializers.fixed_id("dyno-size", each.name) == wanted), None)
     size = size_named(wanted) or by_id
     if size is None:
-        raise NotFoundError("Couldn't find that dyno size.", "dyno-size")
+        raise NotFoundError(not_found("dyno size", wanted, list(SIZES)), "dyno-size")
     return answer(serializers.dyno_size(size))
 
 

@@ -362,7 +362,7 @@ def test_releases_are_shown_and_gone_back_to(heroku: HerokuCli, serve: Serve, pa
             assert types.faults(release, "Release") == []
     missing, impossible = heroku.run("rollback", "v999", *of), heroku.run("rollback", "v1", *of)
     assert 0 not in {missing.returncode, impossible.returncode}
-    assert "Couldn't find that release." in missing.stderr
+    assert "Couldn't find that release (" in missing.stderr
     assert newest(serve, palette) == back + 1
 
 

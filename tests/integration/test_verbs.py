@@ -13,6 +13,7 @@ import pytest
 
 from dynod.cli.main import VERBS, main
 from support.app_folder import toy
+from support.counts import rounds
 from support.serve import Serve
 from support.up import clean_environment
 
@@ -123,7 +124,7 @@ def test_each_verb_prints_one_document_of_json(tmp_path: Path, capfd: pytest.Cap
         assert "{" not in said.err, "it is on stdout"
 
 
-@pytest.mark.usefixtures("called")
+@pytest.mark.usefixtures("called", "named")
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
@@ -136,7 +137,39 @@ def test_each_verb_prints_one_document_of_json(tmp_path: Path, capfd: pytest.Cap
         (["ps:scael"], 2, 'did you mean "ps:scale"?'),
         (["ps", "--jsno"], 2, "--json"),
         (["logs", "--source", "ap"], 2, "'app'"),
-        (["ps", "--why", "web.9", "-a", "shop"], 1, "Couldn't find that dyno."),
+        (["ps", "wrker", "-a", "shop"], 1, 'did you mean "worker"?'),
+        (["ps", "--why", "web.9", "-a", "shop"], 1, "Couldn't find that dyno (web.9); there is web.1"),
+        (["ps:restart", "web.9", "-a", "shop"], 1, "Couldn't find that dyno (web.9); there is web.1"),
+        (["ps:restart", "wbe.1", "-a", "shop"], 1, 'Couldn\'t find that dyno (wbe.1); did you mean "web.1"?'),
+        (["ps:restart", "wbe", "-a", "shop"], 1, 'Couldn\'t find that process type (wbe); did you mean "web"?'),
+        (["ps:stop", "web.7", "-a", "shop"], 1, "Couldn't find that dyno (web.7); there is web.1"),
+        (["ps:exec", "-a", "shop", "web.9", "--", "true"], 1, "Couldn't find that dyno (web.9); there is web.1"),
+        (["ps:type", "wrker=eco", "-a", "shop"], 2, 'did you mean "worker"?'),
+        (["ps:type", "worker=standrd-1x", "-a", "shop"], 1, 'did you mean "Standard-1X"?'),
+        (["run:detached", "--type", "wrker", "-a", "shop", "true"], 1, 'did you mean "worker"?'),
+        (["run:detached", "-s", "huge", "-a", "shop", "true"], 1, "No such size as huge; there are Unsized, Eco, "),
+        (["logs", "-n", "1", "--dyno", "web.9", "-a", "shop"], 0, "Couldn't find that dyno (web.9); there is web.1"),
+        (["logs", "-n", "1", "--ps", "wrker", "-a", "shop"], 0, 'did you mean "worker"?'),
+        (["config:get", "SECRET_KYE", "-a", "books"], 0, 'SECRET_KYE is not set on books; did you mean "SECRET_KEY"?'),
+        (
+            ["config:unset", "secret_key", "-a", "books"],
+            0,
+            'secret_key is not set on books; did you mean "SECRET_KEY"?',
+        ),
+        (["releases:rollback", "v99", "-a", "shop"], 1, "Couldn't find that release (v99); the newest is v"),
+        (["releases:info", "v99", "-a", "shop"], 1, "Couldn't find that release (v99); the newest is v"),
+        (
+            ["drains:remove", "syslog://logs.example.com:601", "-a", "books"],
+            1,
+            'mean "syslog://logs.example.com:6514"?',
+        ),
+        (["drains:test", "syslog://logs.example.com:651", "-a", "books"], 1, 'mean "syslog://logs.example.com:6514"?'),
+        (["domains:remove", "books.exmple.org", "-a", "books"], 1, 'did you mean "books.example.org"?'),
+        (["buildpacks:remove", "heroku/pyhton", "-a", "books"], 1, "among the buildpacks of books; did you mean"),
+        (["labs:enable", "log-runtime-metric", "-a", "shop"], 1, 'did you mean "log-runtime-metrics"?'),
+        (["config:set", "-a", "", "A=1"], 2, "-a: expected something, found an empty text"),
+        (["auth:revoke", ""], 2, "ID: expected something, found an empty text"),
+        (["apps:create", "one-name", "-a", "another"], 2, "one name, not two: one-name, and another by -a"),
     ],
 )
 def test_a_mistake_is_told_with_what_was_meant(
@@ -144,6 +177,74 @@ def test_a_mistake_is_told_with_what_was_meant(
 ) -> None:
     assert main(arguments) == status
     assert said in capfd.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def named(serve: Serve) -> None:
+    """An app whose things have names, to be mistaken for."""
+    serve.done("apps:create", "books", "--no-remote")
+    serve.done("config:set", "SECRET_KEY=1", "-a", "books", "--no-wait")
+    serve.done("drains:add", "syslog://logs.example.com:6514", "-a", "books")
+    serve.done("domains:add", "books.example.org", "-a", "books")
+    serve.done("buildpacks:set", "heroku/python", "-a", "books")
+
+
+BAD: Final[list[list[str]]] = [
+    [""],
+    ["\udcff"],  # a byte that is no UTF-8, as the system hands it over
+    ["x" * 100_000],
+    ["--no-such-option"],
+    ["-a", "\udcff"],
+    ["-a", ""],
+    ["--socket", "/nonexistent"],
+    ["b", "c", "d", "e"],
+    *rounds(0, full=1)
+    * [
+        ["-1"],
+        ["9" * 30],
+        ["a=b"],
+        ["=x"],
+        ["/"],
+        ["../../etc"],
+        ["%00"],
+        ["x\ny"],
+        ["?a=1#"],
+        ["--socket", "x" * 300],
+    ],
+]
+# What would act on this machine, wait, or take the place of this process: options alone.
+SERVING: Final = frozenset({"api-stdio", "ssh-serve", "ssh-authorized-keys", "systemd:install", "systemd:uninstall"})
+ACTING: Final = SERVING | {
+    "up",
+    "serve",
+    "doctor",
+    "top",
+    "open",
+    "run",
+    "run:detached",
+    "ps:exec",
+    "attach",
+    "restore",
+}
+
+
+@pytest.mark.usefixtures("called")
+@pytest.mark.parametrize("bad", BAD, ids=[ascii(each)[:30] for each in BAD])
+def test_no_verb_meets_bad_input_with_a_traceback(bad: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    for verb in VERBS:
+        if verb in ACTING and bad[0] not in {"--no-such-option", "-a"}:
+            continue
+        if bad[:1] == ["-a"] and verb in {"apps:create", "top", "open", *SERVING}:
+            continue
+        status = main([verb, *bad])
+        said = capfd.readouterr().err
+        assert status in {0, 1, 2}, (verb, said)
+        assert "Traceback" not in said, verb
+        assert len(said) < 5000, verb
+        if status:
+            assert any(line.startswith("dynod: ") and len(line) > 20 for line in said.splitlines()), (verb, said)
+        assert "API endpoint" not in said, (verb, said)
+        assert "cut before" not in said, (verb, said)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: only root can be somebody else")

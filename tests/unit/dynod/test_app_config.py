@@ -161,7 +161,7 @@ def test_a_rollback_copies_code_and_config_or_the_code_alone(tmp_path: Path) -> 
         ({"release": "v1"}, 422, "Cannot roll back to v1: it has no code."),
         ({"release": "v2"}, 422, "Cannot roll back to v2: it has failed."),
         ({"release": "v3"}, 422, "Cannot roll back to v3: it is not live yet."),
-        ({"release": "v9"}, 404, "Couldn't find that release."),
+        ({"release": "v9"}, 404, "Couldn't find that release (v9); the newest is v"),
         ({}, 422, "expected"),
     ],
 )

@@ -41,7 +41,7 @@ def test_features_are_off_until_they_are_switched_on(tmp_path: Path) -> None:
     ("asked", "body", "status", "message"),
     [
         ("GET /apps/nope/features", None, 404, "Couldn't find that app."),
-        ("GET /apps/shop/features/nope", None, 404, "Couldn't find that feature (nope)."),
+        ("GET /apps/shop/features/nope", None, 404, "Couldn't find that feature (nope)"),
         ("PATCH /apps/shop/features/prebot", {"enabled": True}, 404, 'did you mean "preboot"?'),
         ("PATCH /apps/shop/features/preboot", {}, 422, "missing required field `enabled`"),
         ("PATCH /apps/shop/features/preboot", {"enabled": 1}, 422, "Expected `bool`"),

@@ -54,7 +54,7 @@ def test_sizes_by_any_spelling(name: str, size: str) -> None:
     ("refused", "message", "unknown_type"),
     [
         (update("wroker", 1), r"Couldn't find that process type \(wroker\); did you mean \"worker\"\?", True),
-        (update("db", 1), r"Couldn't find that process type \(db\)\.", True),
+        (update("db", 1), r"Couldn't find that process type \(db\); there are web, worker", True),
         (update("release", 1), "release is not scaled", False),
         (update("web", "two"), "Quantity of web: expected a number, \\+N or -N, found 'two'", False),
         (update("web", ""), "Quantity of web: expected", False),

@@ -181,9 +181,14 @@ def test_what_is_not_there_is_404_in_herokus_form(method: str, path: str, resour
         ({"updates": [{"type": "web", "quantity": -1}]}, 422, "invalid_params", "negative"),
         ({"updates": [{"type": "web", "quantity": 10**400}]}, 422, "invalid_params", ""),
         ({"updates": [{"type": "web", "quantity": 501}]}, 422, "invalid_params", "Cannot scale to more than 500"),
-        ({"updates": [{"type": "web", "size": "huge"}]}, 422, "invalid_params", "No such size as huge."),
+        ({"updates": [{"type": "web", "size": "huge"}]}, 422, "invalid_params", "No such size as huge; there are"),
         ({"updates": [{"type": "w" * 129}]}, 422, "invalid_params", "length <= 128"),
-        ({"updates": [{"type": "web"}, {"type": "db"}]}, 404, "not_found", "Couldn't find that process type (db)."),
+        (
+            {"updates": [{"type": "web"}, {"type": "db"}]},
+            404,
+            "not_found",
+            "Couldn't find that process type (db); there are web, worker",
+        ),
         ({"updates": [{"type": "release", "quantity": 1}]}, 422, "invalid_params", "release is not scaled"),
     ],
 )
