@@ -122,7 +122,7 @@ def test_ps_without_dynos_and_without_process_types(server: ApiServer, capsys: p
     assert main(["ps", "--json"]) == 0
     assert capsys.readouterr().out == "[]\n"
     assert main(["ps", "web"]) == 1
-    assert capsys.readouterr().err == "dynod: No web dynos on ⬢ shop\n"
+    assert capsys.readouterr().err == "dynod: No web dynos on ⬢ shop; start one with `dynod ps:scale web=1`\n"
 
 
 def test_a_type_that_is_not_there_is_told_with_what_was_meant(
