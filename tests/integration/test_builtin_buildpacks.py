@@ -3,6 +3,7 @@
 Packages come from indexes on loopback that count what is asked of them.
 """
 
+import contextlib
 import gzip
 import hashlib
 import json
@@ -21,6 +22,7 @@ import pytest
 
 from dynod.builds.stack_probe import found_versions
 from dynod.core.slug_manifest import read_interpreters
+from support.counts import rounds
 from support.package_index import PackageIndex, package_index
 from support.source_tree import REPOSITORY
 
@@ -334,6 +336,38 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[HTTPConnect
             connection.close()
             server.terminate()
     assert server.returncode == 0
+
+
+BUSY: Final = rounds(5, full=50)  # times that a site is ended in the midst of connections
+
+
+def test_a_static_site_ends_on_sigterm_whatever_it_is_doing(tmp_path: Path) -> None:
+    """A signal comes anywhere: also where a connection is being handled, which swallows what is raised there."""
+    beside = tmp_path / ".heroku/static"
+    beside.mkdir(parents=True)
+    shutil.copy(REPOSITORY / "dynod/builds/packs/static_server.py", beside / "server.py")
+    (beside / "settings.json").write_text('{"root": "."}')
+    (tmp_path / "index.html").write_text("<h1>start</h1>")
+    command = [sys.executable, ".heroku/static/server.py"]
+    for _ in range(BUSY):
+        port = _free_port()
+        with (
+            subprocess.Popen(
+                command, cwd=tmp_path, env={"PORT": str(port)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            ) as server,
+            contextlib.ExitStack() as clients,
+        ):
+            assert server.stdout is not None
+            assert server.stdout.readline() == b"Serving the site on port %d\n" % port
+            for _ in range(8):
+                client = clients.enter_context(socket.create_connection(("127.0.0.1", port)))
+                client.sendall(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+            server.terminate()
+            try:
+                _, complaints = server.communicate(timeout=20)
+            finally:
+                server.kill()
+            assert (server.returncode, complaints) == (0, b"")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ words of static.json. It answers GET and HEAD, with validators (RFC 9110, 13), n
 whose name begins with a dot. Compression, TLS and caches belong to what stands before it.
 """
 
+import contextlib
 import json
 import mimetypes
 import os
@@ -19,7 +20,7 @@ from email.utils import formatdate, parsedate_to_datetime
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
 OF_THE_APP: Final = frozenset({"Procfile", "app.json", "static.json", "Aptfile"})  # no part of a site at the app's top
@@ -121,9 +122,21 @@ class SiteServer(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], site: Site) -> None:
         self.site = site
+        self._is_stopping = False
         self._under_way = 0
         self._changed = threading.Condition()
         super().__init__(address, Handler)
+
+    def stop(self) -> None:
+        """No more connections. For a signal's handler, which may come anywhere: nothing is raised, or waited for."""
+        self._is_stopping = True
+        with contextlib.suppress(OSError):  # called a second time
+            self.socket.shutdown(socket.SHUT_RDWR)  # which wakes the loop
+
+    def service_actions(self) -> None:
+        """What the loop does after each connection."""
+        if self._is_stopping:
+            raise Stopped
 
     def begin(self) -> None:
         with self._changed:
@@ -150,15 +163,25 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: SiteServer
 
-    def do_GET(self) -> None:
-        self.server.begin()
+    def handle_one_request(self) -> None:
+        self._is_read = False
         try:
-            self._answer()
+            super().handle_one_request()
         finally:
-            self.server.end()
+            if self._is_read:
+                self.server.end()
+
+    def parse_request(self) -> bool:
+        """From here on there is a request: it has been read, and is answered whatever signal comes."""
+        self._is_read = True
+        self.server.begin()
+        return super().parse_request()
+
+    def do_GET(self) -> None:
+        self._answer()
 
     def do_HEAD(self) -> None:
-        self.do_GET()
+        self._answer()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as BaseHTTPRequestHandler calls it
         """Nothing: the router has a line for each request."""
@@ -249,24 +272,18 @@ def content_type(name: str) -> str:
 
 
 class Stopped(Exception):  # noqa: N818 - no error: SIGTERM has come
-    """Raised out of the loop that accepts."""
+    """Raised out of the loop that accepts, and in no other place: what handles a connection would swallow it."""
 
 
 def serve(root: Path, settings: Mapping[str, object], port: int) -> None:
     """Until SIGTERM: then no new connection is taken, and answers under way are finished."""
-
-    def stop(_signal: int, _frame: object) -> NoReturn:
-        raise Stopped
-
     with SiteServer(("0.0.0.0", port), Site(root, settings)) as server:  # noqa: S104 - Heroku: on all interfaces
-        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGTERM, lambda _number, _frame: server.stop())
         sys.stdout.write(f"Serving the site on port {port}\n")
         sys.stdout.flush()
         try:
             server.serve_forever(poll_interval=3600.0)  # nothing but a signal ends it
         except Stopped:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            server.socket.shutdown(socket.SHUT_RDWR)
             server.finish()
 
 
