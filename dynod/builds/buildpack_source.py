@@ -85,7 +85,10 @@ def _fetch(
             shutil.copytree(local, folder, symlinks=True, dirs_exist_ok=True)
             return
         if not local.is_dir():
-            raise BuildpackSourceError(f"{name}: there is no such folder or .tgz.")
+            raise BuildpackSourceError(
+                f"{name}: there is no such folder or .tgz where this build runs. In a container it sees of the machine "
+                "/usr, /etc, /opt and what container.visible names; its /tmp is its own."
+            )
     if parts.scheme in {"http", "https"} and parts.path.endswith(ARCHIVES):
         archive = folder.with_name(f"{folder.name}.tgz")
         _download(url, archive)

@@ -114,7 +114,7 @@ def bwrap_arguments(
     `mapped`: the code is shown at the dyno's own folder `code`, with the app's user for its owner.
     """
     folders = scratch_folders(scratch)
-    words = ["--unshare-pid", "--unshare-ipc", "--unshare-uts"]
+    words = ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     words += ["--userns", str(files.namespace)] if files.namespace is not None else []
     if container.user is None:
         words += ["--unshare-user", "--cap-drop", "ALL"]
@@ -136,12 +136,14 @@ def bwrap_arguments(
     for folder in (*SYSTEM_TOO, *machine.visible):
         words += ["--ro-bind-try", folder, folder]
     for folder in machine.hidden:
-        words += ["--tmpfs", folder]
+        words += ["--tmpfs", folder, "--remount-ro", folder]
     for file, path in ((files.passwd, "/etc/passwd"), (files.group, "/etc/group")):
         words += ["--perms", "0644", "--ro-bind-data", str(file), path]
     words += [*_app(container, folders, mapped=mapped), *_binds(container)]
     for path in alias:
         words += ["--symlink", HOME, path]
+    for folder in ("/", "/dev"):  # what is made in memory here is no dyno's to fill, not where it is its user's either
+        words += ["--remount-ro", folder]
     if files.filter is not None:
         words += ["--seccomp", str(files.filter)]
     return [*words, "--chdir", HOME]

@@ -29,19 +29,21 @@ _X32: Final = 0x40000000  # from here on x86_64's numbers are another ABI's, wit
 _NEW_USER_NAMESPACE: Final = (
     0x10000000  # CLONE_NEWUSER: capabilities inside, and with them the kernel's seldom used code
 )
+_AF_VSOCK: Final = 40  # linux/socket.h
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Denied:
     """A system call by its numbers; None: the architecture does not have it. `answer`: the errno that it gives.
 
-    `only_with`: refused where the first argument has one of these bits, allowed else.
+    `only_with`: refused where the first argument has one of these bits, `only_for`: where it is this; allowed else.
     """
 
     x86_64: int | None
     aarch64: int | None
     answer: int = errno.EPERM
     only_with: int = 0
+    only_for: int = 0
 
 
 # Calls since Linux 5 have one number everywhere.
@@ -76,6 +78,7 @@ DENIED: Final[Mapping[str, Denied]] = {
     "fsmount": Denied(x86_64=432, aarch64=432),
     "fspick": Denied(x86_64=433, aarch64=433),
     "mount_setattr": Denied(x86_64=442, aarch64=442),
+    "open_tree_attr": Denied(x86_64=467, aarch64=467),
     "setns": Denied(x86_64=308, aarch64=268),
     "unshare": Denied(x86_64=272, aarch64=97, only_with=_NEW_USER_NAMESPACE),
     "clone": Denied(x86_64=56, aarch64=220, only_with=_NEW_USER_NAMESPACE),
@@ -94,6 +97,8 @@ DENIED: Final[Mapping[str, Denied]] = {
     # past the file names that a dyno can see
     "open_by_handle_at": Denied(x86_64=304, aarch64=265),
     "fanotify_init": Denied(x86_64=300, aarch64=262),
+    # to the machine that this one is a guest of: such sockets belong to no namespace
+    "socket": Denied(x86_64=41, aarch64=198, answer=errno.EAFNOSUPPORT, only_for=_AF_VSOCK),
     # a queue of work to the kernel that no filter looks at; libuv and the others go on without
     "io_uring_setup": Denied(x86_64=425, aarch64=425, answer=errno.ENOSYS),
     "io_uring_enter": Denied(x86_64=426, aarch64=426, answer=errno.ENOSYS),
@@ -119,11 +124,12 @@ def filter_program(machine: str) -> bytes | None:
         number = denied.x86_64 if machine == "x86_64" else denied.aarch64
         if number is None:
             continue
-        if denied.only_with:
+        if denied.only_with or denied.only_for:
+            test = _JUMP_IF_ANY_BIT if denied.only_with else _JUMP_IF_EQUAL
             program += [
                 _op(_JUMP_IF_EQUAL, number, unmet=4),
                 _op(_LOAD_WORD, _FIRST_ARGUMENT),
-                _op(_JUMP_IF_ANY_BIT, denied.only_with, unmet=1),
+                _op(test, denied.only_with or denied.only_for, unmet=1),
                 _refuse(denied.answer),
                 _op(_RETURN, _ALLOW),
             ]

@@ -62,5 +62,11 @@ def test_a_build_is_its_apps_own_users_and_sees_nothing_else(serve: Serve, tmp_p
     again = serve.done("builds:output", begun(serve, folder)).stdout
     assert "-----> Restoring cache\n" in again
     app.wait()
+    with contextlib.closing(serve.client) as client:
+        shutil.copytree(PACKS / "greeter", tmp_path / "pack")  # of this machine's /tmp, which no build sees
+        client.replace_buildpacks("shop", [f"file://{tmp_path}/pack"])
+    refused = serve.dynod("builds:create", "-a", "shop", "--source-dir", str(folder))
+    assert refused.returncode == 1
+    assert "names; its /tmp is its own." in refused.stdout + refused.stderr
     assert list((serve.state / "work").iterdir()) == []
     assert "Traceback" not in str(serve.output)

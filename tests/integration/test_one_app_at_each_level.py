@@ -51,6 +51,7 @@ REACHED: Final[dict[str, tuple[str, tuple[bool, bool, bool]]]] = {
     "code": ("reads the code of other apps", (False, False, True)),
     "environment": ("reads dynod's environment", (False, False, True)),
     "file": ("reads files that every user of the machine may read, beside the system's", (False, False, True)),
+    "control": ("talks to dynod's control socket", (False, False, True)),
     "daemon": ("signals dynod", (False, False, True)),
     "other": ("signals dynos of other apps", (False, False, True)),
     "sibling": ("signals other dynos of its app", (False, False, True)),
@@ -152,6 +153,7 @@ def test_what_is_kept_from_it(serve: Boxed, app: ServedApp, level: Level) -> Non
     app.wait_until_up("web.1", "web.2")
     for path in ("readme", "tmp/readme"):
         Path(f"/proc/{serve.pid}/root/{path}").write_text("for everybody\n")
+    serve.runtime.chmod(0o755)  # as /run/dynod
     with abstract_socket() as abstract:
         known = {
             "state": str(serve.state / "state.db"),
@@ -159,11 +161,14 @@ def test_what_is_kept_from_it(serve: Boxed, app: ServedApp, level: Level) -> Non
             "file": "/readme",
             "tmp": "/tmp/readme",
             "daemon": serve.pid,
+            "control": str(serve.socket),
             "other": other.pids()["worker.1"],
             "siblings": list(app.pids().values()),  # of which it is one itself
             "abstract": abstract,
         }
         found: dict[str, bool] = json.loads(app.get(f"/reach?{urllib.parse.quote(json.dumps(known))}").text)
+    if level.isolation != "none":
+        assert json.loads(app.get("/elsewhere").text) == []
     app.get("/facts")
     app.scale("web=1")
     app.wait_until_up("web.1")

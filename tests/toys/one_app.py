@@ -2,6 +2,7 @@
 
     GET /           its page
     GET /facts      JSON: what every app relies on; what works is "", what does not the error
+    GET /elsewhere  JSON: folders of the machine in which it has made one
     GET /reach?...  JSON: by name whether it was reached; the query is JSON of what the test knows
 
 With an argument it is a worker: it says "heard" when it is asked to leave, and ends with status 3.
@@ -73,6 +74,14 @@ def facts() -> dict[str, object]:
     }
 
 
+ELSEWHERE = ("/", "/run", "/dev", "/var", "/usr", "/etc", "/opt", "/srv", "/proc", "/sys", "/nix")
+
+
+def elsewhere() -> list[str]:
+    """Folders of the machine that it can write to."""
+    return [path for path in ELSEWHERE if outcome(Path(path, "x").mkdir) == ""]
+
+
 def reach(known: dict[str, Any]) -> dict[str, bool]:
     """The rest of the machine."""
 
@@ -82,6 +91,10 @@ def reach(known: dict[str, Any]) -> dict[str, bool]:
     def connect() -> None:
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(known["abstract"])
+
+    def control() -> None:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(known["control"])
 
     def use_keyrings() -> None:
         if LIBC.syscall(ctypes.c_long(KEYCTL), ctypes.c_long(0), ctypes.c_long(-3), ctypes.c_long(1)) < 0:
@@ -101,6 +114,7 @@ def reach(known: dict[str, Any]) -> dict[str, bool]:
         "processes": Path(f"/proc/{known['daemon']}/stat").exists(),
         "file": has_tried(lambda: Path(known["file"]).read_bytes()),
         "tmp": has_tried(lambda: Path(known["tmp"]).read_bytes()),
+        "control": has_tried(control),
         "abstract": has_tried(connect),
         "calls": has_tried(use_keyrings),
         "rights": "NoNewPrivs:\t0" in Path("/proc/self/status").read_text(),
@@ -113,6 +127,8 @@ class Handler(BaseHTTPRequestHandler):
         body = b"hello\n"
         if path == "/facts":
             body = json.dumps(facts()).encode()
+        elif path == "/elsewhere":
+            body = json.dumps(elsewhere()).encode()
         elif path == "/reach":
             body = json.dumps(reach(json.loads(urllib.parse.unquote(query)))).encode()
         self.send_response(200)

@@ -123,6 +123,8 @@ document = {
         "sudo": outcome(lambda: run("su", "-c", "true")),
         "mount": outcome(lambda: run("mount", "-t", "tmpfs", "none", "/tmp")),
         "make a user namespace": outcome(lambda: run("unshare", "--user", "true")),
+        "talk to the machine that this one is a guest of": outcome(lambda: socket.socket(socket.AF_VSOCK)),
+        "see whose child it is": "" if "dynod" in Path("/proc/self/cgroup").read_text() else "no",
         "use the kernel's keyrings": outcome(lambda: call(250 if X86_64 else 219, 0, -3, 1)),
         "load a BPF program": outcome(lambda: call(321 if X86_64 else 280, 0, 0, 0)),
     },

@@ -41,7 +41,10 @@ def words(container: Container, *, machine: Machine = MACHINE, files: Files = FI
         (Container(code="/c", binds=(Bind(source="/k", target="/cache"),)), "--ro-bind /k /cache"),
         (Container(code="/srv/shop"), "--symlink /app /srv/shop"),
         (Container(code="/c"), "--bind /s/i/tmp /tmp"),
-        (Container(code="/c"), "--unshare-pid --unshare-ipc --unshare-uts --unshare-user --cap-drop ALL"),
+        (
+            Container(code="/c"),
+            "--unshare-pid --unshare-ipc --unshare-uts --unshare-cgroup-try --unshare-user --cap-drop ALL",
+        ),
         (Container(code="/c", user=USER), "--cap-drop ALL --cap-add CAP_SETUID --cap-add CAP_SETGID"),
         (Container(code="/c"), "--ro-bind /usr /usr --ro-bind /etc /etc"),
         (Container(code="/c"), "--symlink usr/bin /bin"),

@@ -48,7 +48,9 @@ def test_what_is_denied_is_refused(machine: str, name: str) -> None:
     number = denied.x86_64 if machine == "x86_64" else denied.aarch64
     if number is None:
         return
-    assert judge(machine, number, denied.only_with) == denied.answer
+    assert judge(machine, number, denied.only_with or denied.only_for) == denied.answer
+    if denied.only_for:
+        assert judge(machine, number, denied.only_for - 1) == 0
     if denied.only_with:
         assert judge(machine, number, 0x11 | 0x0F00) == 0  # SIGCHLD and sharing flags: fork(3), pthread_create(3)
 
