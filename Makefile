@@ -121,7 +121,7 @@ bench-%: bench-tools
 clean: ## remove all that the other targets made
 	rm -rf .venv config/examples/*/.venv config/examples/*/node_modules tests/toys/*/node_modules
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	rm -rf tests/.rsyslog tests/.peers loadtests/.peers loadtests/.dynod
+	rm -rf tests/.rsyslog tests/.peers tests/.qemu loadtests/.peers loadtests/.dynod
 	rm -f config/examples/django/db.sqlite3*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -163,7 +163,7 @@ bench-tools: .venv/.installed-dev loadtests/.peers/.installed
 # Only tests need these: npm for the Node stacks and Heroku's own command line, curl for README's tour, openssl for certificates, syslog-ng to receive
 # logs, systemd-nspawn to boot a machine; nginx, HAProxy and Caddy in front of dynod, PHP behind it; ssh and sshd between a user and it; zsh and fish, whose Tab it answers; nft, which closes the ports of dynos; Chromium, which looks at the dashboard. As root on Debian, what is missing is installed;
 # otherwise the tests that need it say that they are skipped (in CI they fail). Packages that would start or enable
-# something, and rsyslog, which cannot be installed beside syslog-ng, are unpacked into folders of the clone.
+# something, rsyslog, which cannot be installed beside syslog-ng, and QEMU with a kernel, which has control groups of version 2, are unpacked into folders of the clone.
 test-tools: test-programs test-packages
 
 test-programs:
@@ -191,6 +191,7 @@ test-packages: test-programs
 unpacked:
 	@$(MAKE) --no-print-directory tests/.peers/.unpacked || echo "No nginx, HAProxy, Caddy, PHP, sshd, Prometheus, Docker: no tests with them"
 	@$(MAKE) --no-print-directory tests/.rsyslog/.unpacked || echo "No rsyslog: its tests will be skipped"
+	@$(MAKE) --no-print-directory tests/.qemu/.unpacked || echo "No QEMU and kernel for it: no tests of control groups version 2"
 
 # What the machine has itself is left alone; libraries that the rest lacks are installed, if we may.
 tests/.peers/.unpacked:
@@ -213,6 +214,17 @@ tests/.rsyslog/.unpacked:
 	rm -rf tests/.rsyslog && mkdir tests/.rsyslog
 	cd tests/.rsyslog && apt-get -qq download rsyslog rsyslog-openssl libestr0 libfastjson4 liblognorm5
 	cd tests/.rsyslog && for package in *.deb; do dpkg -x $$package . || exit 1; done && rm *.deb
+	@touch $@
+
+# 42 MB: the emulator without what is there for screens, sound and networks, and the kernel for clouds.
+tests/.qemu/.unpacked:
+	rm -rf tests/.qemu && mkdir tests/.qemu
+	@cd tests/.qemu && kernel=$$(apt-cache depends linux-image-cloud-amd64 2>/dev/null | sed -n 's/^ *Depends: //p'); \
+	if [ -z "$$kernel" ]; then apt-get -qq update; \
+	  kernel=$$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: //p'); fi; \
+	apt-get -qq download $$kernel $$(apt-get -s install --no-install-recommends qemu-system-x86 | \
+	  sed -n 's/^Inst \([^ ]*\).*/\1/p' | grep -v 'ipxe\|gstreamer\|liborc')
+	@cd tests/.qemu && for package in *.deb; do dpkg -x $$package . && rm $$package || exit 1; done
 	@touch $@
 
 %/node_modules/.installed: %/package.json %/package-lock.json

@@ -16,7 +16,7 @@ TOP_LEVEL: Final = (
     *("config", "dynod", "loadtests", "pyproject.toml", "router", "systemd", "tests"),
 )
 _MADE: Final = frozenset(
-    {"__pycache__", "node_modules", ".venv", "venv", ".dynod", ".hypothesis", ".peers", ".rsyslog"}
+    {"__pycache__", "node_modules", ".venv", "venv", ".dynod", ".hypothesis", ".peers", ".qemu", ".rsyslog"}
 )
 
 
