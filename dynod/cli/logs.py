@@ -23,6 +23,7 @@ from dynod.core.log_text import TerminalText
 from dynod.core.moment_text import parse_moment
 from dynod.core.suggest import dyno_not_found, not_found
 from dynod.core.syslog_frame import full_stamp
+from dynod.core.trace_fields import may_have_traces, trace_of
 from dynod.errors import UsageError
 from dynod.platform_api.requests import CUT_SHORT, ApiError
 
@@ -196,7 +197,10 @@ class _Follower:
 def _json_lines(batch: LogBatch) -> bytes:
     """One object a line."""
     head = {"timestamp": full_stamp(batch.time), "source": batch.source, "dyno": batch.ps}
-    return "".join(
-        json.dumps({**head, "message": line.decode("utf-8", "backslashreplace")}, ensure_ascii=False) + os.linesep
-        for line in batch.text.split(b"\n")[:-1]
-    ).encode()
+    of_router = may_have_traces(batch)
+    documents = []
+    for line in batch.text.split(b"\n")[:-1]:
+        trace = trace_of(line) if of_router else None
+        fields = trace._asdict() if trace is not None else {}
+        documents.append({**head, "message": line.decode("utf-8", "backslashreplace"), **fields})
+    return "".join(json.dumps(each, ensure_ascii=False) + os.linesep for each in documents).encode()

@@ -15,7 +15,7 @@ from dynod.cli.main import VERBS, main
 from support.app_folder import toy
 from support.counts import rounds
 from support.serve import Serve
-from support.up import clean_environment
+from support.up import clean_environment, eventually
 
 # By verb, in the order in which they are run, each with what it is given; all of them with --json.
 WALK: Final[list[tuple[str, ...]]] = [
@@ -177,6 +177,29 @@ def test_a_mistake_is_told_with_what_was_meant(
 ) -> None:
     assert main(arguments) == status
     assert said in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("called", "named")
+def test_the_trace_of_a_request_is_a_field_of_logs_in_json(serve: Serve, capfd: pytest.CaptureFixture[str]) -> None:
+    """Of an app without dynos, so that whatever else is asked of `shop` meanwhile is not in its log."""
+    traced = {"Host": "books.localhost", "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
+
+    def newest() -> dict[str, str]:
+        assert main(["logs", "-a", "books", "--dyno", "router", "-n", "1", "--json"]) == 0
+        said = capfd.readouterr().out
+        return json.loads(said) if said else {}
+
+    assert main(["settings:set", "-a", "books", "log_traceparent=true"]) == 0
+    capfd.readouterr()
+    serve.get("/traced", headers=traced)
+    found = eventually(lambda: line if "/traced" in (line := newest()).get("message", "") else None, what="its line")
+    assert (found["trace_id"], found["span_id"]) == ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7")
+    assert main(["settings:unset", "-a", "books", "log_traceparent"]) == 0
+    capfd.readouterr()
+    serve.get("/untraced", headers=traced)
+    found = eventually(lambda: line if "/untraced" in (line := newest()).get("message", "") else None, what="its line")
+    assert "traceparent" not in found["message"]
+    assert found.keys() == {"timestamp", "source", "dyno", "message"}
 
 
 @pytest.fixture(scope="module")
