@@ -18,20 +18,20 @@ from dynod.errors import UsageError
 
 
 @click.command("open")
-@click.argument("path", required=False, default="", metavar="[PATH]")
+@click.argument("path", required=False, metavar="[PATH]")
 @click.option("--dashboard", is_flag=True, help="Open dynod's own page instead: every app, live.")
 @with_session
-def command(session: Session, path: str, dashboard: bool) -> None:
+def command(session: Session, path: str | None, dashboard: bool) -> None:
     """Open an app in the browser; with --dashboard, how it does.
 
     Where no browser can be started, the address is printed.
     """
-    if dashboard and path:
+    if dashboard and path is not None:
         raise UsageError("the dashboard has no PATH: leave it out, and name an app with -a")
     if dashboard:
         url, shown = _dashboard(session)
     else:
-        url = shown = urljoin(_web_url(session), path)
+        url = shown = urljoin(_web_url(session), path or "")
     if session.as_json:
         session.show_json({"url": url})
     elif _can_show() and webbrowser.open(url):

@@ -17,8 +17,9 @@ DOWN: Final = frozenset({"down", "j"})
 YES: Final = frozenset({"y", "Y"})
 LEAVE: Final = frozenset({"q", "ctrl-c", "ctrl-d"})
 CHANGES: Final = frozenset({"r", "+", "-", "m", "b"})
-FOOT: Final = "q quit  ↑↓ choose  r restart  + - scale  m maintenance  b roll back  / filter log  a all apps  ? help"
-APPS_FOOT: Final = "q quit  ↑↓ choose  Enter open  ? help"
+# What can be done without comes last: a terminal of 80 columns shows no more.
+FOOT: Final = "q quit  ? help  ↑↓ choose  r restart  + - scale  / filter log  m maintenance  b roll back  a all apps"
+APPS_FOOT: Final = "q quit  ? help  ↑↓ choose  Enter open"
 HELP: Final = (
     "↑ ↓  k j     choose a dyno, or an app",
     "PgUp PgDn    ten rows at once; Home, End: the first and the last",

@@ -149,6 +149,7 @@ def test_a_browser_shows_how_an_app_does(running: Running, tmp_path: Path) -> No
 def test_open_is_for_whatever_browser_there_is(running: Running, tmp_path: Path) -> None:
     shown = running.serve.done("open", "/path", "-a", "shop").stdout.strip()
     assert shown.endswith(f"shop.localhost:{running.serve.port}/path")
+    assert running.serve.done("open", "-a", "shop").stdout.strip() == shown.removesuffix("path")
     note = tmp_path / "opened"
     script = tmp_path / "browser"
     script.write_text(f'#!/bin/sh\nprintf %s "$1" >{note}\n')

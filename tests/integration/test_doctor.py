@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Final
 
 import pytest
 
+from dynod.core import doctor_report
 from dynod.core.doctor import Check, Examination, Finding, Verdict
 from dynod.core.doctor_time import OUT_OF_TIME
 from dynod.doctor.command import examined
@@ -371,7 +372,79 @@ def test_apps_on_the_usual_frameworks_and_servers_are_sound(name: str, tmp_path:
     """Those of `test_real_apps`, as their authors would start them: gunicorn with one worker, uvicorn with two."""
     folder = copied(TOYS / "deploy" / name, tmp_path)
     (folder / ".env").write_text("SECRET_KEY=x\n")
+    install(folder, PACKAGES[name])
+    assert_sound(examined(folder, None, (), release=False))
+
+
+def install(folder: Path, packages: Sequence[str]) -> None:
     subprocess.run([sys.executable, "-m", "venv", folder / ".venv"], check=True, timeout=60)
     pip = [str(folder / ".venv/bin/python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    subprocess.run([*pip, *PACKAGES[name]], check=True, timeout=120, env=clean_environment())
-    assert_sound(examined(folder, None, (), release=False))
+    subprocess.run([*pip, *packages], check=True, timeout=240, env=clean_environment())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThirdParty:
+    """A program of others' as it is in the package index: what to install, and how its documents have it served."""
+
+    packages: Sequence[str]
+    web: str
+    files: Mapping[str, str] = field(default_factory=dict)
+    starter: Sequence[str] = ()  # makes the app's folder, where that is how one begins
+    release: str = ""
+
+
+THIRD_PARTIES: Final = {
+    # answers requests as they came; its own Procfile has gunicorn
+    "httpbin": ThirdParty(
+        packages=["httpbin", "gunicorn", "setuptools<81"], web="gunicorn httpbin:app --bind 0.0.0.0:$PORT"
+    ),
+    # shows SQLite databases, by uvicorn
+    "datasette": ThirdParty(packages=["datasette"], web="datasette --memory -h 0.0.0.0 -p $PORT"),
+    # calendars and contacts, by a server of its own on the standard library's
+    "radicale": ThirdParty(
+        packages=["radicale"],
+        web='python -m radicale --config "" --server-hosts 0.0.0.0:$PORT --auth-type none '
+        "--storage-filesystem-folder $TMPDIR/collections",
+    ),
+    # comments below articles, with SQLite
+    "isso": ThirdParty(
+        packages=["isso", "gunicorn"],
+        web="gunicorn -b 0.0.0.0:$PORT isso.run",
+        files={".env": "ISSO_SETTINGS=isso.cfg\n", "isso.cfg": "[general]\ndbpath = comments.db\nhost = *\n"},
+    ),
+    # a package index, on Bottle
+    "pypiserver": ThirdParty(
+        packages=["pypiserver", "gunicorn"],
+        web="pypi-server run -i 0.0.0.0 -p $PORT --server gunicorn packages",
+        files={"packages/README": "none yet"},
+    ),
+    # a CMS on Django, as its starter leaves it and its Dockerfile serves it
+    "wagtail": ThirdParty(
+        packages=["wagtail", "gunicorn"],
+        starter=["wagtail", "start", "mysite", "."],
+        web="gunicorn mysite.wsgi:application",
+        release="python manage.py migrate --noinput",
+    ),
+}
+
+
+@pytest.mark.skipif(not rounds(0, full=1), reason="packages are installed for each: DYNOD_TEST_FULL=1")
+@pytest.mark.parametrize("name", THIRD_PARTIES)
+def test_programs_of_others_making_are_sound(name: str, tmp_path: Path) -> None:
+    party, folder = THIRD_PARTIES[name], tmp_path / name
+    folder.mkdir()
+    install(folder, party.packages)
+    if party.starter:
+        program, *words = party.starter
+        subprocess.run([folder / ".venv/bin" / program, *words], cwd=folder, check=True, timeout=60)
+    else:
+        (folder / "requirements.txt").write_text("\n".join(party.packages))
+    for file, text in {"Procfile": f"web: {party.web}\n", **party.files}.items():
+        (folder / file).parent.mkdir(exist_ok=True)
+        (folder / file).write_text(text)
+    if party.release:
+        with (folder / "Procfile").open("a") as procfile:
+            procfile.write(f"release: {party.release}\n")
+    examination = examined(folder, None, (), release=bool(party.release))
+    print(*(line for _, line in doctor_report.lines(examination)), sep="\n")
+    assert_sound(examination)
