@@ -51,11 +51,15 @@ class DrainState(NamedTuple):
 
 
 class LogVolume(NamedTuple):
-    """How much an app has logged since this core began, and how many lines of that nobody took in time."""
+    """How much an app has logged since this core began, and how many lines of that nobody took in time.
+
+    `missed`: by whoever follows it, who was told how many.
+    """
 
     lines: int
     bytes: int
     dropped: int
+    missed: int = 0
 
 
 class Tested(NamedTuple):
@@ -85,6 +89,7 @@ class AppLogs:
         self._keeper = keeper
         self._dropped = dropped
         self._records: list[DrainRecord] = []
+        self._missed = 0
 
     def rename(self, app: str) -> None:
         """The app is called so from now on."""
@@ -93,7 +98,7 @@ class AppLogs:
     @property
     def volume(self) -> LogVolume:
         """So far."""
-        return LogVolume(self._stream.lines, self._stream.bytes, self._dropped())
+        return LogVolume(self._stream.lines, self._stream.bytes, self._dropped(), self._missed)
 
     # --- lines ------------------------------------------------------------------------------------------------------
 
@@ -110,6 +115,7 @@ class AppLogs:
                 taken = await tail.take(PIECE_BYTES)
                 if not taken.batches and not taken.lost:
                     return
+                self._missed += taken.lost
                 yield with_gap(taken)
         finally:
             if tail is not None:

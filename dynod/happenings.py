@@ -18,6 +18,7 @@ from dynod.core.asker import origin_of
 from dynod.core.disk_contents import low
 from dynod.core.event import Event
 from dynod.core.incidents import IncidentKey, Incidents, Notice, OpenIncident, Trouble
+from dynod.core.losses import Lose, Loss, unheeded
 from dynod.errors import DynodError
 
 KEPT: Final = 1000  # events in memory, of `up`
@@ -92,13 +93,14 @@ class Happenings:
         tell: Callable[[Notice], None] = lambda _notice: None,
         roomy: Callable[[], None] = lambda: None,
         notes: IncidentNotes | None = None,
+        lose: Lose = unheeded,
     ) -> None:
         """`name_of` gives the name of an app by its id; `state` is the folder whose disk is watched.
 
         `roomy` is called, in a thread, at each look that finds room on it.
         """
-        self.dropped = 0
         self._keep = keep
+        self._lose = lose
         self._apps = apps
         self._name_of = name_of
         self._state = state
@@ -112,7 +114,10 @@ class Happenings:
     def failed(self, app: str, trouble: Trouble, subject: str, detail: str) -> None:
         """Something has gone wrong. Each crash is an event; of what is said again and again only the first."""
         now = asyncio.get_running_loop().time()
+        dropped = self._incidents.dropped
         notice = self._incidents.failed(app, trouble, subject, detail, now)
+        if self._incidents.dropped > dropped:
+            self._lose(Loss.INCIDENTS, 1)
         if notice is not None or trouble in {Trouble.CRASHED, Trouble.RELEASE}:
             self.note(app, trouble.value, f"{subject}: {detail}" if subject else detail)
         if notice is not None:
@@ -132,7 +137,7 @@ class Happenings:
     def note(self, app: str, action: str, detail: str, by: str = NOBODY) -> None:
         """An event, to be kept as soon as may be; `by` whoever asked for it."""
         if len(self._waiting) >= WAITING:
-            self.dropped += 1
+            self._lose(Loss.EVENTS, 1)
             return
         name = self._name_of(app)
         self._waiting.append(Happening(action, (app, name) if name is not None else None, detail, by))
@@ -179,7 +184,7 @@ class Happenings:
                 await asyncio.gather(keeping, return_exceptions=True)
                 raise
             except DynodError:
-                self.dropped += 1  # a full disk, or too much at once: the log has said the same
+                self._lose(Loss.EVENTS, 1)  # a full disk, or too much at once: the log has said the same
 
     async def _look(self) -> None:
         for app in self._apps():

@@ -9,6 +9,8 @@ import socket
 from collections.abc import Mapping
 from typing import Final
 
+from dynod.core.losses import Lose, Loss, unheeded
+
 SOCKET: Final = "/run/systemd/journal/socket"
 INFO: Final = 6  # syslog(3)'s priorities
 WARNING: Final = 4
@@ -18,10 +20,11 @@ STDERR: Final = 2
 class Journal:
     """Owns its socket. Made by `open_journal`."""
 
-    def __init__(self, path: str = SOCKET) -> None:
+    def __init__(self, path: str = SOCKET, *, lose: Lose = unheeded) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         self._path = path
+        self._lose = lose
         self.dropped = 0
 
     def dyno(self, app: str, dyno: str, message: str) -> None:
@@ -34,6 +37,7 @@ class Journal:
             self.dropped = 0
         else:
             self.dropped += 1
+            self._lose(Loss.JOURNAL_ENTRIES, 1)
 
     def close(self) -> None:
         """Nothing more is said."""
@@ -47,10 +51,10 @@ class Journal:
         return True
 
 
-def open_journal(environ: Mapping[str, str]) -> Journal | None:
+def open_journal(environ: Mapping[str, str], lose: Lose = unheeded) -> Journal | None:
     """The journal that stderr leads to; None where it leads elsewhere."""
     there = os.fstat(STDERR)
-    return Journal() if environ.get("JOURNAL_STREAM") == f"{there.st_dev}:{there.st_ino}" else None
+    return Journal(lose=lose) if environ.get("JOURNAL_STREAM") == f"{there.st_dev}:{there.st_ino}" else None
 
 
 def entry(message: str, fields: Mapping[str, str]) -> bytes:

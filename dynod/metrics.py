@@ -21,6 +21,7 @@ from dynod.app_figures import AppFigures
 from dynod.core.build import FAILED, PENDING, SUCCEEDED
 from dynod.core.dyno import RestartCause, SlotState
 from dynod.core.histogram import BOOT_BOUNDS_S, Histogram
+from dynod.core.losses import Loss
 from dynod.core.metric_text import Bins, Family, MetricFamily, Row, content_type, written
 from dynod.core.release import ReleaseStatus
 
@@ -57,6 +58,7 @@ class MetricSources:
     keeper_pid: int
     state: Path | None = None
     stored: Callable[[], Awaitable[StoredCounts]] | None = None
+    lost: Callable[[], Mapping[Loss, int]] = dict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +112,8 @@ class DaemonMetrics:
                 bins=[_bins((), sources.lag)],
             ),
         ]
+        lost = [((what.value,), count) for what, count in sources.lost().items()]
+        found.append(_counter("dynod_lost", "What a full queue of dynod's had no room for.", ("what",), lost))
         if sources.state is not None:
             disk = os.statvfs(sources.state)
             found += [
@@ -242,6 +246,12 @@ def _logs(apps: Sequence[AppFigures]) -> list[Family]:
             "Lines that could not be kept.",
             APP,
             [(labels, log.dropped) for labels, log in logs],
+        ),
+        _counter(
+            "dynod_log_tail_dropped_lines",
+            "Lines that whoever followed the log was too slow for.",
+            APP,
+            [(labels, log.missed) for labels, log in logs],
         ),
         _counter("dynod_drain_sent_lines", "Lines that its receiver took.", DRAIN, sent),
         _counter("dynod_drain_dropped_lines", "Lines that were given up.", DRAIN, lost),

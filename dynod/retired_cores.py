@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from dynod.core.boot import Address
 from dynod.core.core_word import Done, Drain, Finish, Here, Joined, Left, Lines, Says, Word, read, written
-from dynod.stderr import say
+from dynod.core.losses import Lose, Loss, unheeded
 
 MOST_SAID: Final = 4096  # characters of a line; the keeper's own bound is far above
 
@@ -25,9 +25,17 @@ class Traffic(Protocol):
 class RetiredCores:
     """Made by each core that is in charge. What is asked of one that has ended is done."""
 
-    def __init__(self, pass_on: Callable[[int, str], None], pids: Iterable[int], *, generation: int = 0) -> None:
+    def __init__(
+        self,
+        pass_on: Callable[[int, str], None],
+        pids: Iterable[int],
+        *,
+        generation: int = 0,
+        lose: Lose = unheeded,
+    ) -> None:
         """`pass_on` takes words to a process id. `generation`: of this core, for numbers of its own."""
         self._pass_on = pass_on
+        self._lose = lose
         self._pids = set(pids)
         self._apps: Mapping[str, Traffic] = {}
         self._number = generation << 32
@@ -45,7 +53,7 @@ class RetiredCores:
                 self._is_done(number, pid)
             case Lines(app=app, lines=lines, lost=lost):
                 if lost:
-                    say(f"{lost} lines of the router were lost in the change of cores")
+                    self._lose(Loss.ROUTER_LINES, lost)
                 if (traffic := self._apps.get(app)) is not None:
                     traffic.take_lines([(at, line[:MOST_SAID]) for at, line in lines])
             case Says(app=app, dyno=dyno, message=message):

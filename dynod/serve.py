@@ -36,6 +36,7 @@ from dynod.cli.serve import ServeOptions
 from dynod.core.app_features import SESSION_AFFINITY
 from dynod.core.dyno_limits import limit_lacks
 from dynod.core.histogram import LAG_BOUNDS_S, Histogram
+from dynod.core.losses import Losses
 from dynod.core.nftables import table_of
 from dynod.core.service_notice import serving, stopping
 from dynod.core.slug import Slug
@@ -107,7 +108,10 @@ class Serve:
         self._lost = asyncio.Event()
         self._handing_over = False
         self._retirement: Retirement | None = None
-        self._retired_cores = RetiredCores(keeper.pass_on, snapshot.peers, generation=snapshot.generation)
+        self._losses = Losses(say)
+        self._retired_cores = RetiredCores(
+            keeper.pass_on, snapshot.peers, generation=snapshot.generation, lose=self._losses.lose
+        )
         self._signals = 0
         self._status = 0
 
@@ -177,7 +181,7 @@ class Serve:
 
     async def _run(self) -> None:
         async with contextlib.AsyncExitStack() as left, asyncio.TaskGroup() as group:
-            journal = open_journal(os.environ)
+            journal = open_journal(os.environ, self._losses.lose)
             if journal is not None:
                 left.callback(journal.close)
             containers = self._kept_apart.containers
@@ -204,6 +208,7 @@ class Serve:
                 name_of=self._app_name,
                 random=random.random,
                 notes=KeptMessages(self._snapshot.stored, self._keeper.put),
+                lose=self._losses.lose,
             )
             self._webhooks.know(await self._store.webhooks.all())  # before a dyno is found to have crashed meanwhile
             self._happenings = Happenings(
@@ -214,6 +219,7 @@ class Serve:
                 tell=self._webhooks.tell,
                 roomy=self._store.set_room_aside,
                 notes=KeptIncidents(self._snapshot.stored, self._keeper.put),
+                lose=self._losses.lose,
             )
             open_ports = await self._close_dyno_ports()
             archives = Archives(self._state)
@@ -281,6 +287,7 @@ class Serve:
                 secret=self._secret,
                 traffic=lambda app: self._routing.traffic_of(app.id),
                 histories=traffic.of,
+                lose=self._losses.lose,
                 over_tcp=OverTcp(
                     access=Access(self._store.tokens),
                     authority=LocalAuthority(self._state / AUTHORITY),
@@ -455,6 +462,7 @@ class Serve:
             router=self._routing.metrics,
             lag=lag,
             keeper_pid=os.getppid(),
+            lost=lambda: self._losses.counts,
             state=self._state,
             stored=stored,
         )

@@ -29,6 +29,7 @@ from dynod.core.dyno_sizes import SIZES, DynoSize
 from dynod.core.formation import RELEASE
 from dynod.core.histogram import LAG_BOUNDS_S, Histogram
 from dynod.core.log_text import FullText, LogText
+from dynod.core.losses import Losses
 from dynod.core.page_urls import page_urls
 from dynod.errors import AppFolderError, DynodError
 from dynod.folder_claim import FolderClaim, runtime_folder
@@ -82,6 +83,7 @@ class Up:
         self._resumes = PLAN in snapshot.stored  # an earlier core was here
         self._loop = asyncio.get_running_loop()
         self._ending = asyncio.Event()
+        self._losses = Losses(say)
         self._unlimited: list[str] = []  # what the kernel was asked for and does not limit
         self._hurry = asyncio.Event()
         self._lost = asyncio.Event()
@@ -215,6 +217,7 @@ class Up:
                 apps=self._figures,
                 name_of=lambda _id: self._plan.app,
                 state=None,
+                lose=self._losses.lose,
             )
             self._reports = AppReports(happenings, self._app_id)
             watching = group.create_task(happenings.run(), name="happenings")
@@ -344,7 +347,12 @@ class Up:
         lag = Histogram(LAG_BOUNDS_S)
         self._keeper.beat_late = lag.observe
         sources = MetricSources(
-            verb="up", apps=self._figures, router=self._routing.metrics, lag=lag, keeper_pid=os.getppid()
+            verb="up",
+            apps=self._figures,
+            router=self._routing.metrics,
+            lag=lag,
+            keeper_pid=os.getppid(),
+            lost=lambda: self._losses.counts,
         )
         await self._metrics_listener.start(DaemonMetrics(sources), self._figures)
 
@@ -377,6 +385,7 @@ class Up:
             events=events,
             traffic=lambda app: self._routing.traffic_of(app.name),
             histories=history.of,
+            lose=self._losses.lose,
         )
 
     async def _keep_formation(self, quantities: Mapping[str, int], sizes: Mapping[str, DynoSize], by: str) -> None:

@@ -21,6 +21,7 @@ import aiohttp
 from yarl import URL
 
 from dynod.core.incidents import Notice, Trouble
+from dynod.core.losses import Lose, Loss, unheeded
 from dynod.core.webhook import RETRIES_S, SIGNATURE, Webhook, message, retry_s
 
 WAITING: Final = 100  # messages of one webhook; above that the oldest is dropped
@@ -71,9 +72,10 @@ class WebhookSender:
         name_of: Callable[[str], str | None],
         random: Callable[[], float],
         notes: MessageNotes,
+        lose: Lose = unheeded,
     ) -> None:
         """`name_of` gives the name of an app by its id. Nothing is told before `know` has been called."""
-        self.dropped = 0
+        self._lose = lose
         self._group = group
         self._name_of = name_of
         self._random = random
@@ -138,7 +140,7 @@ class WebhookSender:
         waiting = self._waiting.setdefault(webhook.id, deque())
         if len(waiting) >= WAITING:
             self._end(waiting.popleft(), "failed")
-            self.dropped += 1
+            self._lose(Loss.WEBHOOK_MESSAGES, 1)
         waiting.append(sending)
         self._past.setdefault(webhook.id, deque(maxlen=KEPT)).append(sending)
         if webhook.id not in self._tasks:

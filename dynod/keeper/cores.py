@@ -86,6 +86,7 @@ class Cores:
         self._follows: CoreProcess | None = None
         self._retired: list[CoreProcess] = []
         self._unheard: deque[Passed] = deque(maxlen=MOST_UNHEARD)  # for the next one in charge
+        self._forgotten = 0  # of these, since one was in charge
         self._ever_ready = False
         self._quick_ends = 0
         self._start_at: float | None = now
@@ -276,6 +277,9 @@ class Cores:
         for passed in self._unheard:
             core.send(passed)
         self._unheard.clear()
+        if self._forgotten:
+            say(f"nobody was in charge, and {self._forgotten} batches of router lines of the core before are lost")
+            self._forgotten = 0
 
     def peers(self) -> list[Peer]:
         """Those that are retired."""
@@ -288,7 +292,7 @@ class Cores:
                 self.tell(Passed(core.pid, text))
                 return
             if len(self._unheard) == MOST_UNHEARD:
-                say("nobody is in charge, and router lines of the core before are lost")
+                self._forgotten += 1  # the oldest
             self._unheard.append(Passed(core.pid, text))
             return
         for each in self._retired:

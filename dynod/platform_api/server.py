@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from dynod.core.losses import Lose, unheeded
 from dynod.operations import Operations
 from dynod.platform_api import (
     absent,
@@ -87,11 +88,13 @@ class PlatformApi:
         traffic: stats.Traffic = lambda _app: {},
         histories: dashboard_stream.Histories | None = None,
         on_bug: OnBug = report_bug,
+        lose: Lose = unheeded,
     ) -> None:
         """`stored`: what lasts, None in `up`. `over_tcp`: for whoever has a token; None: not at all.
 
         `secret` signs what the next core must know again. `facts` are the daemon's own, for its status. `on_bug` is
         told of what nobody expected: the request's id, method and path, and the exception. `histories`: of traffic.
+        `lose`: of pages that take nothing.
         """
         application = web.Application(middlewares=[gate], client_max_size=LARGEST_BODY)
         application[OPERATIONS] = operations
@@ -102,7 +105,7 @@ class PlatformApi:
         application[dashboard.FILES] = dashboard.read_files()
         application[dashboard_stream.HISTORIES] = histories
         application[dashboard_stream.VIEWERS] = viewers = Streams(
-            dashboard_stream.MOST_VIEWERS, patience_s=dashboard_stream.PATIENCE_S
+            dashboard_stream.MOST_VIEWERS, patience_s=dashboard_stream.PATIENCE_S, lose=lose
         )
         application[ADMISSION] = Admission(over_tcp, pages)
         application[OVER_TCP] = self._over_tcp = over_tcp

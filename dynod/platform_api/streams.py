@@ -11,6 +11,7 @@ from typing import Final
 
 from aiohttp import web
 
+from dynod.core.losses import Lose, Loss, unheeded
 from dynod.platform_api.errors import RefusedError
 from dynod.platform_api.gate import ON_BUG
 
@@ -21,11 +22,12 @@ PAGE_STREAM_S: Final = 300.0  # then the page asks again, which it may no longer
 class Streams:
     """Those of one kind, of one server, that are open."""
 
-    def __init__(self, most: int = MOST_STREAMS, *, patience_s: float | None = None) -> None:
+    def __init__(self, most: int = MOST_STREAMS, *, patience_s: float | None = None, lose: Lose = unheeded) -> None:
         """`patience_s`: whoever has taken nothing for so long is dropped, and counted; None: waited for."""
         self._open: set[asyncio.Task[None]] = set()
         self._most = most
         self._patience_s = patience_s
+        self._lose = lose
         self.dropped = 0
 
     async def send(self, request: web.Request, response: web.StreamResponse, pieces: AsyncIterator[bytes]) -> None:
@@ -65,6 +67,7 @@ class Streams:
                 await response.write(data)
         except TimeoutError as error:
             self.dropped += 1
+            self._lose(Loss.DASHBOARD_PAGES, 1)
             if request.transport is not None:
                 request.transport.abort()  # an orderly end would wait for what it does not take
             raise ConnectionError("it takes nothing") from error

@@ -64,6 +64,7 @@ SCENES: Final = [
             series("dynod_drain_failures", DRAIN): "0x10 2x10 0x40",
             series("dynod_drain_dropped_lines_total", DRAIN): "7x60",
             series("dynod_log_dropped_lines_total", SHOP): "0x60",
+            series("dynod_lost_total", instance="vm", what="events"): "3x60",
             series("dynod_releases", SHOP, status="failed"): "2x60",
             series("dynod_releases", SHOP, status="succeeded"): "2x20 3x40",
             series("dynod_state_disk_free_bytes"): "10x60",
@@ -148,6 +149,14 @@ SCENES: Final = [
             series("dynod_log_dropped_lines_total", SHOP): "0x30",
         },
         at={5: {}, 6: {"LogLinesDropped": DRAIN}, 21: {}},
+    ),
+    Scene(
+        name="a queue of dynod's was full",
+        values={
+            series("dynod_lost_total", instance="vm", what="events"): "0x5 3x25",
+            series("dynod_lost_total", instance="vm", what="incidents"): "0x30",
+        },
+        at={5: {}, 6: {"DynodLost": {"instance": "vm", "what": "events"}}, 21: {}},
     ),
     Scene(
         name="a release has failed",

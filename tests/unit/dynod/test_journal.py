@@ -4,6 +4,7 @@ import os
 import socket
 from pathlib import Path
 
+from dynod.core.losses import Loss
 from dynod.journal import Journal, entry, open_journal
 
 
@@ -26,10 +27,12 @@ def test_what_happens_to_a_dyno_has_its_app_and_its_name(tmp_path: Path) -> None
 
 
 def test_what_the_journal_does_not_take_is_counted_and_said_by_the_next(tmp_path: Path) -> None:
-    journal = Journal(str(tmp_path / "journal"))
+    lost: list[Loss] = []
+    journal = Journal(str(tmp_path / "journal"), lose=lambda what, _count: lost.append(what))
     journal.dyno("shop", "web.1", "one")
     journal.dyno("shop", "web.1", "two")
     assert journal.dropped == 2
+    assert lost == [Loss.JOURNAL_ENTRIES] * 2
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journald:
         journald.bind(str(tmp_path / "journal"))
         journald.settimeout(10)

@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dynod.core.incidents import MOST_OPEN, Incidents, Notice, Trouble
+from dynod.core.losses import Loss
+from dynod.core.webhook import Webhook
 from dynod.kept_troubles import KeptIncidents, KeptMessages
-from dynod.webhook_sender import Sending, WebhookSender
+from dynod.webhook_sender import WAITING, Sending, WebhookSender
 
 
 class Notes:
@@ -113,3 +116,37 @@ def test_a_message_of_a_webhook_that_is_gone_is_forgotten() -> None:
 
     asyncio.run(core())
     assert notes.stored == {"serve": "another's"}
+
+
+def test_messages_beyond_the_bound_are_given_up_and_told_of() -> None:
+    at = datetime(2026, 11, 24, tzinfo=UTC)
+    webhook = Webhook(
+        id="hook",
+        app_id="shop",
+        url="http://127.0.0.1:9/",
+        include=("api:release",),
+        level="sync",
+        secret="",
+        authorization="",
+        created_at=at,
+        updated_at=at,
+    )
+    notice = Notice(app="shop", trouble=Trouble.RELEASE, subject="v3", recovered=False, detail="", since=0.0, times=1)
+    lost: list[Loss] = []
+
+    async def core() -> None:
+        async with asyncio.TaskGroup() as group:
+            sender = WebhookSender(
+                group,
+                name_of=lambda _id: "shop",
+                random=lambda: 0.5,
+                notes=KeptMessages({}, lambda _key, _value: None),
+                lose=lambda what, _count: lost.append(what),
+            )
+            sender.know([webhook])
+            for _ in range(WAITING + 2):
+                sender.tell(notice)
+            await sender.close()
+
+    asyncio.run(core())
+    assert lost == [Loss.WEBHOOK_MESSAGES] * 2

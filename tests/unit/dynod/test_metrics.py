@@ -21,6 +21,7 @@ from dynod.core.drain import DrainRecord
 from dynod.core.drain_url import parse_drain_url
 from dynod.core.dyno import RestartCause, SlotState
 from dynod.core.histogram import BOOT_BOUNDS_S, LAG_BOUNDS_S, Histogram
+from dynod.core.losses import Loss
 from dynod.errors import SettingsError
 from dynod.logs.drain import DrainHealth
 from dynod.metrics import DaemonMetrics, MetricSources, StoredCounts
@@ -104,6 +105,7 @@ class Daemon:
                 keeper_pid=os.getpid(),
                 state=Path("/"),
                 stored=self.stored,
+                lost=lambda: dict.fromkeys(Loss, 0),
             )
         )
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from dynod.core.boot import Address
 from dynod.core.core_word import Done, Here, Lines, written
+from dynod.core.losses import Loss
 from dynod.retired_cores import RetiredCores
 from dynod.retirement import IN_CHARGE, MOST_WAITING, Retirement
 from dynod.routing import Routing
@@ -116,6 +117,14 @@ def test_a_core_does_not_end_with_lines_that_nobody_has_heard() -> None:
         assert lines == [(1.0, "the last")]
 
     asyncio.run(run())
+
+
+def test_lines_that_found_no_room_are_told_of_by_the_new_core() -> None:
+    lost: list[tuple[Loss, int]] = []
+    new = RetiredCores(lambda _pid, _text: None, [7], lose=lambda what, count: lost.append((what, count)))
+    new.passed(7, written(Lines(app=APP, lines=(), lost=3)))
+    new.passed(7, written(Lines(app=APP, lines=((1.0, "a line"),))))
+    assert lost == [(Loss.ROUTER_LINES, 3)]
 
 
 def test_lines_that_wait_for_too_long_are_bounded_and_counted() -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
+from dynod.core.losses import Loss
 from dynod.platform_api.gate import ON_BUG
 from dynod.platform_api.server import report_bug
 from dynod.platform_api.streams import Streams, answer_stream
@@ -23,7 +24,8 @@ class Counting(Streams):
     """Which says when none is open any more."""
 
     def __init__(self, most: int, *, patience_s: float) -> None:
-        super().__init__(most, patience_s=patience_s)
+        self.lost: list[Loss] = []
+        super().__init__(most, patience_s=patience_s, lose=lambda what, _count: self.lost.append(what))
         self.all_ended = asyncio.Event()
         self._ended = 0
 
@@ -65,6 +67,7 @@ async def stalled() -> None:
     async with asyncio.timeout(30):
         await streams.all_ended.wait()
     assert streams.dropped == len(clients)
+    assert streams.lost == [Loss.DASHBOARD_PAGES] * len(clients)
     assert not streams.is_full
     await runner.cleanup()
     for client in clients:
