@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from dynod import __version__
 from dynod.core.suggest import did_you_mean
 from dynod.errors import DynodError, ExitStatus
 
@@ -209,7 +210,7 @@ class VerbTable(click.Group):
 
 
 @click.group(cls=VerbTable, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(None, "-V", "--version", package_name="dynod", message="dynod %(version)s")
+@click.version_option(__version__, "-V", "--version", message="dynod %(version)s")
 def dynod() -> None:
     """The Heroku contract on your own machine: supervised dynos, an HTTP router, one log stream."""
 
