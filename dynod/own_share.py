@@ -10,8 +10,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil
-
 from dynod.keeper.own_groups import OwnGroup, own_groups
 
 
@@ -24,6 +22,8 @@ class Memory(NamedTuple):
 
 def memory() -> Memory:
     """As it is now. Blocks for some reads of files that are in memory."""
+    import psutil  # noqa: PLC0415 (8 ms, which most starts go without)
+
     machine = psutil.virtual_memory()
     return least_memory(Memory(machine.total, machine.available), own_groups())
 

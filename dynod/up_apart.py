@@ -16,7 +16,6 @@ from typing import Self
 from dynod.core.container import Container, User
 from dynod.core.isolation import Abilities, Isolation, choose
 from dynod.process.container import DYNOS, Encloses, sweep
-from dynod.serve_containers import keep_apart
 from dynod.settings import Container as Asked
 from dynod.settings import user_state_folder
 
@@ -43,6 +42,8 @@ class UpApart:
             return cls(
                 folder, containers=None, user=None, lacks=choose(asked.isolation, Abilities(container=None)).lacks
             )
+        from dynod.serve_containers import keep_apart  # noqa: PLC0415 (6 ms of a start, which few ask for)
+
         key = hashlib.sha256(os.fsencode(folder))
         state = Path(user_state_folder(environ), "up", key.hexdigest()[:16])
         state.mkdir(mode=0o700, parents=True, exist_ok=True)

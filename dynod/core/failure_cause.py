@@ -369,7 +369,6 @@ RULES: Final[tuple[Rule, ...]] = (
         says="it ended by itself with status 0: a process of the Procfile has to go on, and not into the background",
     ),
 )
-_COMPILED: Final = tuple((rule, re.compile(rule.line), re.compile(rule.where)) for rule in RULES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -392,18 +391,18 @@ def cause_of(failure: Failure) -> Cause | None:
 
 
 def _of_words(runtime: Runtime, said: Said, status: int) -> Cause | None:
-    for rule, line, where in _COMPILED:
+    for rule in RULES:
         if rule.of is not runtime or (rule.statuses and status not in rule.statuses):
             continue
-        match = line.search(said.text)
-        if match is not None and where.search(said.where):
+        match = re.search(rule.line, said.text)  # which keeps what it has compiled; most dynods never need any of it
+        if match is not None and re.search(rule.where, said.where):
             found = {name: _short(value) for name, value in match.groupdict().items()}
             return Cause(name=rule.name, text=rule.says.format(**found))
     return None
 
 
 def _of_status(failure: Failure) -> Iterator[Cause]:
-    for rule, _, _ in _COMPILED:
+    for rule in RULES:
         if rule.of is None and failure.status in rule.statuses and not (rule.at_once and failure.lived_s >= AT_ONCE_S):
             yield Cause(name=rule.name, text=rule.says)
 

@@ -14,8 +14,6 @@ import struct
 from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple
 
-import psutil
-
 from dynod.core.boot import Address
 
 _NETLINK_SOCK_DIAG: Final = 4
@@ -100,6 +98,8 @@ def socket_inodes(pids: Iterable[int]) -> set[int]:
 
 def listening_by_psutil(pids: Collection[int]) -> Asked:
     """Where these processes listen, wherever psutil works."""
+    import psutil  # noqa: PLC0415 (8 ms of a start, which Linux goes without)
+
     found: list[Address] = []
     of_all = True
     for pid in pids:

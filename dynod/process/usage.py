@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-import psutil
-
 from dynod.core.memory_quota import NO_HITS, LimitHits, Memory
 
 _KB: Final = 1024
@@ -337,6 +335,8 @@ def _read(path: str) -> bytes | None:
 
 def _by_psutil(pids: Collection[int]) -> Usage | None:
     """Each process's own memory, and once the largest part that one of them shares: near PSS for a family of forks."""
+    import psutil  # noqa: PLC0415 (8 ms of a start, which Linux goes without)
+
     own = shared = processes = 0
     cpu_s = 0.0
     for pid in pids:

@@ -118,14 +118,14 @@ def test_the_keeper_loads_the_standard_library_and_itself_alone() -> None:
 
 def test_a_mistake_is_told_before_the_daemons_parts_are_loaded() -> None:
     """The folder and the settings are read by what this loads, in a quarter of the time that all of it takes."""
-    loaded = loaded_by("import dynod.daemon")
+    loaded = loaded_by("import dynod.core_run")
     assert {"dynod.up_plan", "dynod.serve_settings"} <= loaded
     assert not loaded & {"aiohttp", "router", "prometheus_client", "dynod.up", "dynod.serve", "dynod.operations"}
 
 
 def test_an_app_in_a_folder_starts_without_what_it_may_never_need() -> None:
     """What `dynod up` loads before its first dyno: no API, no aiohttp, no store. Half of it all."""
-    loaded = loaded_by("import dynod.daemon, dynod.up")
+    loaded = loaded_by("import dynod.core_run, dynod.up")
     assert {"dynod.operations", "dynod.routing", "dynod.process.supervisor"} <= loaded
     assert not loaded & {"aiohttp", "prometheus_client", "sqlite3", "cryptography", "yaml", "email.message"}
     assert {name for name in loaded if name.startswith(("dynod.platform_api", "dynod.store", "dynod.doctor"))} == set()
@@ -134,7 +134,7 @@ def test_an_app_in_a_folder_starts_without_what_it_may_never_need() -> None:
 
 def test_a_service_is_loaded_before_it_serves() -> None:
     """Its API included, as another version may be installed over it, and a rehearsal has to find what is missing."""
-    loaded = loaded_by("import dynod.daemon, dynod.serve")
+    loaded = loaded_by("import dynod.core_run, dynod.serve")
     assert {"dynod.platform_api.server", "dynod.store.store", "dynod.app_builds", "aiohttp"} <= loaded
 
 
@@ -181,12 +181,14 @@ def test_nobody_imports_what_puts_everything_together(module: Module) -> None:
     """The daemon is exec'ed by the keeper; the composition root knows all, and only the daemon knows it."""
     assert not [name for name in module.imports if name == "dynod.daemon" or name.startswith("dynod.daemon.")]
     if module.name != "dynod.daemon":
+        assert not [name for name in module.imports if name == "dynod.core_run" or name.startswith("dynod.core_run.")]
+    if module.name != "dynod.core_run":
         assert not [name for name in module.imports if name == "dynod.up" or name.startswith("dynod.up.")]
 
 
 @every_module
 def test_only_routing_and_the_composition_root_import_router(module: Module) -> None:
-    if module.name.startswith("dynod") and module.name not in {"dynod.routing", "dynod.daemon", "dynod.up"}:
+    if module.name.startswith("dynod") and module.name not in {"dynod.routing", "dynod.core_run", "dynod.up"}:
         assert not [name for name in module.imports if name.split(".")[0] == "router"]
 
 
