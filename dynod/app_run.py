@@ -379,7 +379,9 @@ class RunningApps:
         """
         self.keeper = keeper
         self.containers = containers
-        self.disk = DiskRules(write_mb * MB, containers.written) if containers is not None and write_mb else None
+        self.disk = None
+        if containers is not None and write_mb:
+            self.disk = DiskRules(write_mb * MB, containers.written, containers.nameless, containers.free, self.members)
         self.controllers: Mapping[str, str] = {}  # by which the kernel limits dynos: the folders of their groups
         self._confined = False
         self.features = features

@@ -22,8 +22,10 @@ from typing import Final, NamedTuple, Protocol
 
 from dynod.core.container import (
     ARGUMENTS_FILE,
+    HOME,
     LINKS,
     SYSTEM,
+    TMP,
     Container,
     Files,
     Machine,
@@ -38,6 +40,7 @@ from dynod.core.container import (
     split_environment,
 )
 from dynod.core.discarded import Discarded, Written
+from dynod.process.nameless_files import nameless_bytes, on_mounts
 
 _OWN: Final = "--user"  # unshare(1)
 # By its path and without site packages: it needs nothing else, and starts in a third of the time.
@@ -88,6 +91,8 @@ class Encloses(Protocol):
     def enter(self, instance_id: str, outer: int, container: Container, wanted: Wanted) -> Enclosed: ...
     def discard(self, instance_id: str) -> Discarded: ...
     def written(self, instance_id: str, most: int) -> int: ...
+    def nameless(self, instance_id: str, pids: Collection[int]) -> int: ...
+    def free(self) -> int: ...
     def close(self) -> None: ...
 
 
@@ -189,9 +194,18 @@ class Containers:
         """Bytes on disk of what it has written over its code and to /tmp; counted until it is more than `most`. Blocks.
 
         Each name counts as a block at least, so that their number is bounded too, and with it this walk. A file that
-        has no name any more is not seen.
+        has no name any more is `nameless`'s.
         """
         return size_below((self._root / instance_id / folder for folder in ("upper", "tmp")), most)
+
+    def nameless(self, instance_id: str, pids: Collection[int]) -> int:
+        """Bytes on disk of files that its processes have removed and hold open. Blocks."""
+        del instance_id
+        return nameless_bytes(pids, on_mounts(HOME, TMP))
+
+    def free(self) -> int:
+        """Bytes that are free where dynos write. Raises OSError."""
+        return free_bytes(self._root)
 
     def close(self) -> None:
         """Let go of what the kernel holds for the apps' users."""
@@ -349,6 +363,12 @@ def _written(upper: Path) -> Iterator[Written]:
                 yield Written(os.path.relpath(entry.path, upper), status.st_blocks * 512)
 
 
+def free_bytes(folder: Path) -> int:
+    """Of its file system, for whoever is not root. Raises OSError."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
+
+
 def size_below(folders: Iterable[Path], most: int) -> int:
     """Bytes on disk of everything below these; counted until it is more than `most`. Blocks.
 
@@ -392,7 +412,8 @@ def _listed(folder: str) -> "os._ScandirIterator[str]":
     except PermissionError:
         opened = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            os.chmod(f"/proc/self/fd/{opened}", 0o700)  # noqa: PTH101 (fchmod(2) takes no such descriptor)
+            mode = stat.S_IMODE(os.fstat(opened).st_mode) | stat.S_IRWXU  # taking no right from a folder that it is not
+            os.chmod(f"/proc/self/fd/{opened}", mode)  # noqa: PTH101 (fchmod(2) takes no such descriptor)
         finally:
             os.close(opened)
         return os.scandir(folder)

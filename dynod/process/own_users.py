@@ -8,14 +8,15 @@ import contextlib
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
 from dynod.core.container import Container, User
 from dynod.core.discarded import Discarded, Written
 from dynod.core.own_user import BEGUN, CODE_IS, COPIED, enter_command, first_command, folders, own_paths, reach
-from dynod.process.container import BLOCK, NAMED, Enclosed, Wanted, entries, file_of, remove, size_below
+from dynod.process.container import BLOCK, NAMED, Enclosed, Wanted, entries, file_of, free_bytes, remove, size_below
+from dynod.process.nameless_files import below, nameless_bytes
 
 NOT_YET: Final = 0  # the time of the file that says that the copy is whole, until it is
 
@@ -130,6 +131,14 @@ class OwnUsers:
         if copied is None:
             return 0
         return max(0, size_below(map(Path, folders(os.fspath(scratch))), copied + most) - copied)
+
+    def nameless(self, instance_id: str, pids: Collection[int]) -> int:
+        """As `Containers.nameless`. Blocks."""
+        return nameless_bytes(pids, below(os.fspath(self._root / instance_id)))
+
+    def free(self) -> int:
+        """As `Containers.free`."""
+        return free_bytes(self._root)
 
     def _code_size(self, instance_id: str) -> int | None:
         """Bytes that the copy of its code takes, looked up once; None: of another version's dynos it is not known."""

@@ -38,6 +38,7 @@ NOT_ON_MACOS: Final = {
 READS_PROC: Final = {
     "dynod.core.container",  # names of what is shown to dynos
     "dynod.process.container",  # as above: of containers that were made
+    "dynod.process.nameless_files",  # of dynos that are kept apart, which takes Linux; finds nothing elsewhere
     "dynod.process.enter",  # a program that is started where containers were made
     "dynod.core.own_user",  # as above: a level that is there on Linux alone, since it is tried
     "dynod.cli.systemd",  # a machine without IPv6 is one without that file; without systemd the verb is refused

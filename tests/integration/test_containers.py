@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from dynod.process.nameless_files import nameless_bytes, on_mounts
 from support.app_folder import python, toy
 from support.attached_run import AttachedRun
 from support.contained import abstract_socket, contained, needs_containers
@@ -57,6 +59,16 @@ REACHES = """\
 import socket, sys
 client = socket.socket(socket.AF_UNIX)
 sys.exit(client.connect_ex(bytes.fromhex(sys.argv[1])) == 0)
+"""
+
+# Each of a megabyte: two on the disk, one in memory, one in a folder that lasts.
+HOLDS_NAMELESS = """\
+take() { head -c 1000000 /dev/zero; }
+exec 3>mine 4>/tmp/mine 5>/dev/shm/mine 6>kept/mine
+rm mine /tmp/mine /dev/shm/mine kept/mine
+take >&3; take >&4; take >&5; take >&6
+echo holds
+exec sleep 1000
 """
 
 WSGI = """\
@@ -349,6 +361,20 @@ def test_a_dyno_that_writes_too_much_is_told_killed_and_started_with_nothing_of_
     assert not [line for line in app.log() if "left over" in line]
     assert shop.states()["web.1"] == "up"
     serve.done("apps:destroy", "writer", "--confirm", "writer")
+
+
+def test_what_a_dyno_holds_open_and_has_removed_is_found(serve: Serve, tmp_path: Path) -> None:
+    """Where it is the dyno's own to write and on the disk."""
+    app = serve.app(tmp_path, "holder", procfile={"worker": "sh holds.sh"})
+    (tmp_path / "holder" / "holds.sh").write_text(HOLDS_NAMELESS)
+    serve.done("storage:mount", "kept:/app/kept", "-a", "holder")
+    app.scale("worker=1")
+    app.wait_for_log(r"app\[worker\.1\]: holds")
+    pid = app.pids()["worker.1"]
+    assert pid is not None
+    pids = [each.pid for each in psutil.Process(pid).children(recursive=True)]
+    assert 2_000_000 <= nameless_bytes(pids, on_mounts("/app", "/tmp")) < 2_100_000
+    serve.done("apps:destroy", "holder", "--confirm", "holder")
 
 
 def serve_status(serve: Serve) -> dict[str, Any]:
