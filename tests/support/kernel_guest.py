@@ -34,8 +34,9 @@ UNPACKED: Final = REPOSITORY / "tests/.qemu"
 LIBRARIES: Final = UNPACKED / "usr/lib/x86_64-linux-gnu"
 GUEST_S: Final = 200.0  # until it has done all of it and is switched off; only to fail
 PROCESSOR: Final = "qemu64,+rdrand"  # what it can do besides is slow where it is not done by a processor
-PROGRAMS: Final = ("sh", "setpriv", "cat")
+PROGRAMS: Final = ("sh", "setsid", "setpriv", "sleep", "true", "id", "cat", "cp", "env")
 MODULE: Final = "lib/modules/*/kernel/fs/overlayfs/overlay.ko"
+MERGED: Final = ("/bin", "/sbin", "/lib", "/lib64")  # links into /usr on most systems
 OWN_FOLDERS: Final = ("tests/support", "tests/toys", *PACKAGES)
 NOT_NEEDED: Final = frozenset({"test", "site-packages", "idlelib", "tkinter", "ensurepip", "lib2to3", "node_modules"})
 NOT_READ: Final = (".opt-1.pyc", ".opt-2.pyc", ".a", ".c", ".h", ".pyx", ".pxd", ".pyi", ".exe")
@@ -90,6 +91,9 @@ class Image:
 
     def write(self, command: Sequence[str], needs: Sequence[str]) -> None:
         """All of it; `command` is what the guest is for."""
+        for name in MERGED:
+            if (link := Path(name)).is_symlink():
+                self._entry(name, link.lstat().st_mode, os.fsencode(link.readlink()))
         for path in _files(needs):
             self._add(path)
         for built in UNPACKED.glob(MODULE):
@@ -107,6 +111,7 @@ class Image:
 
     def _add(self, path: Path) -> None:
         """A file or a link of this machine, whatever that leads to, and the folders above."""
+        path = path.parent.resolve() / path.name
         name = str(path)
         if name in self._there:
             return

@@ -177,11 +177,12 @@ class Probe:
         report(left=Path(self.groups.root).exists())
 
 
-probe = Probe()
-probe.limits()
-probe.memory("own", {**limits_of(UNSIZED), "memory": OWN}, wants=2 * OWN)
-probe.memory("all", limits_of(UNSIZED), wants=2 * ALL, beside=OWN)
-probe.processes()
-probe.quota()
-probe.weight()
-probe.close()
+if __name__ == "__main__":
+    probe = Probe()
+    probe.limits()
+    probe.memory("own", {**limits_of(UNSIZED), "memory": OWN}, wants=2 * OWN)
+    probe.memory("all", limits_of(UNSIZED), wants=2 * ALL, beside=OWN)
+    probe.processes()
+    probe.quota()
+    probe.weight()
+    probe.close()
