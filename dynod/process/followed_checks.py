@@ -69,9 +69,9 @@ class FollowedChecks:
             return Progress.UP
         return Progress.WAITING
 
-    def heed(self, instance: Instance) -> bool:
-        """Of one that is up: in or out of the router's pool by readiness. False when it must be restarted."""
-        alive = True
+    def heed(self, instance: Instance) -> str | None:
+        """Of one that is up: in or out of the router's pool by readiness. The reason, when it must be restarted."""
+        reason = None
         for verdict in self._take(instance):
             match verdict:
                 case Ready():
@@ -82,9 +82,9 @@ class FollowedChecks:
                     instance.in_pool = False
                     self._shared.traffic.leave(instance.id)
                     self._shared.placement.set_state(instance.id, instance.note())
-                case Unhealthy():
-                    alive &= not self._command().rules.enforce
-        return alive
+                case Unhealthy() if self._command().rules.enforce:
+                    reason = line(verdict)
+        return reason
 
     def join(self, instance: Instance) -> None:
         """Let requests come to it, if its checks allow that."""

@@ -340,8 +340,8 @@ class Slot:
         while True:
             if (ending := self._asked(instance)) is not None:
                 return ending
-            if not self._checks.heed(instance):
-                self._shared.reports.note("dyno.unhealthy", f"{self.name}: liveness check failed")
+            if (reason := self._checks.heed(instance)) is not None:
+                self._shared.reports.note("dyno.unhealthy", f"{self.name}: {reason}")
                 self.restart("liveness check failed", cause=RestartCause.HEALTH)
             self._settle(instance)
             deadlines = (self.log.silence_deadline(instance), instance.cycle_at, self._settled_at(instance))

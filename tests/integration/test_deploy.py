@@ -87,6 +87,13 @@ def test_a_clean_work_tree_is_deployed_as_its_commit(serve: Serve, app: ServedAp
     assert set(deployed(app)) == {".gitignore", "Procfile", "app.json", "server.py"}
     releases = json.loads(serve.done("releases", "--json", "-a", app.name).stdout)
     assert releases[0]["description"] == f"Deploy {commit[:8]}"
+    history = [
+        (event["action"], event["detail"], event["actor"])
+        for event in json.loads(serve.done("events", "--json", "-a", app.name).stdout)
+    ]
+    me = releases[0]["user"]["email"].partition("@")[0]
+    assert history[-1] == ("release.live", f"v3 Deploy {commit[:8]}", me)
+    assert {"build.create", "slug.create", "release.create"} <= {action for action, _, actor in history if actor == me}
     # And from a folder of it, what is below that.
     (folder / "sub").mkdir()
     for name in ("Procfile", "server.py", "app.json"):

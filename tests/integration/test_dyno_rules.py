@@ -1,5 +1,6 @@
 """What `dynod serve` holds dynos to: their grace, stop signal, restart delays, boot timeout, memory, checks."""
 
+import json
 import os
 import re
 import signal
@@ -150,6 +151,11 @@ def test_a_web_dyno_on_another_port_is_told_so_before_its_time_is_up(tmp_path: P
 # --- memory ------------------------------------------------------------------------------------------------------
 
 
+def event_of(serve: Serve, action: str) -> dict[str, object] | None:
+    found: list[dict[str, object]] = json.loads(serve.done("events", "--json", "-a", "shop").stdout)
+    return next((event for event in found if event["action"] == action), None)
+
+
 @pytest.mark.timeout(200)
 def test_memory_beyond_the_size_is_reported_and_vastly_beyond_ends_the_dyno(tmp_path: Path) -> None:
     with Serve(tmp_path / "state", toml="[dynos]\nrestart = [3600]\n") as serve:
@@ -159,6 +165,9 @@ def test_memory_beyond_the_size_is_reported_and_vastly_beyond_ends_the_dyno(tmp_
         shop.wait_for_log(r"heroku\[worker\.1\]: Process running mem=6\d\dM\(11\d\.\d%\)", timeout_s=60)
         shop.wait_for_log(r"heroku\[worker\.1\]: Error R14 \(Memory quota exceeded\)")
         assert shop.states() == {"worker.1": "up"}
+        exceeded = eventually(lambda: event_of(serve, "dyno.memory_exceeded"), what="an event of it")
+        assert exceeded["actor"] == "dynod"
+        assert str(exceeded["detail"]).startswith("worker.1: ")
         pid = shop.pids()["worker.1"]
         assert pid is not None
         os.kill(pid, signal.SIGUSR1)

@@ -13,6 +13,7 @@ import pytest
 
 from support.app_folder import app_folder, toy
 from support.serve import Serve, ServedApp
+from support.small_disk import OnSmallDisk, may_mount
 from support.up import Up, clean_environment, eventually
 
 pytestmark = pytest.mark.timeout(120)
@@ -86,6 +87,70 @@ def test_follow_goes_on_and_a_killed_core_forgets_nothing(shop: ServedApp) -> No
     finally:
         child.kill()
         child.communicate()
+
+
+def test_whatever_goes_wrong_is_an_event_with_its_cause_and_outlives_the_core(tmp_path: Path) -> None:
+    """Crash, health, drain, disk and what was done meanwhile, in one history, followed over a killed core."""
+    may_mount()
+    checks = [{"type": "liveness", "name": "alive", "path": "/alive", "attempts": 1, "wait": 1, "timeout": 5}]
+    with OnSmallDisk(tmp_path / "state", toml="[dynos]\nsettle_s = 0\nrestart = [300]\n", size_mb=40) as serve:
+        shop = serve.app(
+            tmp_path,
+            "shop",
+            procfile={"web": toy("healthy_by_file"), "worker": 'test -z "$BREAK" || exec python3 -c "import no_such"'},
+            quantities={"web": 1, "worker": 0},
+            app_json={"healthchecks": {"web": checks}},
+        )
+        shop.wait_until_up("web.1")
+        with subprocess.Popen(
+            [sys.executable, "-m", "dynod", "events", "--follow", "--json", "-n", "1000", "-a", "shop"],
+            env={**clean_environment(), "DYNOD_SOCKET": str(serve.socket)},
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as follower:
+            seen: list[dict[str, Any]] = []
+
+            def until(action: str, detail: str = "") -> dict[str, Any]:
+                assert follower.stdout is not None
+                while not seen or seen[-1]["action"] != action or detail not in seen[-1]["detail"]:
+                    seen.append(json.loads(follower.stdout.readline()))
+                return seen[-1]
+
+            try:
+                me = until("app.create")["actor"]
+                serve.done("drains:add", "http://127.0.0.1:1/", "-a", "shop")
+                serve.done("config:set", "BREAK=1", "-a", "shop")
+                assert until("release.create", "Set BREAK config vars")["actor"] == me
+                assert until("release.live", "Set BREAK config vars")["actor"] == me
+                serve.done("ps:scale", "worker=1", "-a", "shop")
+                assert until("formation.set", "worker=1")["actor"] == me
+                crashed = until("dyno.crashed")
+                assert crashed["detail"].startswith("worker.1: process exited with status 1 (the module no_such is not")
+                core = serve.core_pid()
+                os.kill(core, signal.SIGKILL)
+                serve.core_pid(other_than=core)
+                (tmp_path / "shop" / "all.alive").touch()
+                unhealthy = until("dyno.unhealthy")
+                assert unhealthy["detail"].startswith("web.1: Liveness check failed once: ")
+                assert "503" in unhealthy["detail"]
+                assert unhealthy["actor"] == crashed["actor"] == "dynod"
+                (tmp_path / "shop" / "all.alive").unlink()
+                disk = os.statvfs(serve.state)
+                filler = bytes(disk.f_bavail * disk.f_frsize - disk.f_blocks * disk.f_frsize // 40)
+                (serve.state / "filler").write_bytes(filler)
+                failing = until("drain.failing")
+                assert failing["detail"].startswith("http://127.0.0.1:1/: ")
+                assert [event["id"] for event in seen] == sorted({event["id"] for event in seen})
+            finally:
+                follower.kill()
+
+        def low() -> dict[str, Any] | None:
+            everything = json.loads(serve.done("events", "--all", "--json").stdout)
+            return next((event for event in everything if event["action"] == "disk.low"), None)
+
+        full = eventually(low, what="the disk is low")
+        assert (full["app"], full["actor"]) == (None, "dynod")
+        assert " MB are free, " in full["detail"]
 
 
 def test_the_text_is_for_people_and_all_apps_are_named(shop: ServedApp) -> None:
