@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -514,10 +515,12 @@ def test_a_php_app_is_served_by_phps_own_server(build: Build) -> None:
         {
             "composer.json": '{"require": {"php": ">=7.4"}}',
             "web/index.php": "<?php echo 'front ', $_SERVER['REQUEST_URI'];",
+            "web/slow.php": "<?php file_get_contents('gate'); echo 'late';",
             "web/style.css": "body {}",
             "web/.env": "SECRET=1",
         }
     )
+    os.mkfifo(app / "web/gate")
     said = build.run("heroku/php", "compile", app)
     assert "(composer.json asks for >=7.4)" in said
     assert "The web server is PHP's own" in said
@@ -528,14 +531,16 @@ def test_a_php_app_is_served_by_phps_own_server(build: Build) -> None:
     with subprocess.Popen(
         ["bash", "-c", script, "bash", "vendor/bin/heroku-php-apache2", "-C", "apache.conf", "web/"],
         cwd=app,
-        env={"PATH": PATH, "HOME": str(app), "PORT": str(port), "PHP_CLI_SERVER_WORKERS": "1"},
+        env={"PATH": PATH, "HOME": str(app), "PORT": str(port), "PHP_CLI_SERVER_WORKERS": "2"},
+        start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     ) as server:
         assert server.stderr is not None
         try:
-            assert "started" in next(line for line in server.stderr if "Development Server" in line)
+            while "started" not in next(line for line in server.stderr if "Development Server" in line):
+                pass
             for path, status, body in (
                 ("/", 200, "front /"),
                 ("/some/page?x=1", 200, "front /some/page?x=1"),
@@ -547,8 +552,17 @@ def test_a_php_app_is_served_by_phps_own_server(build: Build) -> None:
                 with connection.getresponse() as answer:
                     assert (answer.status, answer.read().decode()) == (status, body)
                 connection.close()
+            connection = HTTPConnection("127.0.0.1", port, timeout=20)
+            connection.request("GET", "/slow.php")
+            with (app / "web/gate").open("w"):  # which it has opened, too
+                os.killpg(server.pid, signal.SIGTERM)  # as a dyno is asked to end
+            with connection.getresponse() as answer:
+                assert answer.read() == b"late", "what is under way when SIGTERM comes is answered"
+            connection.close()
+            assert server.wait(20) == 0
         finally:
-            server.terminate()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)
             server.stderr.read()
     other = build.source({"composer.json": '{"require": {"php": "^99.0"}}'})
     assert "composer.json asks for ^99.0" in build.run("heroku/php", "compile", other, status=1)

@@ -21,6 +21,7 @@ from typing import Final
 
 import pytest
 
+from dynod.builds.packs import php_pack, static_server
 from dynod.core import doctor_report
 from dynod.core.doctor import Check, Examination, Finding, Verdict
 from dynod.core.doctor_time import OUT_OF_TIME
@@ -380,6 +381,31 @@ def install(folder: Path, packages: Sequence[str]) -> None:
     subprocess.run([sys.executable, "-m", "venv", folder / ".venv"], check=True, timeout=60)
     pip = [str(folder / ".venv/bin/python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     subprocess.run([*pip, *packages], check=True, timeout=240, env=clean_environment())
+
+
+@pytest.mark.skipif(not rounds(0, full=1), reason="others show as much in CI: DYNOD_TEST_FULL=1")
+@pytest.mark.parametrize("pack", ["static", "php"])
+def test_what_the_built_in_buildpacks_serve_is_sound(
+    pack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A site of files, and PHP: both by servers of dynod's own choosing."""
+    folder = copied(TOYS / "deploy" / pack, tmp_path)
+    if pack == "static":
+        (folder / "Procfile").write_text("web: python3 .heroku/static/server.py\n")
+        placed = {"static/server.py": Path(static_server.__file__).read_text(), "static/settings.json": '{"root": "."}'}
+    else:
+        unpacked = REPOSITORY / "tests/.peers/usr/bin"
+        monkeypatch.setenv("PATH", f"{os.environ['PATH']}:{unpacked}")
+        if shutil.which("php") is None:
+            pytest.skip("no PHP here: make test unpacks it on Debian")
+        (folder / "Procfile").write_text("web: HOME=. .heroku/php/server web/\n")
+        placed = {"php/server": php_pack.SERVER, "php/router.php": php_pack.ROUTER_SCRIPT}
+    for name, text in placed.items():
+        place = folder / ".heroku" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+        place.chmod(0o755)
+    assert_sound(examined(folder, None, (), release=False))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

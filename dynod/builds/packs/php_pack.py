@@ -23,7 +23,16 @@ SERVER: Final = """\
 root=.
 for word in "$@"; do case $word in -*) ;; *) root=$word ;; esac; done
 export PHP_CLI_SERVER_WORKERS="${PHP_CLI_SERVER_WORKERS:-${WEB_CONCURRENCY:-4}}"
-exec php -S "0.0.0.0:${PORT:-5000}" -t "$root" "${HOME:-.}/.heroku/php/router.php"
+# SIGTERM, which reaches all of a dyno, would end it at once; SIGINT does once what it has read is answered.
+trap '' TERM
+php -S "0.0.0.0:${PORT:-5000}" -t "$root" "${HOME:-.}/.heroku/php/router.php" &
+server=$!
+finish() {
+    kill -INT $(cat "/proc/$server/task/$server/children" 2>/dev/null || pgrep -P "$server") "$server"
+}
+trap finish TERM
+while kill -0 "$server" 2>/dev/null; do wait "$server"; status=$?; done
+exit "$status"
 """
 # What is no file goes to the app's front controller, as the usual rewrite rules have it; dot files to nobody.
 ROUTER_SCRIPT: Final = """\
