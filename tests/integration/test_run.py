@@ -9,7 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -46,11 +47,25 @@ def without(request: pytest.FixtureRequest) -> dict[str, str]:
     return dict(request.param)
 
 
+@pytest.fixture(scope="module")
+def ups(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[dict[str, str]], Up]]:
+    """One for each set of abilities."""
+    with contextlib.ExitStack() as stack:
+
+        @cache
+        def started(without: str) -> Up:
+            env = {**SHORT, WITHOUT: without} if without else SHORT
+            running = stack.enter_context(Up(folder_of(tmp_path_factory.mktemp("up")), "worker", env=env, port=0))
+            running.wait_until_up("worker.1")
+            return running
+
+        yield lambda without: started(without.get(WITHOUT, ""))
+
+
 @pytest.fixture
-def up(tmp_path: Path, without: dict[str, str]) -> Iterator[Up]:
-    with Up(folder_of(tmp_path), "worker", env={**SHORT, **without}, port=0) as running:
-        running.wait_until_up("worker.1")
-        yield running
+def up(ups: Callable[[dict[str, str]], Up], without: dict[str, str]) -> Up:
+    """Of all tests that have a one-off dyno of their own and leave the core alone."""
+    return ups(without)
 
 
 @pytest.fixture
