@@ -64,8 +64,13 @@ def ups(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[dict[str
 
 @pytest.fixture
 def up(ups: Callable[[dict[str, str]], Up], without: dict[str, str]) -> Up:
-    """Of all tests that have a one-off dyno of their own and leave the core alone."""
-    return ups(without)
+    """Of all tests that have a one-off dyno of their own and leave the core alone.
+
+    The numbers of those are random, and what was said of another one of the same name is forgotten.
+    """
+    running = ups(without)
+    running.output.forget()
+    return running
 
 
 @pytest.fixture

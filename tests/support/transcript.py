@@ -69,6 +69,11 @@ class Transcript:
         with self._changed:
             return len(self._lines)
 
+    def forget(self) -> None:
+        """Begin anew: what has come so far was another test's. Numbers and marks from before mean nothing any more."""
+        with self._changed:
+            self._lines.clear()
+
     def wait_for_line(
         self, pattern: str, *, since: int = 0, stream: str | None = None, timeout_s: float = TIMEOUT_S
     ) -> Line:
