@@ -15,7 +15,7 @@ import dynod
 from dynod.builds.preparation import HOME as EMPTY_HOME
 from dynod.builds.preparation import TEMPORARY
 from dynod.core.container import HOME, SYSTEM, TMP, Bind, Container, User
-from dynod.process.container import Encloses
+from dynod.process.container import Enclosed, Encloses, Wanted
 
 WORKS: Final = "work"  # of the state folder: a folder for each build
 CACHES: Final = "cache"  # the same for each app
@@ -27,22 +27,28 @@ CACHE: Final = "/cache"
 class BuildsApart:
     """How builds are kept apart from dynod: in containers, by users, by both or, where dynod is nobody special, not.
 
-    `user` of the app with this number. `refused`: dynod is root, and a build could only be that too, so there is none.
+    `user` of the app with this number; `hold` is what holds its builds without containers to what those would show.
+    `refused`: dynod is root, and a build could only be that too, so there is none.
     """
 
     containers: Encloses | None = None
     user: Callable[[int], User] | None = None
+    hold: Callable[[Container, Wanted, str], Enclosed] | None = None
     refused: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildPlace:
-    """`work` and `cache` as the machine has them; the rest as the build sees them."""
+    """`work` and `cache` as the machine has them; the rest as the build sees them.
+
+    `container`: the one that it runs in; `held`: without one, what its app's user may open for it.
+    """
 
     work: Path
     cache: Path
     user: User | None  # whose they are to be
     container: Container | None
+    held: Container | None
     seen_work: str
     seen_cache: str
     home: str
@@ -57,13 +63,16 @@ def place_for(work: Path, cache: Path, *, contained: bool, user: User | None) ->
             cache=cache,
             user=user,
             container=None,
+            held=None
+            if user is None
+            else Container(code="", user=user, binds=(*_code(), *map(_written, (work, cache)))),
             seen_work=os.fspath(work),
             seen_cache=os.fspath(cache),
             home=os.fspath(work / EMPTY_HOME),
             temporary=os.fspath(work / TEMPORARY),
         )
     binds = (
-        *(Bind(source=path, target=path) for path in _own_code()),
+        *_code(),
         Bind(source=os.fspath(work), target=WORK, writable=True),
         Bind(source=os.fspath(cache), target=CACHE, writable=True),
         Bind(source=os.fspath(work / EMPTY_HOME), target=HOME, writable=True),
@@ -73,6 +82,7 @@ def place_for(work: Path, cache: Path, *, contained: bool, user: User | None) ->
         cache=cache,
         user=user,
         container=Container(code="", user=user, binds=binds),
+        held=None,
         seen_work=WORK,
         seen_cache=CACHE,
         home=HOME,
@@ -90,6 +100,14 @@ def open_way(state: Path, *names: str) -> Path:
         (state / name).mkdir(mode=0o711, exist_ok=True)
         (state / name).chmod(0o711)
     return state / names[0]
+
+
+def _written(folder: Path) -> Bind:
+    return Bind(source=os.fspath(folder), target=os.fspath(folder), writable=True)
+
+
+def _code() -> Iterator[Bind]:
+    return (Bind(source=path, target=path) for path in _own_code())
 
 
 def _own_code() -> Iterator[str]:

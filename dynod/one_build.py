@@ -216,10 +216,12 @@ async def _start(build: Build, asked: Asked, app: str, releases: tuple[Release, 
     tools.put(NOTE + build.id, begun.note())
     wanted = Wanted(argv, environment)
     try:
-        if containers is None or place.container is None:
-            enclosed = not_enclosed(wanted, os.fspath(place.work), place.user)
-        else:
+        if containers is not None and place.container is not None:
             enclosed = containers.enclose(build.id, place.container, wanted)
+        elif apart.hold is not None and place.held is not None:
+            enclosed = apart.hold(place.held, wanted, os.fspath(place.work))
+        else:
+            enclosed = not_enclosed(wanted, os.fspath(place.work), place.user)
         await tools.processes.start(build.id, enclosed)
     except OSError as error:
         raise BuildFailedError(f"The build cannot be started: {error.strerror or error}") from error

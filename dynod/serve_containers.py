@@ -119,5 +119,6 @@ class _Looking:
         except OSError as error:
             lack = f"{error.filename}: {error.strerror}"
         if lack is None:
-            return BuildsApart(user=self._user)
+            users = own_users(self._state / DYNOS, visible=self.container.visible)
+            return BuildsApart(user=self._user, hold=users.hold)
         return BuildsApart(refused=f"the app's user cannot run them: {lack}" if is_root else None)

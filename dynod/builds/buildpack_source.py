@@ -86,8 +86,8 @@ def _fetch(
             return
         if not local.is_dir():
             raise BuildpackSourceError(
-                f"{name}: there is no such folder or .tgz where this build runs. In a container it sees of the machine "
-                "/usr, /etc, /opt and what container.visible names; its /tmp is its own."
+                f"{name}: there is no such folder or .tgz where this build runs. Where it is kept apart it sees of the "
+                "machine /usr, /etc, /opt and what container.visible names; in a container its /tmp is its own."
             )
     if parts.scheme in {"http", "https"} and parts.path.endswith(ARCHIVES):
         archive = folder.with_name(f"{folder.name}.tgz")

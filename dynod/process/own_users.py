@@ -15,7 +15,18 @@ from typing import Final, Protocol
 from dynod.core.container import Container, User
 from dynod.core.discarded import Discarded, Written
 from dynod.core.own_user import BEGUN, CODE_IS, COPIED, enter_command, first_command, folders, own_paths, reach
-from dynod.process.container import BLOCK, NAMED, Enclosed, Wanted, entries, file_of, free_bytes, remove, size_below
+from dynod.process.container import (
+    BLOCK,
+    NAMED,
+    Enclosed,
+    Wanted,
+    entries,
+    file_of,
+    free_bytes,
+    not_enclosed,
+    remove,
+    size_below,
+)
 from dynod.process.nameless_files import below, nameless_bytes
 
 NOT_YET: Final = 0  # the time of the file that says that the copy is whole, until it is
@@ -85,13 +96,8 @@ class OwnUsers:
         *,
         signals_within: bool,
     ) -> Enclosed:
+        rules, filters = self._held_by(container, scratch, signals_within=signals_within)
         user = _user(container)
-        rules, filters = [], []
-        if self._confine is not None:
-            wide = reach(container, scratch=scratch, visible=self._visible)
-            rules.append(self._confine(read=wide.read, written=wide.written, signals_within=signals_within))
-        if self._call_filter is not None:
-            filters.append(file_of(self._call_filter))
         return Enclosed(
             argv=argv,
             env=own_paths(env, scratch=scratch),
@@ -104,6 +110,25 @@ class OwnUsers:
             confined=bool(rules),
             filtered=bool(filters),
         )
+
+    def hold(self, container: Container, wanted: Wanted, cwd: str) -> Enclosed:
+        """What is no dyno, such as a build: as the user, and held to what a dyno is; `container`: what it may open.
+
+        Raises OSError.
+        """
+        rules, filters = self._held_by(container, cwd, signals_within=True)
+        plain = not_enclosed(wanted, cwd, _user(container))
+        return plain._replace(files=[*filters, *rules], confined=bool(rules), filtered=bool(filters))
+
+    def _held_by(self, container: Container, scratch: str, *, signals_within: bool) -> tuple[list[int], list[int]]:
+        """Descriptors of a ruleset and of a filter, as far as there are any. Raises OSError."""
+        rules, filters = [], []
+        if self._confine is not None:
+            wide = reach(container, scratch=scratch, visible=self._visible)
+            rules.append(self._confine(read=wide.read, written=wide.written, signals_within=signals_within))
+        if self._call_filter is not None:
+            filters.append(file_of(self._call_filter))
+        return rules, filters
 
     def discard(self, instance_id: str) -> Discarded:
         """As `Containers.discard`. Blocks."""

@@ -67,6 +67,6 @@ def test_a_build_is_its_apps_own_users_and_sees_nothing_else(serve: Serve, tmp_p
         client.replace_buildpacks("shop", [f"file://{tmp_path}/pack"])
     refused = serve.dynod("builds:create", "-a", "shop", "--source-dir", str(folder))
     assert refused.returncode == 1
-    assert "names; its /tmp is its own." in refused.stdout + refused.stderr
+    assert "in a container its /tmp is its own." in refused.stdout + refused.stderr
     assert list((serve.state / "work").iterdir()) == []
     assert "Traceback" not in str(serve.output)

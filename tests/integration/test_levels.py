@@ -231,7 +231,9 @@ def test_a_build_is_its_apps_users_too(docker: Boxed) -> None:
     others = docker.state / "cache" / "of-another"
     others.mkdir(mode=0o700)
     (others / "file").write_text("x")
+    (everybodys := Path(f"/proc/{docker.pid}/root/everybodys")).write_text("x")
     secrets = [docker.state / "state.db", others / "file", *kept[:20]]
+    secrets += [Path("/") / everybodys.name] if landlock.is_there() else []
     docker.done("config:set", "-a", "built", f"SECRETS={' '.join(map(str, secrets))}")
     said = docker.done("builds:create", "-a", "built", "--source-dir", str(folder)).stdout
     found = re.search(r"^-----> User (\d+) in \S+ with \S+ reads (.*)$", said, re.MULTILINE)
