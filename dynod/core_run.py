@@ -22,6 +22,7 @@ from dynod.errors import DynodError, ExitStatus
 from dynod.keeper.client import KeeperClient, KeeperLostError, Snapshot
 from dynod.keeper.features import detect
 from dynod.serve_settings import check_settings, settings_of
+from dynod.tls_trust import left_unread
 from dynod.up_plan import plan_of
 
 
@@ -55,7 +56,8 @@ def _rehearse(options: UpOptions | ServeOptions, snapshot: Snapshot) -> None:
     """Contracts 1: a new core tries all that it can before the old one lets go. Raises DynodError."""
     if not isinstance(options, ServeOptions):
         raise DynodError("dynod up is not upgraded while it runs")
-    from dynod.serve import rehearse_start  # noqa: PLC0415 (as in _verb)
+    with left_unread():
+        from dynod.serve import rehearse_start  # noqa: PLC0415 (as in _verb)
 
     rehearse_start(options, snapshot.stored)
 
@@ -77,7 +79,8 @@ def _verb(options: UpOptions | ServeOptions, keeper: KeeperClient, snapshot: Sna
         verb = Up(options, keeper, snapshot, features, plan)
     else:
         settings = settings_of(options, snapshot.stored)
-        from dynod.serve import Serve  # noqa: PLC0415 (see above)
+        with left_unread():
+            from dynod.serve import Serve  # noqa: PLC0415 (see above)
 
         verb = Serve(options, keeper, snapshot, features, settings)
     gc.freeze()

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import json
+import ssl
 import time
 import uuid
 from collections import deque
@@ -155,7 +156,10 @@ class WebhookSender:
         waiting = self._waiting[webhook.id]
         timeout = aiohttp.ClientTimeout(total=ANSWER_S)
         try:
-            async with aiohttp.ClientSession(timeout=timeout) as session:
+            is_secure = webhook.url.lower().startswith("https:")
+            trust = await asyncio.to_thread(ssl.create_default_context) if is_secure else True
+            connector = aiohttp.TCPConnector(ssl=trust)
+            async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
                 while waiting:
                     sending = waiting.popleft()
                     if sending.next_at is not None:  # of an earlier core, which has waited for a part of it

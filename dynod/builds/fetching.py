@@ -6,6 +6,7 @@ the connection is made to one of them and no other. No proxy, no cookies, nothin
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from typing import Final
@@ -61,7 +62,11 @@ class PublicResolver(AbstractResolver):
 async def fetched(url: str, *, private: bool) -> AsyncGenerator[bytes, None]:
     """The source, in pieces as they come. Raises SourceUrlError."""
     async with AsyncExitStack() as stack:
-        connector = aiohttp.TCPConnector(resolver=None if private else PublicResolver(), force_close=True)
+        connector = aiohttp.TCPConnector(
+            resolver=None if private else PublicResolver(),
+            force_close=True,
+            ssl=await asyncio.to_thread(ssl.create_default_context),
+        )
         timeout = aiohttp.ClientTimeout(total=TOTAL_S, sock_connect=SILENCE_S, sock_read=SILENCE_S)
         session = await stack.enter_async_context(
             aiohttp.ClientSession(

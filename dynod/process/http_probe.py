@@ -32,7 +32,7 @@ class HttpProbe:
         """`host`: the Host header, where a check names none."""
         self._host = host
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, force_close=True),
+            connector=aiohttp.TCPConnector(limit=0, force_close=True, ssl=False),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(),  # each probe has its own, over everything
             auto_decompress=False,

@@ -138,6 +138,19 @@ def test_a_service_is_loaded_before_it_serves() -> None:
     assert {"dynod.platform_api.server", "dynod.store.store", "dynod.app_builds", "aiohttp"} <= loaded
 
 
+def test_whoever_asks_over_tls_brings_its_own_trust() -> None:
+    """aiohttp's own contexts know nobody in a core of `serve` (dynod/tls_trust)."""
+    without = [
+        f"{module}:{call.lineno}"
+        for module in modules()
+        for call in ast.walk(module.tree)
+        if isinstance(call, ast.Call)
+        for name, wanted in (("TCPConnector", "ssl"), ("ClientSession", "connector"))
+        if ast.unparse(call.func) in {name, f"aiohttp.{name}"} and wanted not in {each.arg for each in call.keywords}
+    ]
+    assert without == []
+
+
 def test_the_buildpacks_load_the_standard_library_and_themselves_alone() -> None:
     """They run as an app's user, perhaps in a container, and each of their scripts is a process of its own."""
     names = [m.name for m in modules() if m.name.startswith("dynod.builds.packs")]
