@@ -143,7 +143,10 @@ def _existing(folder: Path) -> Path:
         raise AppFolderError(f"cannot open the folder {folder}: {_reason(error)}") from error
     if not stat.S_ISDIR(mode):
         raise AppFolderError(f"{folder} is not a folder")
-    return folder.resolve()
+    try:
+        return folder.resolve()
+    except OSError as error:  # "." of a folder that has been removed can be looked at, and has no path any more
+        raise AppFolderError(f"{folder} is gone: change to another folder") from error
 
 
 def _read_procfile(folder: Path, procfile: Path | None) -> tuple[tuple[ProcessType, ...], list[Fault]]:

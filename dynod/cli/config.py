@@ -242,7 +242,8 @@ def _edited(text: str) -> str:
         try:
             status = subprocess.run([*shlex.split(command), str(path)], check=False).returncode  # noqa: S603 - the user's own editor
         except (OSError, ValueError) as error:
-            raise EditorFailedError(f"{command}: {error}; nothing was changed") from error
+            said = error.strerror if isinstance(error, OSError) else error
+            raise EditorFailedError(f"{command}: {said}; nothing was changed") from error
         if status:
             raise EditorFailedError(f"{command} ended with status {status}; nothing was changed")
         return _decoded(path.read_bytes(), "the edited file")

@@ -4,7 +4,10 @@ It turns arguments into a call and errors into a message and an exit status (con
 what a verb does is in its own module. `up` and `serve` are in the table for their help: `__main__` runs them.
 """
 
+import errno
 import importlib
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 LONGEST_LINE: Final = 2000  # characters of a message: whatever was given is repeated in it
+CANNOT_WRITE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS})  # a full disk, say
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -220,8 +224,10 @@ def main(arguments: Sequence[str]) -> int:
 
     Where the reader of stdout has left, as `head` does, click ends the process quietly with status 1.
     """
+    _have_streams()
+    given = [*arguments[1:2], "--help"] if arguments[:1] == ["help"] else list(arguments)  # as `heroku help ps:scale`
     try:
-        status = dynod.main(args=list(arguments), prog_name="dynod", standalone_mode=False)
+        status = dynod.main(args=given, prog_name="dynod", standalone_mode=False)
     except DynodError as error:
         return refuse(str(error), error.exit_status)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -234,12 +240,26 @@ def main(arguments: Sequence[str]) -> int:
         return refuse(sentence(error.format_message()), ExitStatus.REFUSED)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except Exception:  # noqa: BLE001 - the outermost boundary: a bug shows as one, with its own exit status
+    except Exception as error:  # noqa: BLE001 - the outermost boundary: a bug shows as one, with its own exit status
+        if isinstance(error, OSError) and error.errno in CANNOT_WRITE:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is buffered cannot be written at the exit either
+            return refuse(f"cannot write {error.filename or 'to stdout'}: {error.strerror}", ExitStatus.REFUSED)
         import traceback  # noqa: PLC0415 - as above
 
         traceback.print_exc()
         return refuse("this is a bug in dynod; please report the lines above", ExitStatus.SOFTWARE)
     return status if isinstance(status, int) else ExitStatus.DONE
+
+
+def _have_streams() -> None:
+    """Whoever closes stdin, stdout or stderr (`>&-`) wants nothing of them; a socket must not get their numbers."""
+    for number, mode in ((0, "r"), (1, "w"), (2, "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free is this one
+            stream = os.fdopen(opened, mode, encoding="utf-8")
+            setattr(sys, ("stdin", "stdout", "stderr")[number], stream)
 
 
 def refuse(message: str, status: ExitStatus) -> int:

@@ -5,6 +5,7 @@ not understand, this one refuses: a typing error in a script would otherwise sca
 """
 
 import contextlib
+import math
 import re
 import time
 from datetime import UTC, datetime
@@ -21,6 +22,9 @@ from dynod.errors import DynodError, UsageError
 from dynod.platform_api.requests import ApiError
 
 QUANTITY: Final = re.compile(r"([A-Za-z0-9_-]+?)([=+-][0-9]+)(?::([A-Za-z0-9_-]+))?")
+
+
+LONGEST_QUANTITY: Final = 8  # characters, the sign among them
 
 
 class NotUpError(DynodError):
@@ -145,6 +149,8 @@ def wait(session: Session, timeout_s: float | None) -> None:
 
     One-off dynos do not count. Without --timeout it waits as long as it takes.
     """
+    if timeout_s is not None and math.isnan(timeout_s):
+        raise UsageError("--timeout: expected seconds, found nan")
     client, app = session.client, session.app
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     with action(f"Waiting for every dyno of {app_name(app)} to be up"):
@@ -185,6 +191,8 @@ def _update(change: str) -> dict[str, str]:
     if match is None:
         raise UsageError(f'expected TYPE=N, TYPE+N or TYPE-N, found "{change}"; for example: web=2 worker+1')
     process_type, quantity, named = match.groups()
+    if len(quantity) > LONGEST_QUANTITY:
+        raise UsageError(f'"{change[:60]}": no app has that many dynos')
     update = {"type": process_type, "quantity": quantity.removeprefix("=")}
     return {**update, "size": named} if named else update
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from dynod.cli.session import Session, with_session
+from dynod.cli.session import Session, here, with_session
 from dynod.cli.terminal import action, app_name, show, tell
 from dynod.errors import DynodError, UsageError
 from dynod.platform_api.finding import NoDaemonError, find_daemon, nearest_mark
@@ -51,8 +51,8 @@ def command(  # noqa: PLR0917 (click passes by name)
     if _belongs_here(session):
         from dynod.cli.run_here import become  # noqa: PLC0415 (only where nothing runs)
 
-        tell(f"dynod: no dynod runs for {Path.cwd()}: running {line} in its environment, unsupervised")
-        become(Path.cwd(), [line], extra=environment)
+        tell(f"dynod: no dynod runs for {here()}: running {line} in its environment, unsupervised")
+        become(here(), [line], extra=environment)
     terminal = not no_tty and os.isatty(0) and os.isatty(1)
     with action(f"Running {line} on {app_name(session.app)}") as outcome:
         dyno = session.client.run_dyno(
@@ -177,12 +177,12 @@ def parse_variables(options: tuple[str, ...]) -> dict[str, str]:
 
 def _belongs_here(session: Session) -> bool:
     """Nobody has said where, no dynod runs for this folder or one above, and it is an app's folder, or nothing runs."""
-    if session.is_named or nearest_mark(Path.cwd(), os.environ) is not None:
+    if session.is_named or nearest_mark(here(), os.environ) is not None:
         return False
     if Path("Procfile").exists():
         return True
     try:
-        find_daemon(None, os.environ, Path.cwd())
+        find_daemon(None, os.environ, here())
     except NoDaemonError as error:
         raise NotFoundHereError(f"no dynod runs here, and this folder has no Procfile: {error}") from error
     return False

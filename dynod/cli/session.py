@@ -18,7 +18,9 @@ from dynod.platform_api.git_folder import nearest_remote
 from dynod.platform_api.requests import ApiError
 
 Given = ParamSpec("Given")
-NAMES = frozenset({"app", "socket", "host", "dyno", "dyno_name", "process_type", "size", "user", "why"})  # of options
+NAMES = frozenset(
+    {"app", "socket", "host", "dyno", "dyno_name", "process_type", "size", "user", "why", "source_url"}
+)  # of options
 NO_APP = "Couldn't find that app"  # Heroku's words
 
 
@@ -50,7 +52,7 @@ class Session:
     @cached_property
     def client(self) -> ApiClient:
         """The daemon. Raises NoDaemonError, UsageError."""
-        return ApiClient(self._elsewhere or find_daemon(self._socket, os.environ, Path.cwd()))
+        return ApiClient(self._elsewhere or find_daemon(self._socket, os.environ, here()))
 
     @cached_property
     def app(self) -> str:
@@ -81,7 +83,7 @@ class Session:
         return self.named_app or self.client.daemon.app or self._of_remote()
 
     def _of_remote(self) -> str | None:
-        found = nearest_remote(Path.cwd())
+        found = nearest_remote(here())
         return found[0].app if found is not None and names_app_of(found[0], self.client.daemon) else None
 
     def go_to(self, host: str) -> None:
@@ -110,6 +112,16 @@ class Session:
     def show_json(self, document: object) -> None:
         """Data for programs."""
         show(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def here() -> Path:
+    """The folder where it is called. Raises UsageError where somebody has removed it."""
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise UsageError(
+            f"the folder that this shell is in is gone ({error.strerror}): change to another one"
+        ) from error
 
 
 def with_session(function: Callable[Concatenate[Session, Given], None]) -> Callable[Given, None]:

@@ -10,6 +10,7 @@ import contextlib
 import json
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn, cast
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -298,6 +299,8 @@ def _unreachable(daemon: Daemon, error: OSError) -> NoDaemonError:
             )
         case FileNotFoundError():
             return NoDaemonError(f"there is no socket {path}{named}: {START_ONE}")
+        case ConnectionRefusedError() if not Path(path).is_socket():
+            return NoDaemonError(f"{path}{named} is no socket: {START_ONE}")
         case ConnectionRefusedError():
             return NoDaemonError(f"nothing listens on {path}{named} any more: that dynod has ended; {START_ONE}")
         case _:

@@ -270,6 +270,45 @@ def test_no_verb_meets_bad_input_with_a_traceback(bad: list[str], capfd: pytest.
         assert "cut before" not in said, (verb, said)
 
 
+@pytest.mark.parametrize(
+    ("script", "status", "said"),
+    [
+        ("dynod ps -a shop > /dev/full", 1, "dynod: cannot write to stdout: No space left on device\n"),
+        ("dynod --help > /dev/full", 1, "dynod: cannot write to stdout: No space left on device\n"),
+        ("dynod ps -a shop >&-", 0, ""),
+        ("dynod ps -a shop <&- | grep -q web.1", 0, ""),
+        ("dynod ps:scael 2>&-", 2, ""),
+        ("dynod help | head -n 1 | grep -q Usage", 0, ""),
+        (
+            "dynod help ps:scael",
+            2,
+            """dynod: no such command "ps:scael"; did you mean "ps:scale"?; try 'dynod --help'\n""",
+        ),
+        ("mkdir gone; cd gone; rmdir ../gone; dynod ps -a shop", 2, "dynod: the folder that this shell is in is gone "),
+        ("mkdir gone; cd gone; rmdir ../gone; dynod check", 1, "dynod: . is gone: change to another folder\n"),
+        ("dynod ps --socket .", 1, "dynod: . (from --socket) is no socket"),
+        ("dynod builds:create -a shop --source-url ''", 2, "dynod: --source-url: expected something"),
+    ],
+)
+def test_a_shell_that_has_no_room_no_stdout_or_no_folder_is_told_so(
+    serve: Serve, tmp_path: Path, script: str, status: int, said: str
+) -> None:
+    function = f'dynod() {{ "{sys.executable}" -m dynod "$@"; }}; '
+    env = {**clean_environment(), "DYNOD_SOCKET": str(serve.socket)}
+    ended = subprocess.run(
+        ["bash", "-c", function + script],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == status, ended.stderr
+    assert ended.stderr.startswith(said)
+    assert bool(ended.stderr) == bool(said)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: only root can be somebody else")
 def test_whoever_is_not_let_in_is_told_of_the_group(serve: Serve) -> None:
     """As a user without a name, whom the socket's mode keeps out; the folder above it lets anybody through."""
