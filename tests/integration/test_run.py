@@ -171,7 +171,7 @@ def test_four_interrupts_leave_whatever_the_program_does(up: Up) -> None:
     )
     with AttachedRun(up, deaf, terminal=True) as session:
         dyno = session.dyno
-        session.wait_for_line("deaf")
+        session.wait_for_line(r"^deaf")  # not the command, which is shown too
         assert session.end("\x03\x03\x03\x03") == 130
         assert session.attributes() == session.before
     up.wait_for_line(rf"heroku\[{dyno}\]: Process exited with status 129")
@@ -244,7 +244,7 @@ def test_a_client_that_goes_away_hangs_up(tmp_path: Path, without: dict[str, str
         up.wait_until_up("worker.1")
         with AttachedRun(up, toy("hangs_on", "leaves"), terminal=terminal) as session:
             dyno = session.dyno
-            session.wait_for_line("ready")
+            session.wait_for_line(r"^ready")
             session.send_signal(signal.SIGKILL)
         up.wait_for_line(rf"heroku\[{dyno}\]: State changed from up to complete")
         assert platform_lines(up, dyno)[3:] == [
@@ -259,7 +259,7 @@ def test_what_ignores_three_hangups_goes_on_and_is_logged(up: Up, terminal: bool
     """R16. It is not stuck for want of a reader: what it writes goes to the log from then on."""
     with AttachedRun(up, toy("hangs_on", "writes"), terminal=terminal) as session:
         dyno = session.dyno
-        session.wait_for_line("ready")
+        session.wait_for_line(r"^ready")
         session.send_signal(signal.SIGKILL)
     up.wait_for_line(re.escape(f"heroku[{dyno}]: {R16}"))
     assert platform_lines(up, dyno)[3:] == [HANGUP, HANGUP, HANGUP, R16]
@@ -339,7 +339,7 @@ def test_a_dyno_that_ended_while_no_core_lived_gives_its_status(patient: Up) -> 
     gate = patient.folder / "gate"
     os.mkfifo(gate)
     with AttachedRun(patient, f"echo ready; cat {gate}; echo last words; exit 9") as session:
-        session.wait_for_line("ready")
+        session.wait_for_line(r"^ready")
         core = patient.core_pid()
         os.kill(core, signal.SIGSTOP)
         gate.write_text("through\n")
@@ -347,7 +347,7 @@ def test_a_dyno_that_ended_while_no_core_lived_gives_its_status(patient: Up) -> 
         with contextlib.suppress(ProcessLookupError):  # on a busy machine the keeper may have been first
             os.kill(core, signal.SIGKILL)
         assert session.wait() == 9
-        session.wait_for_line("last words")
+        session.wait_for_line(r"^last words")
 
 
 def test_a_dyno_that_awaits_its_client_still_does(patient: Up) -> None:
@@ -388,7 +388,7 @@ def test_dynod_ends_while_somebody_is_attached(tmp_path: Path) -> None:
     with Up(folder_of(tmp_path), "worker", port=0) as up:
         up.wait_until_up("worker.1")
         with AttachedRun(up, toy("waits"), terminal=True) as session:
-            session.wait_for_line("ready")
+            session.wait_for_line(r"^ready")
             assert up.stop() == 0
             session.wait_for_line("got SIGTERM")
             assert session.wait() == 0
