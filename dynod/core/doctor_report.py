@@ -51,7 +51,7 @@ def document(examination: Examination) -> dict[str, object]:
 
 
 def junit(examination: Examination) -> str:
-    """One test suite, each check one test case; notes are its output. As the surefire schema has it."""
+    """One test suite, each check one test case; notes are its output. Valid by Jenkins' junit-10.xsd."""
     failed = sum(result.verdict is Verdict.FAILED for result in examination.results)
     skipped = len(examination.results) - examination.asked
     numbers = f'tests="{len(examination.results)}" failures="{failed}" errors="0" skipped="{skipped}"'

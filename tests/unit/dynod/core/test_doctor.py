@@ -1,6 +1,7 @@
 """What the doctor makes of what was seen: each judgement by a table; the score; the report in its three forms."""
 
 import json
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 
@@ -110,6 +111,9 @@ def test_sigterm_is_obeyed_and_answers_are_finished(
 
 # --- score and report -------------------------------------------------------------------------------------------------
 
+# What programs go by: to change a name is to break them.
+NAMES = ["app-files", "dependencies", "secrets", "boot", "port", "second-instance", "slow-clients", "code-folder"]
+NAMES += ["logs", "in-flight", "sigterm", "sigkill"]
 BAD = Finding(check=Check.PORT, what='listens on "<8000>"\x00', where="web.1", to_do="use PORT")
 NOTE = replace(BAD, check=Check.CODE_FOLDER, what="db.sqlite3 holds data", note=True)
 
@@ -124,13 +128,40 @@ def examination(*findings: Finding, unasked: tuple[Check, ...] = ()) -> Examinat
     return Examination(app="shop", folder="/srv/shop", results=ledger.results(), took_s=4.2)
 
 
+# Jenkins' schema for JUnit (xunit plugin, junit-10.xsd), of what is used here: attributes that have to be there, others
+# that may be, and children.
+JUNIT = {
+    "testsuites": (set(), {"name", "time", "tests", "failures", "errors"}, {"testsuite"}),
+    "testsuite": (
+        {"name", "tests", "failures", "errors"},
+        {"time", "skipped", "timestamp", "hostname", "id", "package"},
+        {"testcase", "properties", "system-out"},
+    ),
+    "testcase": ({"name"}, {"time", "classname", "group"}, {"skipped", "error", "failure", "system-out"}),
+    "failure": (set(), {"type", "message"}, set()),
+    "skipped": (set(), {"type", "message"}, set()),
+    "system-out": (set(), set(), set()),
+}
+
+
+def assert_valid(element: ET.Element) -> None:
+    required, optional, children = JUNIT[element.tag]
+    assert required <= set(element.keys()) <= required | optional, element.tag
+    assert re.fullmatch(r"\d{0,3}(\.\d*)?", element.get("time", ""))
+    assert {child.tag for child in element} <= children
+    for child in element:
+        assert_valid(child)
+
+
 @given(st.sets(st.sampled_from(Check)), st.sets(st.sampled_from(Check)))
 def test_the_score_counts_each_check_once(bad: set[Check], unasked: set[Check]) -> None:
     given_ = examination(*(replace(BAD, check=check) for check in bad), unasked=tuple(unasked))
     failed = bad - unasked
     assert (given_.passed, given_.asked) == (12 - len(unasked | failed), 12 - len(unasked))
     assert given_.is_sound is not bool(failed)
-    suite = ET.fromstring(doctor_report.junit(given_))[0]
+    root = ET.fromstring(doctor_report.junit(given_))
+    assert_valid(root)
+    suite = root[0]
     assert suite.get("failures") == str(len(suite.findall("testcase/failure"))) == str(len(failed))
     assert suite.get("skipped") == str(len(suite.findall("testcase/skipped"))) == str(len(unasked))
     assert len(suite.findall("testcase")) == 12
@@ -151,6 +182,11 @@ def test_the_report_for_people() -> None:
 def test_the_reports_for_programs() -> None:
     given_ = examination(BAD, NOTE)
     document = json.loads(json.dumps(doctor_report.document(given_)))
+    assert list(document) == ["app", "folder", "ok", "score", "took_s", "checks"]
+    assert [check["check"] for check in document["checks"]] == NAMES
+    assert {tuple(check) for check in document["checks"]} == {
+        ("check", "factor", "holds", "verdict", "why", "findings")
+    }
     port = next(check for check in document["checks"] if check["check"] == "port")
     assert port["verdict"] == "failed"
     assert port["findings"] == [{"what": BAD.what, "where": "web.1", "to_do": "use PORT", "note": False}]
