@@ -50,6 +50,7 @@ from dynod.journal import open_journal
 from dynod.keeper.client import KeeperClient, Snapshot
 from dynod.keeper.features import Features
 from dynod.kept_notes import from_note, kept_secret, to_note
+from dynod.kept_traffic import KeptTraffic
 from dynod.kept_troubles import KeptIncidents, KeptMessages
 from dynod.listeners import url
 from dynod.local_ca import LocalAuthority
@@ -267,7 +268,10 @@ class Serve:
             lacking += [open_ports] if open_ports is not None else []
             stored = self._stored_resources()
             traffic = TrafficWatch(
-                self._operations, lambda app: self._routing.traffic_of(app.id), clock=asyncio.get_running_loop().time
+                self._operations,
+                lambda app: self._routing.traffic_of(app.id),
+                clock=asyncio.get_running_loop().time,
+                notes=KeptTraffic(self._snapshot.stored, self._keeper.put),
             )
             graphs = group.create_task(traffic.run(), name="traffic-watch")
             api = PlatformApi(

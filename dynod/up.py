@@ -37,6 +37,7 @@ from dynod.happenings import AppReports, Happenings, MemoryEvents
 from dynod.keeper.client import KeeperClient, Snapshot
 from dynod.keeper.features import Features
 from dynod.kept_notes import from_note, kept_secret, to_note
+from dynod.kept_traffic import KeptTraffic
 from dynod.listeners import listen, listen_near, url
 from dynod.logs.stdout_sink import StdoutSink, local_text
 from dynod.logs.write_mark import WriteMark
@@ -253,7 +254,12 @@ class Up:
             self._running = running = self._running_app()
             lacking = [*lacks(self._features, groups=bool(self._snapshot.groups)), *self._apart.lacks]
             operations = Operations([running])
-            history = TrafficWatch(operations, lambda app: self._routing.traffic_of(app.name), clock=self._loop.time)
+            history = TrafficWatch(
+                operations,
+                lambda app: self._routing.traffic_of(app.name),
+                clock=self._loop.time,
+                notes=KeptTraffic(self._snapshot.stored, self._keeper.put),
+            )
             graphs = group.create_task(history.run(), name="traffic-watch")
             api = ApiOnDemand(self._claim.control, lambda: self._make_api(operations, lacking, events, history))
             asked = group.create_task(api.run(), name="api-on-demand")
