@@ -3,8 +3,8 @@
 Version 2 wherever its tree is mounted and writable for this user (root, or a delegated subtree): membership and
 `cgroup.kill` need no controller. Version 1's freezer elsewhere: stop all, signal each, thaw.
 Groups lie below the keeper's own: `dynod-PID/INSTANCE`, PID being the keeper's. As a service whose subtree systemd has
-delegated, keeper and core move to `daemon/` of it and dynos are in `dynos/INSTANCE`: a group that is to hand
-controllers on may have no process itself. Limits are another matter and come with dyno sizes.
+delegated, or alone in a Docker container whose groups can be written to, keeper and core move to `daemon/` of it and
+dynos are in `dynos/INSTANCE`: a group that is to hand controllers on may have no process itself.
 """
 
 import contextlib
@@ -105,11 +105,13 @@ def find(pid: int, *, as_service: bool = False) -> Groups | None:
     `as_service`: systemd has started it, and may have delegated its group. Ends what is left in groups of keepers that
     were killed together with their core: nobody else will.
     """
-    for version, controllers, folder, _top in own_groups():
+    for version, controllers, folder, top in own_groups():
         if version == 1 and "freezer" not in controllers:
             continue
-        if as_service and (service := _settle_in(folder)) is not None:
-            return service
+        unit = folder.removesuffix(f"/{DAEMON}")  # where a keeper that has replaced itself is already
+        ours = (as_service and _is_delegated(unit)) or (version != 1 and unit == top and _is_alone_in(unit))
+        if ours and (settled := _settle_in(unit)) is not None:
+            return settled
         _sweep(folder)
         root = f"{folder}/{_PREFIX}{pid}"
         try:
@@ -125,16 +127,31 @@ def find(pid: int, *, as_service: bool = False) -> Groups | None:
     return None
 
 
-def _settle_in(folder: str) -> Groups | None:
-    """Move out of the way, where the group of this service is the keeper's to divide."""
-    unit = folder.removesuffix(f"/{DAEMON}")  # where a keeper that has replaced itself is already
+def _is_delegated(unit: str) -> bool:
+    """Whether systemd has left a group to the service that runs in it."""
     try:
-        if os.getxattr(unit, _DELEGATED) != b"1":
-            return None
+        return os.getxattr(unit, _DELEGATED) == b"1"
+    except (OSError, AttributeError):  # no such mark; not Linux
+        return False
+
+
+def _is_alone_in(root: str) -> bool:
+    """Whether this process is the only one of a container, whose root is a group of the machine's that is no root."""
+    try:
+        if not os.path.exists(f"{root}/cgroup.type"):  # noqa: PTH110 (pathlib is heavy here)
+            return False  # the machine's own root, which may have processes and give controllers too
+        return set(_read(f"{root}/cgroup.procs").split()) <= {str(os.getpid())}
+    except OSError:
+        return False
+
+
+def _settle_in(unit: str) -> Groups | None:
+    """Move out of the way, in a group that is the keeper's to divide."""
+    try:
         for name in (DAEMON, DYNOS):
             os.makedirs(f"{unit}/{name}", exist_ok=True)  # noqa: PTH103
         enter(f"{unit}/{DAEMON}")
-    except (OSError, AttributeError):  # no such mark, not allowed, not Linux
+    except OSError:  # not allowed
         return None
     groups = Groups(f"{unit}/{DYNOS}")
     return groups if _works(groups) else None

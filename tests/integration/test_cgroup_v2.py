@@ -55,6 +55,9 @@ def test_the_kernel_holds_dynos_to_their_limits() -> None:
     assert found["small"] < found["large"] / 3
     assert found["left"] is False
 
+    assert found["container"] == found["again"] == "/sys/fs/cgroup/dynos", "alone in a container, it makes room"
+    assert found["controls"] == ["cpu", "memory", "pids"]
+
 
 @pytest.mark.skipif(not rounds(0, full=1), reason="a daemon in the guest, half a minute of CPU: DYNOD_TEST_FULL=1")
 @pytest.mark.timeout(400)

@@ -3,9 +3,11 @@
 As root outside of any service, so in the root group, where the keeper's processes may stay.
 """
 
+import ctypes
 import os
 import signal
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Never
@@ -20,6 +22,9 @@ from support.guest.reporting import report
 ALL: Final = 96 * MB
 OWN: Final = 32 * MB
 PIECE: Final = 1 * MB
+TREE: Final = Path("/sys/fs/cgroup")
+NEW_GROUPS, NEW_MOUNTS = 0x02000000, 0x00020000  # unshare(2)
+DETACH = 2  # umount(2)
 FILES: Final = ("memory.max", "memory.high", "pids.max", "cpu.weight", "cpu.max")
 
 
@@ -32,6 +37,8 @@ def run(group: str, does: Callable[[], object]) -> int:
             cgroups.enter(group)
             does()
             status = 0
+        except Exception:
+            traceback.print_exc()
         finally:
             os._exit(status)
     return child
@@ -167,6 +174,26 @@ class Probe:
         for name in ("small", "large"):
             self.groups.kill(name)
 
+    def container(self) -> None:
+        """A keeper that is alone in a namespace of groups, as with Docker where those can be written to."""
+        box = TREE / "box"
+        box.mkdir()
+
+        def settles() -> None:
+            libc = ctypes.CDLL(None)
+            libc.unshare(NEW_GROUPS | NEW_MOUNTS)
+            libc.umount2(bytes(TREE), DETACH)
+            assert libc.mount(b"cgroup", bytes(TREE), b"cgroup2", 0, None) == 0
+            groups = cgroups.find(os.getpid())
+            assert groups is not None
+            found = controllers.find(os.getpid(), groups)
+            again = cgroups.find(os.getpid())  # as a keeper that has replaced itself
+            assert again is not None
+            report(container=groups.root, controls=sorted(found.folders) if found else [], again=again.root)
+
+        assert ended(run(str(box), settles)) == 0
+        cgroups.remove_empty(str(box))
+
     def close(self) -> None:
         while True:
             try:
@@ -185,4 +212,5 @@ if __name__ == "__main__":
     probe.processes()
     probe.quota()
     probe.weight()
+    probe.container()
     probe.close()
