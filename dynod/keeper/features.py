@@ -6,6 +6,7 @@
 import contextlib
 import ctypes
 import os
+import struct
 import sys
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -13,8 +14,12 @@ from typing import NamedTuple
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
+_PR_CAPBSET_DROP = 24
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
+_CAPABILITIES = 64  # no kernel has more
+_CAPABILITY_VERSION_3 = struct.pack("=Ii", 0x20080522, 0)  # capset(2): of this process
+_NO_CAPABILITIES = bytes(2 * 3 * 4)
 _TO_CHANGE_USERS = 1 << 0 | 1 << 5 | 1 << 6 | 1 << 7  # CAP_CHOWN, CAP_KILL, CAP_SETGID, CAP_SETUID: capabilities(7)
 
 NAMES = ("subreaper", "pdeathsig", "proc", "waitid", "tee", "epoll", "netlink", "cgroup")
@@ -85,10 +90,15 @@ def become(uid: int, gid: int) -> None:
 
     Before `end_with_parent`: a change of user takes that back (prctl(2)).
     """
+    if sys.platform == "linux":
+        for capability in range(_CAPABILITIES):
+            _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)  # refused to a service, whose programs gain none either
     os.setgroups([])
     os.setgid(gid)  # all three of them, for whoever may
     os.setuid(uid)
     gain_nothing()
+    if sys.platform == "linux":  # those to be inherited stay over a change of user
+        _libc.capset(_CAPABILITY_VERSION_3, _NO_CAPABILITIES)
 
 
 def gain_nothing() -> None:

@@ -168,7 +168,7 @@ def test_what_is_kept_from_it(serve: Boxed, app: ServedApp, level: Level) -> Non
         }
         found: dict[str, bool] = json.loads(app.get(f"/reach?{urllib.parse.quote(json.dumps(known))}").text)
     if level.isolation != "none":
-        assert json.loads(app.get("/elsewhere").text) == []
+        assert json.loads(app.get("/elsewhere").text) == {"folders": [], "capabilities": []}
     app.get("/facts")
     app.scale("web=1")
     app.wait_until_up("web.1")

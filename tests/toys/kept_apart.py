@@ -6,6 +6,7 @@ Argument: JSON of what the test knows. An outcome is "" for what worked, else th
 import functools
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -35,6 +36,12 @@ def reach_abstract_socket() -> None:
         client.connect(KNOWN["abstract"])
 
 
+def run(*argv: str) -> None:
+    """Where it is installed."""
+    if shutil.which(argv[0]) is not None:
+        subprocess.run(argv, capture_output=True, check=True)
+
+
 status = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line)
 document = {
     "uid": os.getuid(),
@@ -61,6 +68,8 @@ document = {
         "write to its code": outcome(lambda: Path(KNOWN["code"], "made").write_text("x")),
     },
     "allowed": {
+        "node": outcome(functools.partial(run, "node", "-e", "for (let i = 0, s = 0; i < 1e6; i++) s += i")),
+        "java": outcome(functools.partial(run, "java", "-version")),
         "write over its copy": outcome(lambda: Path("Procfile").write_text("changed\n")),
         "write to its home": outcome(lambda: Path(os.environ["HOME"], "made").write_text("new\n")),
         "temporary files": outcome(tempfile.mkdtemp),

@@ -2,7 +2,7 @@
 
     GET /           its page
     GET /facts      JSON: what every app relies on; what works is "", what does not the error
-    GET /elsewhere  JSON: folders of the machine in which it has made one
+    GET /elsewhere  JSON: folders of the machine in which it has made one; its capabilities
     GET /reach?...  JSON: by name whether it was reached; the query is JSON of what the test knows
 
 With an argument it is a worker: it says "heard" when it is asked to leave, and ends with status 3.
@@ -82,6 +82,13 @@ def elsewhere() -> list[str]:
     return [path for path in ELSEWHERE if outcome(Path(path, "x").mkdir) == ""]
 
 
+def capabilities() -> list[str]:
+    """Those that it has, or hands on."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    held = [line for line in lines if line.startswith(("CapInh", "CapPrm", "CapEff", "CapAmb"))]
+    return [line for line in held if int(line.split()[1], 16)]
+
+
 def reach(known: dict[str, Any]) -> dict[str, bool]:
     """The rest of the machine."""
 
@@ -128,7 +135,7 @@ class Handler(BaseHTTPRequestHandler):
         if path == "/facts":
             body = json.dumps(facts()).encode()
         elif path == "/elsewhere":
-            body = json.dumps(elsewhere()).encode()
+            body = json.dumps({"folders": elsewhere(), "capabilities": capabilities()}).encode()
         elif path == "/reach":
             body = json.dumps(reach(json.loads(urllib.parse.unquote(query)))).encode()
         self.send_response(200)
