@@ -41,6 +41,26 @@ def test_readme_lists_each_option_of_up(option: str) -> None:
     assert re.search(rf"^\| `{re.escape(option)}[ `]", README, re.MULTILINE)
 
 
+# Of every verb that talks to a daemon: README says so once.
+OF_ALL = frozenset({"--help", "--json", "--socket", "--app"})
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_readme_has_the_options_of_each_verb_and_no_others(verb: str) -> None:
+    command = dynod.get_command(click.Context(dynod), verb)
+    assert command is not None
+    section = re.search(rf"^##+ `dynod {re.escape(verb)}`\n(.*?)(?=^##)", README, re.MULTILINE | re.DOTALL)
+    assert section is not None
+    words = set(re.findall(r"(?<![\w-])--?[A-Za-z][\w-]*", section[1]))
+    options = [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
+    for option in options:
+        assert OF_ALL & set(option.opts) or words & {*option.opts, *option.secondary_opts}, option.opts
+    usage = re.search(rf"^(    dynod {re.escape(verb)}\b.*\n(?:     .*\n)*)", section[1], re.MULTILINE)
+    known = {spelled for option in options for spelled in (*option.opts, *option.secondary_opts)} | OF_ALL
+    if usage is not None:
+        assert set(re.findall(r"(?<![\w-])--?[A-Za-z][\w-]*", usage[1])) <= known
+
+
 @pytest.mark.parametrize("status", ExitStatus, ids=str)
 def test_readme_explains_each_exit_status(status: ExitStatus) -> None:
     section = README.partition("## Exit statuses")[2].partition("\n## ")[0]

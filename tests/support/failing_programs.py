@@ -441,7 +441,7 @@ def _neutral(text: str, folder: Path) -> str:
         (sys.prefix, "/app/.venv"),
         (sys.base_prefix, "/usr/local"),
         (str(REPOSITORY), "/src"),
-        (str(Path.home()), "/home/app"),
+        (str(Path.home()), "~"),
     ):
         text = text.replace(place, shown)
     return text
