@@ -14,6 +14,7 @@ from dynod.core.fatal_output import Runtime, Said, fatal_report
 
 PREFIX: Final = "Cause: "  # of the line that says it
 LINES_LOOKED_AT: Final = 300  # the last ones: a trace of Java's is long, and its last part says most
+LINE_LOOKED_AT: Final = 500  # characters of each: a dyno that makes lines to be slow to match must not be waited for
 LONGEST: Final = 160  # characters of what a program wrote that are quoted
 AT_ONCE_S: Final = 10.0
 SILENCE_S: Final = 10.0  # between its last line and its end: after more than that it ended for something else
@@ -381,7 +382,8 @@ class Cause:
 
 def cause_of(failure: Failure) -> Cause | None:
     """What is to be said; None: nothing is known."""
-    lines = [line.rstrip() for line in failure.lines[-LINES_LOOKED_AT:]] if failure.silent_s < SILENCE_S else []
+    said_at_its_end = failure.lines[-LINES_LOOKED_AT:] if failure.silent_s < SILENCE_S else ()
+    lines = [line[:LINE_LOOKED_AT].rstrip() for line in said_at_its_end]
     report = fatal_report(lines, failure.status)
     if report is not None:
         for said in report.said:

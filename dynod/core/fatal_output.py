@@ -82,9 +82,9 @@ _TRACEBACK: Final = {
 _IMPORTS: Final = re.compile(r'  File "(?:<frozen importlib\.|.*/importlib/__init__\.py)')
 # What was raised, what of its message begins with a tab, and before it what it comes of.
 _RAISED: Final = r"(?:TF[FI]*H[BM]*[CD]B)*TF[FI]*H[BMN]*"
-_CALLED: Final = r"[`'].*'"
+_CALLED: Final = r"[`'][^`']*'"  # no quote inside, nor in the path before it: no line takes long to match
 _RUBY: Final = {
-    "H": rf"\S.*?:\d+:in {_CALLED}: .* \([A-Z][\w:]*\)",
+    "H": rf"[^\s`'][^`']*?:\d+:in {_CALLED}: .* \([A-Z][\w:]*\)",
     "S": r"\S+:\d+: syntax error,? .*",
     "F": r"\tfrom .*|\t ?\.\.\. \d+ levels\.\.\.",
     "Q": r"#<Thread:.* terminated with exception \(report_on_exception is true\):",
@@ -302,8 +302,8 @@ def fatal_report(lines: Sequence[str], status: int) -> FatalReport | None:
     if not end:
         return None
     for reader in _readers():
-        if status not in reader.form.statuses:
-            continue
+        if status not in reader.form.statuses or _kind(lines[end - 1], reader) == OTHER:
+            continue  # no grammar ends with any line: most forms are through after one look
         letters = "".join(_kind(line, reader) for line in lines[:end])
         match = reader.grammar.search(letters)
         if match is None:
