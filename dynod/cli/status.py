@@ -6,7 +6,7 @@ import click
 
 from dynod.cli import ps_text
 from dynod.cli.session import Session, with_session
-from dynod.cli.terminal import HELD, header, show
+from dynod.cli.terminal import HELD, header, show, state
 
 
 @click.command("status")
@@ -18,7 +18,7 @@ def command(session: Session) -> None:
         session.show_json(found)
         return
     since = ps_text.parse_time(found["since"])
-    dynos = ", ".join(f"{count} {state}" for state, count in found["dynos"].items())
+    dynos = ", ".join(f"{count} {state(name)}" for name, count in found["dynos"].items())
     rows = {
         "Version": found["version"],
         "Pid": str(found["pid"]),

@@ -47,8 +47,9 @@ def command(session: Session, once: bool, of_all: bool) -> None:
         before, began = _stats(client, app), time.monotonic()
         time.sleep(EVERY_S)
         now = _stats(client, app)
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
-        show("\n".join(line[:width] for line in _look(app, now, before, time.monotonic() - began).lines))
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        look = _look(app, now, before, time.monotonic() - began, width=width)
+        show("\n".join(line[:width] for line in look.lines))
     else:
         _Top(client, View(app)).run()
 
@@ -63,10 +64,12 @@ def _look(
     before: Sequence[Stats],
     seconds: float,
     p95s: Sequence[float | None] = (),
+    *,
+    width: int | None,
 ) -> top_text.Look:
     if app is None:
-        return top_text.of_apps(now, before, seconds)
-    return top_text.of_app(now[0], before[0] if before else None, seconds, p95s)
+        return top_text.of_apps(now, before, seconds, width=width)
+    return top_text.of_app(now[0], before[0] if before else None, seconds, p95s, width=width)
 
 
 class _Top:
@@ -124,7 +127,8 @@ class _Top:
         before = self._now
         if view.app is not None:
             self._p95s.append(top_text.whole_p95(now[0], before[0]) if before else None)
-        self._look = _look(view.app, now, before or now, at - self._seen_at if before else EVERY_S, self._p95s)
+        seconds, width = at - self._seen_at if before else EVERY_S, self._screen.size.columns
+        self._look = _look(view.app, now, before or now, seconds, self._p95s, width=width)
         self._now, self._seen_at = now, at
 
     def _draw(self) -> None:

@@ -15,6 +15,9 @@ TITLES: Final = ("DYNO", "STATE", "UP", "RESTARTS", *_RATES, "LAST")
 APP_TITLES: Final = ("APP", "RELEASE", "DYNOS", *_RATES, "LAST")
 BLOCKS: Final = "▁▂▃▄▅▆▇█"
 MB: Final = 1024 * 1024
+# Where there is no room for LAST, in this order.
+SPARED: Final = ("P50", "P99", "IN FL", "UP", "RELEASE", "5XX/S", "CPU")
+LEAST_LAST: Final = 24  # columns of a terminal, so that it tells something
 RIGHT: Final = frozenset({"UP", "RESTARTS", "DYNOS", *_RATES})  # columns that are aligned to the right
 NOTHING: Final = DynoTraffic(requests=0, failed=0, buckets=(0,) * (len(BOUNDS_MS) + 1), in_flight=0)
 ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)")
@@ -49,8 +52,13 @@ class Look:
         return [*self.head, "", self.titles, *self.rows]
 
 
-def of_app(now: Stats, before: Stats | None, seconds: float, p95s: Sequence[float | None] = ()) -> Look:
-    """An app's dynos. `before` was `seconds` ago; `p95s` are the whole app's, oldest first."""
+def of_app(
+    now: Stats, before: Stats | None, seconds: float, p95s: Sequence[float | None] = (), *, width: int | None = None
+) -> Look:
+    """An app's dynos. `before` was `seconds` ago; `p95s` are the whole app's, oldest first.
+
+    `width`: of the terminal, where there is one; columns that matter less are left out of a narrow one.
+    """
     rates = _rates(now, before)
     rows = [_dyno_row(dyno, rates[dyno["name"]], seconds) for dyno in now["dynos"]]
     release = f"  v{now['release']}" if now["release"] else ""
@@ -58,7 +66,7 @@ def of_app(now: Stats, before: Stats | None, seconds: float, p95s: Sequence[floa
     state = "  MAINTENANCE" if now["maintenance"] else ""
     head = f"{now['app']['name']}{release}  {wanted}  {_whole(_sum(rates.values()), seconds)}{state}"
     spark = sparkline(p95s)
-    titles, *table = _aligned(TITLES, rows)
+    titles, *table = _aligned(TITLES, rows, width)
     return Look(
         head=(head, f"p95 {spark}") if spark else (head,),
         titles=titles,
@@ -68,16 +76,16 @@ def of_app(now: Stats, before: Stats | None, seconds: float, p95s: Sequence[floa
     )
 
 
-def of_apps(now: Sequence[Stats], before: Sequence[Stats], seconds: float) -> Look:
+def of_apps(now: Sequence[Stats], before: Sequence[Stats], seconds: float, *, width: int | None = None) -> Look:
     """A row for each app; what it was before is found by its id."""
     past = {each["app"]["id"]: each for each in before}
     rates = [_sum(_rates(each, past.get(each["app"]["id"])).values()) for each in now]
     rows = [_app_row(each, rate, seconds) for each, rate in zip(now, rates, strict=True)]
     dynos = sum(len(each["dynos"]) for each in now)
-    titles, *table = _aligned(APP_TITLES, rows)
+    titles, *table = _aligned(APP_TITLES, rows, width)
     return Look(
         head=(f"{_count(len(now), 'app')}  {_count(dynos, 'dyno')}  {_whole(_sum(rates), seconds)}",),
-        titles=titles,
+        titles=titles if now else "No app yet: `dynod apps:create` makes one.",
         rows=tuple(table),
         names=tuple(each["app"]["name"] for each in now),
         tones=tuple(map(_tone, now)),
@@ -189,14 +197,21 @@ def _whole(rate: DynoTraffic, seconds: float) -> str:
     return f"{rate.requests / seconds:.1f} req/s{failed}"
 
 
-def _aligned(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(titles, *rows, strict=True)]
+def _aligned(titles: Sequence[str], rows: Sequence[Sequence[str]], width: int | None) -> list[str]:
+    """The last column is as long as it is, and has room for its beginning."""
+    columns = list(zip(titles, *rows, strict=True))
+    widths = {column[0]: max(map(len, column)) for column in columns}
+    wanted = dict(widths, LAST=min(widths["LAST"], LEAST_LAST))
+    for title in SPARED if width is not None else ():
+        if sum(wanted.values()) + 2 * (len(wanted) - 1) > (width or 0):
+            wanted.pop(title, None)
+    shown = [column for column in columns if column[0] in wanted]
     return [
         "  ".join(
-            cell.rjust(width) if title in RIGHT else cell.ljust(width)
-            for title, cell, width in zip(titles, row, widths, strict=True)
+            cell.rjust(widths[title]) if title in RIGHT else cell.ljust(widths[title])
+            for (title, *_), cell in zip(shown, row, strict=True)
         ).rstrip()
-        for row in (titles, *rows)
+        for row in zip(*shown, strict=True)
     ]
 
 

@@ -1,5 +1,6 @@
 """What `dynod top` draws, and what its keys do: no terminal, no daemon."""
 
+import re
 from typing import Final
 
 import pytest
@@ -240,3 +241,20 @@ def test_what_is_wrong_is_seen_at_a_glance() -> None:
     frame = view.frame(look, [], width=80, height=24)
     assert (frame.lines[-1], frame.tones[23]) == (view.trouble, Tone.BAD), "no key makes it right"
     assert max(view.frame(look, [], width=80, height=3).tones) == 2, "a terminal of a few lines has no other rows"
+
+
+@pytest.mark.parametrize(
+    ("width", "titles"),
+    [
+        (None, list(top_text.TITLES)),
+        (200, list(top_text.TITLES)),
+        (80, ["DYNO", "STATE", "RESTARTS", "REQ/S", "P95", "CPU", "MEMORY", "LAST"]),
+        (10, ["DYNO", "STATE", "RESTARTS", "REQ/S", "P95", "MEMORY", "LAST"]),
+    ],
+)
+def test_a_narrow_terminal_shows_what_went_wrong_rather_than_every_figure(width: int | None, titles: list[str]) -> None:
+    crashed = dyno("worker.1", state="crashed", last="Cause: the module flask is not installed")
+    look = top_text.of_app(stats("shop", dyno("web.1", requests=4), crashed), None, 1.0, width=width)
+    assert re.split(r"\s{2,}", look.titles) == titles
+    if width == 80:
+        assert "the module flask is not" in look.rows[1][:width]
