@@ -131,6 +131,7 @@ def main() -> None:
     service = Service()
     report(
         lacks=service.client.status()["lacks"],
+        says=(PLACE / "stderr").read_text(),
         daemon=members(UNIT / "daemon"),
         unit=members(UNIT),
         all=limits(DYNOS),
