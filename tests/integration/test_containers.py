@@ -297,6 +297,8 @@ def test_what_is_written_to_storage_outlives_the_dyno(serve: Serve, shop: Served
     folder = Path(listed[0]["folder"])
     assert (folder / "a").read_text() == "kept\n"
     assert folder.is_relative_to(serve.state)
+    for slip, meant in (("uplaods", "uploads"), ("/app/media/pu", "/app/media/up")):
+        assert f'did you mean "{meant}"?' in serve.dynod("storage:unmount", slip, "-a", "shop").stderr
     serve.done("storage:unmount", "/app/media/up", "-a", "shop")
     assert "media" not in run("ls")
     assert (folder / "a").exists()

@@ -126,7 +126,7 @@ def test_buildpacks(serve: Serve) -> None:
     assert serve.done("buildpacks").stdout == "=== ⬢ shop Buildpack\n\nheroku/python\n"
     for arguments in (["heroku/go"], ["-i", "2"]):
         missing = serve.dynod("buildpacks:remove", *arguments)
-        assert (missing.returncode, "the buildpacks of shop." in missing.stderr) == (1, True)
+        assert (missing.returncode, "the buildpacks of shop" in missing.stderr) == (1, True)
     assert serve.dynod("buildpacks:remove").returncode == 2
     cleared = serve.done("buildpacks:clear").stdout
     assert cleared == "Buildpacks cleared. Next release on ⬢ shop will detect buildpacks normally.\n"
