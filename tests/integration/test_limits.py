@@ -32,7 +32,10 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     toml = f"[dynos]\ntotal_memory_mb = {ALL_MB}\nrestart = [3600]\n"
-    found = controllers.find(os.getpid(), cgroups.find(os.getpid()))
+    groups = cgroups.find(os.getpid())
+    found = controllers.find(os.getpid(), groups)
+    if groups is not None:
+        groups.remove_all()
     if found is None or len(found.folders) < len(controllers.CONTROLLERS):
         pytest.skip("this user has no control groups that limit memory, processes and CPU here")
     found.remove_all()
