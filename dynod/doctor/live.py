@@ -50,6 +50,7 @@ THIRD: Final = f"{READ_ONLY}.1"
 ANSWER_S: Final = 10.0  # for a first request, which may load and compile much
 SLOW_S: Final = 3.0  # how long a slow client may keep others waiting; at least, and three times what an answer takes
 SLOW_TIMES: Final = 2  # a machine that hung for a moment is no reason for a finding: it has to show again
+LEAST_BOOT_S: Final = 20.0  # whoever had less time to boot in, and less than its own limit, is not blamed
 AFTER_BOOT_S: Final = 6.0  # of the time, kept for what is asked of an app that takes all there is to boot
 LOOK_S: Final = 0.05
 LINE_S: Final = 0.2  # more than that, so that a line which is late is seen to be
@@ -165,6 +166,8 @@ class LiveExamination:
         limit = self._time.keeping(AFTER_BOOT_S).within(self._limits.boot_s)
         found = log.wait(rf"{ended}|{up}|{elsewhere}", until=launched_at + limit)
         after = time.monotonic() - launched_at
+        if found is None and limit < min(LEAST_BOOT_S, self._limits.boot_s):
+            raise OutOfTimeError
         if found is None:
             return BootSeen(how=Boot.NOT_IN_TIME, after_s=after, limit_s=self._limits.boot_s)
         processes = self._formation.processes(FIRST)
