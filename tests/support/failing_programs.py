@@ -278,6 +278,19 @@ FAILURES: Final[Mapping[str, Program]] = {
     "at-once": _sh("true", ("exits-at-once", "status 0")),
 }
 
+# Of programs that the project does not install: what they wrote once is all that there is, with their versions.
+KEPT_ALONE: Final[Mapping[str, tuple[str, str]]] = {
+    "kept-redis-refused": REFUSED,
+    "kept-psycopg2-refused": REFUSED,
+    "kept-psycopg-refused": REFUSED,
+    "kept-sqlalchemy-refused": REFUSED,
+    "kept-requests-refused": REFUSED,
+    "kept-django-without-a-driver": ("missing-module", "the module psycopg2 is not installed"),
+    "kept-flask-taken": IN_USE,
+    "kept-runserver-taken": IN_USE,
+    "kept-nginx-taken": IN_USE,
+}
+
 _PY_LOGGED: Final = "import logging, os, socket, sys, time\n"
 _PY_CAUGHT: Final = (
     f"{_PY_LOGGED}try:\n    socket.create_connection(('127.0.0.1', 1))\n"
