@@ -1,6 +1,6 @@
 """The settings that `dynod serve` goes by: read once, then kept with the keeper for the cores that follow.
 
-Apart from `serve`, so that a wrong one is refused before the daemon's parts are imported, which takes half a second.
+Apart from `serve`, so that a wrong one is refused before the daemon's parts are imported, which takes 0.3 s.
 May import settings and what is small; the router, which knows its own settings, is imported where all are checked.
 """
 
