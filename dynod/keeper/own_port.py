@@ -2,11 +2,13 @@
 
 Whoever binds another dyno's port before that one does, or in a moment in which it does not listen, would be sent its
 requests. The program (BPF_PROG_TYPE_CGROUP_SOCK_ADDR, bpf(2), Linux 4.17) is a dozen instructions, made here for each
-group and gone with it: one for IPv4, one for IPv6. It takes version 2 and root, or CAP_BPF and CAP_NET_ADMIN. Standard
+group and gone with it: one for IPv4, one for IPv6. Where the kernel lets it say why (Linux 5.18), the port is in use:
+who looks for a free one goes on to the next. It takes version 2 and root, or CAP_BPF and CAP_NET_ADMIN. Standard
 library only, as all of this folder.
 """
 
 import ctypes
+import errno
 import os
 import struct
 import sys
@@ -30,9 +32,12 @@ _JUMP_IF_EQUAL = 0x15
 _JUMP_IF_LESS = 0xA5
 _JUMP_IF_MORE = 0x25
 _SET = 0xB7  # BPF_ALU64 | BPF_MOV | BPF_K
+_CALL = 0x85  # BPF_JMP | BPF_CALL
 _EXIT = 0x95
 _PORT, _TYPE = 24, 32  # offsets in struct bpf_sock_addr
 _STREAM = 1  # SOCK_STREAM: a port of UDP is nobody's
+
+_SET_RETVAL = 187  # BPF_FUNC_set_retval
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -41,11 +46,13 @@ def guard(folder: str, limits: Mapping[str, int]) -> None:
     """Hold the group of this folder to it; nothing where `limits` say nothing of ports. Raises OSError."""
     if OWN not in limits:
         return
-    words = _program(limits[OWN], limits[FIRST], limits[LAST])
     group = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         for place in _AT_BIND:
-            program = _loaded(words, place)
+            try:
+                program = _loaded(_program(limits[OWN], limits[FIRST], limits[LAST], _SAYS_WHY), place)
+            except OSError:
+                program = _loaded(_program(limits[OWN], limits[FIRST], limits[LAST], b""), place)
             try:
                 _bpf(_ATTACH, struct.pack("=IIII", group, program, place, _BESIDE_OTHERS))
             finally:
@@ -54,18 +61,19 @@ def guard(folder: str, limits: Mapping[str, int]) -> None:
         os.close(group)
 
 
-def _program(own: int, first: int, last: int) -> bytes:
+def _program(own: int, first: int, last: int, says_why: bytes) -> bytes:
+    refuses = says_why + _instruction(_SET, value=0) + _instruction(_EXIT)
+    left_out = len(refuses) // 8  # by which a port that is not refused is allowed
     return b"".join(
         [
             _instruction(_LOAD_WORD, to=2, of=1, offset=_PORT),
             _instruction(_TO_HOSTS_ORDER, to=2, value=16),
             _instruction(_LOAD_WORD, to=3, of=1, offset=_TYPE),
-            _instruction(_JUMP_UNLESS_EQUAL, to=3, offset=5, value=_STREAM),
-            _instruction(_JUMP_IF_LESS, to=2, offset=4, value=first),
-            _instruction(_JUMP_IF_MORE, to=2, offset=3, value=last),
-            _instruction(_JUMP_IF_EQUAL, to=2, offset=2, value=own),
-            _instruction(_SET, value=0),
-            _instruction(_EXIT),
+            _instruction(_JUMP_UNLESS_EQUAL, to=3, offset=3 + left_out, value=_STREAM),
+            _instruction(_JUMP_IF_LESS, to=2, offset=2 + left_out, value=first),
+            _instruction(_JUMP_IF_MORE, to=2, offset=1 + left_out, value=last),
+            _instruction(_JUMP_IF_EQUAL, to=2, offset=left_out, value=own),
+            refuses,
             _instruction(_SET, value=1),
             _instruction(_EXIT),
         ]
@@ -98,3 +106,6 @@ def _bpf(command: int, attributes: bytes) -> int:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
     return result
+
+
+_SAYS_WHY = _instruction(_SET, to=1, value=-errno.EADDRINUSE) + _instruction(_CALL, value=_SET_RETVAL)

@@ -49,7 +49,7 @@ def bind_port_to_be() -> None:
     with socket.socket() as other, socket.socket(socket.AF_INET6) as sixth:
         try:
             other.bind(("", KNOWN["port_to_be"]))
-        except PermissionError:
+        except OSError:
             sixth.bind(("::1", KNOWN["port_to_be"]))
 
 
