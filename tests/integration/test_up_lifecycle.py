@@ -80,6 +80,7 @@ def test_a_web_dyno_that_ends_before_it_listens_was_never_up(tmp_path: Path) -> 
     assert said[:11] == [*run, "heroku: State changed from crashed to starting", *run]
 
 
+@pytest.mark.timeout(120)  # its daemon has 30 s to leave
 def test_what_a_dyno_leaves_behind_is_gone_before_it_starts_again(tmp_path: Path) -> None:
     """Its daemon would else hold the port, the lock or the pipe."""
     with Up(app_folder(tmp_path, procfile={"worker": toy("daemonises", "stubborn", "leaves")})) as up:
