@@ -142,6 +142,7 @@ def test_a_hundred_dynos_come_and_go(serve: Serve, tmp_path: Path) -> None:
     shop.scale("worker=0")
     shop.wait_until({})
     assert not [process for process in serve.processes() if process.dyno]
+    shop.wait_for_log("Process exited with status 143", count=100)
     log = shop.log()
     assert sum("Process exited with status 143" in line for line in log) == 100
     assert sum("State changed from starting to up" in line for line in log) == 100
